@@ -1,0 +1,31 @@
+//! What Kiln's compiler, the code it makes and the runtime under that code agree on.
+//!
+//! Everything here is plain data: no Cranelift type, no `wasmparser` type, no address, no `unsafe`.
+//! Each agreed fact stands in one table (traps, builtins, context layouts) from which both sides derive.
+#![forbid(unsafe_code)]
+
+pub mod abi;
+pub mod builtins;
+pub mod func_key;
+pub mod image;
+pub mod index;
+pub mod layout;
+pub mod limits;
+pub mod machine;
+pub mod module;
+pub mod settings;
+pub mod trap;
+pub mod types;
+
+pub use builtins::Builtin;
+pub use func_key::FuncKey;
+pub use image::Image;
+pub use index::{
+    DataIndex, DefinedFuncIndex, DefinedGlobalIndex, DefinedMemoryIndex, DefinedTableIndex, DefinedTagIndex, ElemIndex,
+    EntityIndex, FuncIndex, GlobalIndex, IndexVec, MemoryIndex, TableIndex, TagIndex, TypeIndex,
+};
+pub use layout::ContextLayout;
+pub use machine::MachineFunc;
+pub use module::Module;
+pub use settings::{Fingerprint, Tunables};
+pub use trap::TrapCode;

@@ -1,0 +1,298 @@
+//! WebAssembly types as a module states them. Types across modules are compared by the engine's
+//! canonical numbers, not by these.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::index::TypeIndex;
+
+/// A value type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ValType {
+    /// 32-bit integer.
+    I32,
+    /// 64-bit integer.
+    I64,
+    /// 32-bit float.
+    F32,
+    /// 64-bit float.
+    F64,
+    /// 128-bit vector.
+    V128,
+    /// A reference.
+    Ref(RefType),
+}
+
+impl ValType {
+    /// `funcref`.
+    pub const FUNCREF: ValType = ValType::Ref(RefType::FUNCREF);
+    /// `externref`.
+    pub const EXTERNREF: ValType = ValType::Ref(RefType::EXTERNREF);
+    /// `exnref`.
+    pub const EXNREF: ValType = ValType::Ref(RefType { nullable: true, heap: HeapType::Exn });
+
+    /// Whether values of this type are objects of the store's collected heap.
+    pub fn is_gc_ref(self) -> bool {
+        matches!(self, ValType::Ref(r) if r.repr() == RefRepr::Gc)
+    }
+
+    /// How many bytes a value takes in compiled code (a collected reference is 32 bits wide).
+    pub fn size(self) -> u32 {
+        match self {
+            ValType::I32 | ValType::F32 => 4,
+            ValType::I64 | ValType::F64 => 8,
+            ValType::V128 => 16,
+            ValType::Ref(r) => match r.repr() {
+                RefRepr::FuncPointer => 8,
+                RefRepr::Gc => 4,
+            },
+        }
+    }
+}
+
+/// A reference type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RefType {
+    /// Whether null is a value of the type.
+    pub nullable: bool,
+    /// What a non-null value refers to.
+    pub heap: HeapType,
+}
+
+impl RefType {
+    /// `(ref null func)`.
+    pub const FUNCREF: RefType = RefType { nullable: true, heap: HeapType::Func };
+    /// `(ref null extern)`.
+    pub const EXTERNREF: RefType = RefType { nullable: true, heap: HeapType::Extern };
+
+    /// How values of this type are represented in compiled code.
+    pub fn repr(self) -> RefRepr {
+        match self.heap {
+            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_) => RefRepr::FuncPointer,
+            HeapType::Extern | HeapType::NoExtern | HeapType::Exn | HeapType::NoExn => RefRepr::Gc,
+        }
+    }
+}
+
+/// How a reference is represented in compiled code, tables and globals.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RefRepr {
+    /// A pointer to a `VmFuncRef`, 0 for null. Lives as long as the store, so no collector looks at it.
+    FuncPointer,
+    /// A 32-bit number of an object in the store's heap, 0 for null. A root where it is live across a call.
+    Gc,
+}
+
+/// The target of a reference type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HeapType {
+    /// Any function.
+    Func,
+    /// No function (bottom of the function hierarchy).
+    NoFunc,
+    /// A host value.
+    Extern,
+    /// No host value.
+    NoExtern,
+    /// An exception.
+    Exn,
+    /// No exception.
+    NoExn,
+    /// A function of the type with this index in the module.
+    Concrete(TypeIndex),
+}
+
+/// Parameters and results of a function.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct FuncType {
+    /// Parameter types.
+    pub params: Box<[ValType]>,
+    /// Result types.
+    pub results: Box<[ValType]>,
+}
+
+/// What a type definition defines. Only functions today; structs and arrays come with the collector's issue.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum CompositeType {
+    /// A function type.
+    Func(FuncType),
+}
+
+/// One entry of the type section.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SubType {
+    /// Whether no type may declare this one as its supertype.
+    pub is_final: bool,
+    /// The declared supertype.
+    pub supertype: Option<TypeIndex>,
+    /// The definition.
+    pub composite: CompositeType,
+}
+
+impl SubType {
+    /// The function type, if this defines one.
+    pub fn as_func(&self) -> Option<&FuncType> {
+        let CompositeType::Func(f) = &self.composite;
+        Some(f)
+    }
+}
+
+/// Type of a global.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct GlobalType {
+    /// Type of the value it holds.
+    pub content: ValType,
+    /// Whether it can be set.
+    pub mutable: bool,
+}
+
+/// Minimum and maximum size, and the width of indices, of a memory (in pages) or table (in elements).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// Initial size.
+    pub min: u64,
+    /// Greatest size, if bounded.
+    pub max: Option<u64>,
+    /// Whether indices are 64 bits wide.
+    pub is_64: bool,
+}
+
+impl Limits {
+    /// Type of indices and sizes: `i64` or `i32`.
+    pub fn index_type(&self) -> ValType {
+        if self.is_64 { ValType::I64 } else { ValType::I32 }
+    }
+}
+
+/// Type of a linear memory; sizes in pages of `1 << page_size_log2` bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct MemoryType {
+    /// Size limits, in pages.
+    pub limits: Limits,
+    /// Whether several threads may use it at once.
+    pub shared: bool,
+    /// Base-2 logarithm of the page size: 16, or 0 with custom page sizes.
+    pub page_size_log2: u8,
+}
+
+impl MemoryType {
+    /// Initial size in bytes; `None` where it does not fit in 64 bits.
+    pub fn min_bytes(&self) -> Option<u64> {
+        self.limits.min.checked_mul(1 << self.page_size_log2)
+    }
+
+    /// Greatest number of pages: the declared maximum, or what the index type allows.
+    pub fn max_pages(&self) -> u64 {
+        let absolute = if self.limits.is_64 {
+            if self.page_size_log2 == 0 { u64::MAX } else { 1 << (64 - u32::from(self.page_size_log2)) }
+        } else {
+            (1u64 << 32) >> self.page_size_log2
+        };
+        self.limits.max.map_or(absolute, |m| m.min(absolute))
+    }
+}
+
+/// Type of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct TableType {
+    /// Type of the elements.
+    pub element: RefType,
+    /// Size limits, in elements.
+    pub limits: Limits,
+}
+
+/// Type of an exception tag: the parameters of its function type are the payload.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct TagType {
+    /// A function type without results.
+    pub ty: TypeIndex,
+}
+
+/// Type of anything that can be imported or exported.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum EntityType {
+    /// A function of the given type.
+    Func(TypeIndex),
+    /// A table.
+    Table(TableType),
+    /// A linear memory.
+    Memory(MemoryType),
+    /// A global.
+    Global(GlobalType),
+    /// An exception tag.
+    Tag(TagType),
+}
+
+impl fmt::Display for ValType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValType::I32 => f.write_str("i32"),
+            ValType::I64 => f.write_str("i64"),
+            ValType::F32 => f.write_str("f32"),
+            ValType::F64 => f.write_str("f64"),
+            ValType::V128 => f.write_str("v128"),
+            ValType::Ref(r) => r.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RefType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.nullable, self.heap) {
+            (true, HeapType::Concrete(t)) => write!(f, "(ref null {})", t.0),
+            (true, heap) => write!(f, "{heap}ref"),
+            (false, heap) => write!(f, "(ref {heap})"),
+        }
+    }
+}
+
+impl fmt::Display for HeapType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeapType::Func => f.write_str("func"),
+            HeapType::NoFunc => f.write_str("nofunc"),
+            HeapType::Extern => f.write_str("extern"),
+            HeapType::NoExtern => f.write_str("noextern"),
+            HeapType::Exn => f.write_str("exn"),
+            HeapType::NoExn => f.write_str("noexn"),
+            HeapType::Concrete(t) => write!(f, "{}", t.0),
+        }
+    }
+}
+
+impl fmt::Debug for ValType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for RefType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for HeapType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for FuncType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, types: &[ValType]| -> fmt::Result {
+            f.write_str("(")?;
+            for (i, t) in types.iter().enumerate() {
+                if i > 0 {
+                    f.write_str(", ")?;
+                }
+                write!(f, "{t}")?;
+            }
+            f.write_str(")")
+        };
+        list(f, &self.params)?;
+        f.write_str(" -> ")?;
+        list(f, &self.results)
+    }
+}
