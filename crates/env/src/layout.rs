@@ -1,0 +1,318 @@
+//! Layouts of the structures that compiled code reads and writes. Offsets in bytes.
+//!
+//! Fixed structures come from [`for_each_vm_struct`]; the runtime defines its `repr(C)` types from the same table and
+//! asserts that offsets agree. An instance's context has a fixed header and then what its module needs: [`ContextLayout`].
+
+use crate::index::*;
+use crate::module::Module;
+use crate::settings::Tunables;
+use crate::types::{MemoryType, RefRepr};
+
+/// Hands the table of fixed structures to a macro. Every field is 8 bytes; `ptr` is a host pointer, `u64`/`i64` numbers.
+#[macro_export]
+macro_rules! for_each_vm_struct {
+    ($callback:ident) => {
+        $callback! {
+            /// First fields of every context, of instances and of host functions alike.
+            VmContextHeader context {
+                /// `kiln` and the kind of context, to catch mistakes.
+                magic: u64,
+                /// Lowest stack address that code of this context may use.
+                stack_limit: u64,
+                /// The store's context.
+                store: ptr,
+                /// Context of the newest caller that came from elsewhere; written by that caller.
+                caller: ptr,
+                /// Addresses of the builtins, in order of number.
+                builtins: ptr,
+                /// The runtime's own data about the instance or host function.
+                owner: ptr,
+            }
+            /// What all instances of a store share with compiled code.
+            VmStoreContext store_context {
+                /// Stack pointer of the newest entry trampoline.
+                entry_sp: u64,
+                /// Frame pointer of the newest entry trampoline.
+                entry_fp: u64,
+                /// Where the newest entry trampoline wants to be resumed.
+                entry_handler: u64,
+                /// Return address into the newest wasm frame, at the newest exit to the host.
+                exit_pc: u64,
+                /// Frame pointer of the newest wasm frame, at the newest exit to the host.
+                exit_fp: u64,
+                /// Fuel consumed, counted up from minus the budget: above 0 is out of fuel.
+                fuel: i64,
+                /// The epoch at which `new_epoch` is to be called.
+                epoch_deadline: u64,
+                /// Address of the engine's epoch counter.
+                epoch: ptr,
+                /// Stack limit of the store's current stack.
+                stack_limit: u64,
+                /// The runtime's own data about the store.
+                owner: ptr,
+            }
+            /// A linear memory, as compiled code sees it.
+            VmMemory memory {
+                /// First byte.
+                base: ptr,
+                /// Size in bytes.
+                len: u64,
+            }
+            /// A table, as compiled code sees it.
+            VmTable table {
+                /// First element.
+                base: ptr,
+                /// Number of elements.
+                len: u64,
+            }
+            /// An element of a function table, and what a function reference points to.
+            VmFuncRef func_ref {
+                /// Code in the wasm convention; the entry stub while the function may change.
+                code: ptr,
+                /// Engine-wide number of the function's type in the low 32 bits; see `TYPE_NULL` and `TYPE_LAZY`.
+                type_id: u64,
+                /// The callee's context.
+                context: ptr,
+                /// In a table element: the function reference (0 for null). In a function reference: the `ArrayToWasm`
+                /// trampoline of its type, or 0 while nobody asked for it.
+                reference: ptr,
+            }
+            /// An imported function.
+            VmImportedFunc imported_func {
+                /// Code in the wasm convention.
+                code: ptr,
+                /// The callee's context.
+                context: ptr,
+            }
+            /// An exception tag; its address is its identity.
+            VmTag tag {
+                /// Engine-wide number of its type in the low 32 bits.
+                type_id: u64,
+            }
+        }
+    };
+}
+
+macro_rules! define_offsets {
+    ($($(#[$doc:meta])* $name:ident $module:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ident,)* })*) => {$(
+        $(#[$doc])*
+        #[allow(non_upper_case_globals, reason = "named as the fields are")]
+        pub mod $module {
+            define_offsets!(@fields 0; $($(#[$fdoc])* $field,)*);
+        }
+    )*};
+    (@fields $at:expr; $(#[$fdoc:meta])* $field:ident, $($rest:tt)*) => {
+        $(#[$fdoc])*
+        pub const $field: u32 = $at;
+        define_offsets!(@fields $at + 8; $($rest)*);
+    };
+    (@fields $at:expr;) => {
+        /// Bytes of the whole structure.
+        pub const SIZE: u32 = $at;
+    };
+}
+
+for_each_vm_struct!(define_offsets);
+
+/// Offset of the stack limit in every context.
+pub const STACK_LIMIT: u32 = context::stack_limit;
+/// Offset of the builtin array's address in every context.
+pub const BUILTINS: u32 = context::builtins;
+/// In a host function's context, after the header: the function pointer of the array convention.
+pub const HOST_ARRAY_CALL: u32 = context::SIZE;
+
+/// `magic` of an instance's context.
+pub const MAGIC_INSTANCE: u64 = u64::from_le_bytes(*b"kilninst");
+/// `magic` of a host function's context.
+pub const MAGIC_HOST: u64 = u64::from_le_bytes(*b"kilnhost");
+
+/// Type number of a null table element.
+pub const TYPE_NULL: u32 = 0;
+/// Type number of a table element that is not built yet: `ResolveIndirect` and `TableGetFunc` build it.
+pub const TYPE_LAZY: u32 = u32::MAX;
+
+/// Bytes of an element of a table of collected references.
+pub const GC_ELEMENT_SIZE: u32 = 4;
+/// Bytes of a global's storage, and its alignment.
+pub const GLOBAL_SIZE: u32 = 16;
+
+/// Bytes of an element of a table with this representation.
+pub fn table_element_size(repr: RefRepr) -> u32 {
+    match repr {
+        RefRepr::FuncPointer => func_ref::SIZE,
+        RefRepr::Gc => GC_ELEMENT_SIZE,
+    }
+}
+
+/// How compiled code checks accesses to a memory. Follows from its type and the tunables alone, so that both sides and
+/// all modules of an engine agree.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MemoryStyle {
+    /// The whole index range is reserved and followed by a guard of `guard` bytes: the base never moves, and only
+    /// accesses with `offset + size > guard` need a check.
+    Reserved {
+        /// Bytes that fault behind the 4 GiB.
+        guard: u64,
+    },
+    /// Every access is checked against the current length. The base does not move if `fixed`.
+    Checked {
+        /// Whether the base never moves (shared memories).
+        fixed: bool,
+    },
+}
+
+impl MemoryStyle {
+    /// The style of a memory.
+    pub fn of(ty: &MemoryType, tunables: &Tunables) -> MemoryStyle {
+        if !ty.limits.is_64 && ty.page_size_log2 == 16 && tunables.signals && tunables.memory_reservation >= 1 << 32 {
+            MemoryStyle::Reserved { guard: tunables.memory_guard }
+        } else {
+            MemoryStyle::Checked { fixed: ty.shared }
+        }
+    }
+
+    /// Whether the base address never changes.
+    pub fn base_is_fixed(self) -> bool {
+        matches!(self, MemoryStyle::Reserved { .. } | MemoryStyle::Checked { fixed: true })
+    }
+}
+
+/// Where a memory's `VmMemory` is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryPlace {
+    /// Inside the context, at this offset.
+    Inline(u32),
+    /// The context holds, at this offset, a pointer to the `VmMemory` and then (8 bytes on) a copy of the base, which is
+    /// valid if the base is fixed. Imported and shared memories.
+    Indirect(u32),
+}
+
+/// Where a table's `VmTable`, a global's storage or a tag is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Inside the context, at this offset.
+    Inline(u32),
+    /// The context holds a pointer to it at this offset.
+    Indirect(u32),
+}
+
+/// Offsets of everything in an instance's context.
+///
+/// Order: header, imported functions, imported tables, memories by pointer, imported globals, imported tags, inline
+/// memories, inline tables, tags, type numbers, inline globals (16-aligned).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextLayout {
+    imported_funcs: u32,
+    imported_tables: u32,
+    imported_globals: u32,
+    imported_tags: u32,
+    memories: Box<[MemoryPlace]>,
+    tables: u32,
+    tags: u32,
+    type_ids: u32,
+    globals: u32,
+    num_imported_tables: u32,
+    num_imported_globals: u32,
+    num_imported_tags: u32,
+    size: u32,
+}
+
+/// An instance's context would be larger than [`crate::limits::MAX_CONTEXT_SIZE`].
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the module declares so many imports, types, tables and globals that an instance's context would exceed {} bytes",
+    crate::limits::MAX_CONTEXT_SIZE
+)]
+pub struct ContextTooLarge;
+
+impl ContextLayout {
+    /// Lays out the context for instances of `module`.
+    pub fn new(module: &Module) -> Result<ContextLayout, ContextTooLarge> {
+        let mut next = u64::from(context::SIZE);
+        let mut place = |count: u64, size: u32, align: u64| {
+            next = next.next_multiple_of(align);
+            let at = next;
+            next += count * u64::from(size);
+            u32::try_from(at).unwrap_or(u32::MAX)
+        };
+        let imported_funcs = place(module.num_imported_funcs.into(), imported_func::SIZE, 8);
+        let imported_tables = place(module.num_imported_tables.into(), 8, 8);
+        let mut memories = Vec::with_capacity(module.memories.len());
+        for (index, ty) in module.memories.iter() {
+            memories.push(if module.defined_memory(index).is_none() || ty.shared {
+                MemoryPlace::Indirect(place(1, 16, 8))
+            } else {
+                MemoryPlace::Inline(place(1, memory::SIZE, 8))
+            });
+        }
+        let imported_globals = place(module.num_imported_globals.into(), 8, 8);
+        let imported_tags = place(module.num_imported_tags.into(), 8, 8);
+        let tables = place(module.table_inits.len() as u64, table::SIZE, 8);
+        let tags = place(module.tags.len() as u64 - u64::from(module.num_imported_tags), tag::SIZE, 8);
+        let type_ids = place(module.types.len() as u64, 4, 4);
+        let globals = place(module.global_inits.len() as u64, GLOBAL_SIZE, 16);
+        let size = place(0, 0, 16);
+        if next > u64::from(crate::limits::MAX_CONTEXT_SIZE) {
+            return Err(ContextTooLarge);
+        }
+        Ok(ContextLayout {
+            imported_funcs,
+            imported_tables,
+            imported_globals,
+            imported_tags,
+            memories: memories.into(),
+            tables,
+            tags,
+            type_ids,
+            globals,
+            num_imported_tables: module.num_imported_tables,
+            num_imported_globals: module.num_imported_globals,
+            num_imported_tags: module.num_imported_tags,
+            size,
+        })
+    }
+
+    /// Bytes of the whole context; its alignment is 16.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The `VmImportedFunc` of an imported function.
+    pub fn imported_func(&self, index: FuncIndex) -> u32 {
+        self.imported_funcs + index.0 * imported_func::SIZE
+    }
+
+    /// Where a memory's `VmMemory` is.
+    pub fn memory(&self, index: MemoryIndex) -> MemoryPlace {
+        self.memories[index.0 as usize]
+    }
+
+    /// Where a table's `VmTable` is.
+    pub fn table(&self, index: TableIndex) -> Place {
+        match index.0.checked_sub(self.num_imported_tables) {
+            None => Place::Indirect(self.imported_tables + index.0 * 8),
+            Some(defined) => Place::Inline(self.tables + defined * table::SIZE),
+        }
+    }
+
+    /// Where a global's storage is.
+    pub fn global(&self, index: GlobalIndex) -> Place {
+        match index.0.checked_sub(self.num_imported_globals) {
+            None => Place::Indirect(self.imported_globals + index.0 * 8),
+            Some(defined) => Place::Inline(self.globals + defined * GLOBAL_SIZE),
+        }
+    }
+
+    /// Where a tag's `VmTag` is.
+    pub fn tag(&self, index: TagIndex) -> Place {
+        match index.0.checked_sub(self.num_imported_tags) {
+            None => Place::Indirect(self.imported_tags + index.0 * 8),
+            Some(defined) => Place::Inline(self.tags + defined * tag::SIZE),
+        }
+    }
+
+    /// The engine-wide number (4 bytes) of a type of the module.
+    pub fn type_id(&self, index: TypeIndex) -> u32 {
+        self.type_ids + index.0 * 4
+    }
+}

@@ -1,0 +1,24 @@
+//! Hard limits, each with its reason. What exceeds one is refused with an error that names the limit.
+
+/// Bytes of a module. Offsets into it are kept in 32 bits in address maps.
+pub const MAX_MODULE_SIZE: usize = 1 << 30;
+/// Functions, imported ones included. The JavaScript API allows 1,000,000; pandoc has 620,000.
+pub const MAX_FUNCS: u32 = 4_000_000;
+/// Bytes of one function body: 7,654,321 in the JavaScript API. A bound on what one compilation can take.
+pub const MAX_BODY_SIZE: u32 = 7_654_321;
+/// Locals of one function, parameters included; as in the JavaScript API.
+pub const MAX_LOCALS: u32 = 50_000;
+/// Depth of nested blocks in one function. The translator keeps a frame for each.
+pub const MAX_NESTING: u32 = 50_000;
+/// Parameters or results of one function type or block type; as in the JavaScript API.
+pub const MAX_PARAMS: u32 = 1_000;
+/// Memories of one module.
+pub const MAX_MEMORIES: u32 = 100;
+/// Tables of one module.
+pub const MAX_TABLES: u32 = 100_000;
+/// Elements of one table; as in the JavaScript API.
+pub const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
+/// Types of one module.
+pub const MAX_TYPES: u32 = 1_000_000;
+/// Bytes of an instance's context: offsets into it are 32-bit displacements in loads.
+pub const MAX_CONTEXT_SIZE: u32 = 1 << 28;

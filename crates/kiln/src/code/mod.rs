@@ -1,0 +1,1 @@
+//! Executable code: memory it lives in, lookup by address, lazy compilation, entering and leaving it.

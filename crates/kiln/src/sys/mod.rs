@@ -1,0 +1,1 @@
+//! The operating system and the processor: the only place that names either.
