@@ -126,10 +126,11 @@ pub const MAGIC_INSTANCE: u64 = u64::from_le_bytes(*b"kilninst");
 /// `magic` of a host function's context.
 pub const MAGIC_HOST: u64 = u64::from_le_bytes(*b"kilnhost");
 
-/// Type number of a null table element.
-pub const TYPE_NULL: u32 = 0;
-/// Type number of a table element that is not built yet: `ResolveIndirect` and `TableGetFunc` build it.
-pub const TYPE_LAZY: u32 = u32::MAX;
+/// Type number of a table element that is not built yet: `ResolveIndirect` and `TableGetFunc` build it. Zero, so that
+/// fresh memory is a table of such elements.
+pub const TYPE_LAZY: u32 = 0;
+/// Type number of a null table element; its other fields are zero.
+pub const TYPE_NULL: u32 = u32::MAX;
 
 /// Bytes of an element of a table of collected references.
 pub const GC_ELEMENT_SIZE: u32 = 4;
