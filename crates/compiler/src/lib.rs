@@ -1,1 +1,24 @@
-//! x
+//! Kiln's compiler: wasm bytes to machine code, on Cranelift.
+//!
+//! ```text
+//! bytes ─parse→ ParsedModule ─validate→ ValidatedModule ─translate→ FuncIr ─midend→ FuncIr ─codegen→ MachineFunc ─link→ Image
+//! ```
+//! Each phase is a type; no half-filled value is visible. This is the only crate that names `cranelift_*`.
+#![forbid(unsafe_code)]
+
+pub mod codegen;
+pub mod convert;
+pub mod error;
+pub mod features;
+pub mod func_ir;
+pub mod info;
+pub mod module_env;
+pub mod names;
+pub mod parse;
+
+pub use error::{CompileError, ErrorKind, Result};
+pub use features::Features;
+pub use func_ir::FuncIr;
+pub use info::{FuncInfo, FuncInfos};
+pub use module_env::ModuleEnv;
+pub use parse::{ParsedModule, parse};

@@ -2,8 +2,8 @@
 
 /// Bytes of a module. Offsets into it are kept in 32 bits in address maps.
 pub const MAX_MODULE_SIZE: usize = 1 << 30;
-/// Functions, imported ones included. The JavaScript API allows 1,000,000; pandoc has 620,000.
-pub const MAX_FUNCS: u32 = 4_000_000;
+/// Functions, imported ones included; as in the JavaScript API (and in `wasmparser`). pandoc has 620,000.
+pub const MAX_FUNCS: u32 = 1_000_000;
 /// Bytes of one function body: 7,654,321 in the JavaScript API. A bound on what one compilation can take.
 pub const MAX_BODY_SIZE: u32 = 7_654_321;
 /// Locals of one function, parameters included; as in the JavaScript API.

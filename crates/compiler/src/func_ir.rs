@@ -1,0 +1,21 @@
+//! One function in Cranelift's intermediate representation.
+
+use cranelift_codegen::ir::Function;
+use kiln_env::FuncKey;
+
+/// A translated function: what the mid-end changes and code generation takes. There is one for each [`FuncKey`].
+///
+/// What the translator promises:
+/// * `func.name` is free for its use; references to other functions are `UserExternalName`s packed by
+///   [`FuncKey::pack`], `colocated`.
+/// * A `SourceLoc` is the wasm offset counted from the first byte of the function's body; the default location
+///   (`NO_WASM_OFFSET`) stands for no operator.
+/// * Trap codes come from [`crate::codegen::trap_code`].
+/// * Tags of exception tables are `TagIndex`es.
+/// * `func.stack_limit` is set if the function makes calls ([`crate::codegen::set_stack_limit`]).
+pub struct FuncIr {
+    /// Which function.
+    pub key: FuncKey,
+    /// Its body.
+    pub func: Function,
+}

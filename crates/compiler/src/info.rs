@@ -1,0 +1,215 @@
+//! What validation finds out about functions for those who compile them, kept small: a fixed record and a few bytes
+//! in a shared arena for each function.
+
+use kiln_env::{DefinedFuncIndex, FuncIndex};
+
+/// How many of a function's locals are ranked by weight.
+pub const RANKED_LOCALS: usize = 16;
+
+/// What is known about all functions with a body.
+#[derive(Clone, Default, Debug)]
+pub struct FuncInfos {
+    pub(crate) records: Vec<Record>,
+    pub(crate) arena: Vec<u8>,
+}
+
+/// The fixed part.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Where the function's part of the arena begins: ranked locals (3 bytes each), then callees (LEB128 differences).
+    pub(crate) arena: u32,
+    pub(crate) num_callees: u32,
+    pub(crate) max_stack: u16,
+    pub(crate) num_loops: u16,
+    pub(crate) num_ranked: u8,
+    pub(crate) flags: u8,
+}
+
+/// Flags of a record.
+pub(crate) mod flag {
+    /// Calls a function, directly or not.
+    pub(crate) const CALLS: u8 = 1;
+    /// Calls by table or reference.
+    pub(crate) const CALLS_INDIRECTLY: u8 = 2;
+    /// Contains `throw`, `throw_ref` or `rethrow`.
+    pub(crate) const THROWS: u8 = 4;
+    /// Contains a tail call.
+    pub(crate) const TAIL_CALLS: u8 = 8;
+    /// Contains a handler for exceptions.
+    pub(crate) const CATCHES: u8 = 16;
+    /// Uses an operator that may call the runtime.
+    pub(crate) const CALLS_RUNTIME: u8 = 32;
+}
+
+/// A local and how much it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalWeight {
+    /// Its index.
+    pub local: u32,
+    /// Number of uses, each counted eightfold for every loop around it; rounded down to three significant bits.
+    pub weight: u64,
+}
+
+/// What is known about one function.
+#[derive(Clone, Copy)]
+pub struct FuncInfo<'a> {
+    record: Record,
+    arena: &'a [u8],
+}
+
+impl FuncInfos {
+    /// What is known about a function.
+    pub fn get(&self, func: DefinedFuncIndex) -> FuncInfo<'_> {
+        let record = self.records[func.0 as usize];
+        FuncInfo { record, arena: &self.arena[record.arena as usize..] }
+    }
+
+    /// The number of functions.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no function.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes of memory in use.
+    pub fn memory_size(&self) -> usize {
+        self.records.capacity() * size_of::<Record>() + self.arena.capacity()
+    }
+}
+
+impl<'a> FuncInfo<'a> {
+    /// Whether it calls any function, tail calls included.
+    pub fn makes_calls(&self) -> bool {
+        self.record.flags & (flag::CALLS | flag::CALLS_INDIRECTLY | flag::TAIL_CALLS) != 0
+    }
+
+    /// Whether it calls through a table or a reference.
+    pub fn makes_indirect_calls(&self) -> bool {
+        self.record.flags & flag::CALLS_INDIRECTLY != 0
+    }
+
+    /// Whether it uses an operator that may call the runtime (`memory.grow`, bulk operations, `throw` …).
+    pub fn may_call_runtime(&self) -> bool {
+        self.record.flags & flag::CALLS_RUNTIME != 0
+    }
+
+    /// Whether an exception may leave its operators: it throws, or it calls what might.
+    pub fn may_throw(&self) -> bool {
+        self.makes_calls() || self.record.flags & flag::THROWS != 0
+    }
+
+    /// Whether it contains `throw`, `throw_ref` or `rethrow` itself.
+    pub fn throws(&self) -> bool {
+        self.record.flags & flag::THROWS != 0
+    }
+
+    /// Whether it may leave by a tail call.
+    pub fn tail_calls(&self) -> bool {
+        self.record.flags & flag::TAIL_CALLS != 0
+    }
+
+    /// Whether it contains a handler for exceptions.
+    pub fn catches(&self) -> bool {
+        self.record.flags & flag::CATCHES != 0
+    }
+
+    /// Greatest number of operands on the stack; 65,535 stands for that or more.
+    pub fn max_stack(&self) -> u16 {
+        self.record.max_stack
+    }
+
+    /// Number of loops; 65,535 stands for that or more.
+    pub fn num_loops(&self) -> u16 {
+        self.record.num_loops
+    }
+
+    /// The locals that are used most (at most [`RANKED_LOCALS`]), heaviest first, then by index.
+    pub fn local_weights(&self) -> impl ExactSizeIterator<Item = LocalWeight> + use<'a> {
+        let arena = self.arena;
+        (0..usize::from(self.record.num_ranked)).map(move |i| {
+            let entry = &arena[3 * i..3 * i + 3];
+            LocalWeight { local: u32::from(u16::from_le_bytes([entry[0], entry[1]])), weight: decode_weight(entry[2]) }
+        })
+    }
+
+    /// The functions that it calls directly, ascending, each once.
+    pub fn callees(&self) -> impl Iterator<Item = FuncIndex> + use<'a> {
+        let mut bytes = &self.arena[3 * usize::from(self.record.num_ranked)..];
+        let mut last = 0;
+        (0..self.record.num_callees).map(move |_| {
+            last += read_leb(&mut bytes);
+            FuncIndex(last)
+        })
+    }
+}
+
+/// A weight in one byte: five bits of exponent, three of mantissa.
+pub(crate) fn encode_weight(weight: u64) -> u8 {
+    if weight < 8 {
+        return weight as u8;
+    }
+    let exponent = 63 - weight.leading_zeros() - 2;
+    if exponent > 31 {
+        return u8::MAX;
+    }
+    (exponent as u8) << 3 | ((weight >> (exponent - 1)) & 7) as u8
+}
+
+fn decode_weight(code: u8) -> u64 {
+    let mantissa = u64::from(code & 7);
+    match code >> 3 {
+        0 => mantissa,
+        exponent => (8 | mantissa) << (exponent - 1),
+    }
+}
+
+pub(crate) fn write_leb(out: &mut Vec<u8>, mut n: u32) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn read_leb(bytes: &mut &[u8]) -> u32 {
+    let mut n = 0;
+    let mut shift = 0;
+    while let Some((&b, rest)) = bytes.split_first() {
+        *bytes = rest;
+        n |= u32::from(b & 0x7f) << shift;
+        if b < 0x80 {
+            break;
+        }
+        shift += 7;
+    }
+    n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_keep_order_and_three_bits() {
+        let mut last = 0;
+        for w in (0..200).chain([1 << 12, 1 << 20, (1 << 30) + 12345]) {
+            let d = decode_weight(encode_weight(w));
+            assert!(d <= w && d >= w - w / 8, "{w} became {d}");
+            assert!(d >= last);
+            last = d;
+        }
+        assert_eq!(encode_weight(u64::MAX), u8::MAX);
+    }
+
+    #[test]
+    fn leb_round_trips() {
+        let mut out = Vec::new();
+        let numbers = [0, 1, 127, 128, 300, u32::MAX];
+        numbers.iter().for_each(|n| write_leb(&mut out, *n));
+        let mut bytes = &out[..];
+        assert!(numbers.iter().all(|n| read_leb(&mut bytes) == *n));
+    }
+}

@@ -1,0 +1,38 @@
+//! Names from the name section, read when somebody asks.
+
+use kiln_env::{FuncIndex, Module};
+use wasmparser::{BinaryReader, Name, NameSectionReader};
+
+fn subsections<'a>(module: &Module, source: &'a [u8]) -> impl Iterator<Item = Name<'a>> {
+    let section = module.custom("name").and_then(|range| {
+        let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+        Some(NameSectionReader::new(BinaryReader::new(source.get(start..end)?, range.start)))
+    });
+    // A damaged name section is as good as none.
+    section.into_iter().flatten().map_while(|name| name.ok())
+}
+
+/// The module's own name.
+pub fn module_name(module: &Module, source: &[u8]) -> Option<String> {
+    subsections(module, source).find_map(|s| match s {
+        Name::Module { name, .. } => Some(name.to_owned()),
+        _ => None,
+    })
+}
+
+/// The name of a function: from the name section, else its first export's, else that of its import.
+///
+/// Reads the whole section up to the name, so it is for errors, not for loops.
+pub fn func_name(module: &Module, source: &[u8], func: FuncIndex) -> Option<String> {
+    let named = subsections(module, source).find_map(|s| match s {
+        Name::Function(map) => {
+            let name = map.into_iter().map_while(|n| n.ok()).find(|n| n.index == func.0);
+            name.map(|n| n.name.to_owned())
+        }
+        _ => None,
+    });
+    let is_it = |index| index == kiln_env::EntityIndex::Func(func);
+    named
+        .or_else(|| module.exports.iter().find(|e| is_it(e.index)).map(|e| e.name.clone()))
+        .or_else(|| module.imports.iter().find(|i| is_it(i.index)).map(|i| format!("{}.{}", i.module, i.name)))
+}

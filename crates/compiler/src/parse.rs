@@ -1,0 +1,345 @@
+//! Wasm bytes to declarations. Everything but function bodies is validated here; bodies are only outlined.
+
+use kiln_env::limits;
+use kiln_env::module::*;
+use kiln_env::*;
+use wasmparser::{ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator, ValidatorResources};
+
+use crate::convert;
+use crate::error::{CompileError, Result};
+use crate::features::Features;
+use crate::names;
+
+/// A module whose declarations are valid and whose bodies nobody has looked at.
+pub struct ParsedModule {
+    pub(crate) module: Module,
+    pub(crate) features: Features,
+    /// What the validation of bodies needs to know about the module; `None` where there are no bodies.
+    pub(crate) resources: Option<ValidatorResources>,
+}
+
+impl ParsedModule {
+    /// The declarations.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The features under which it was parsed.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+}
+
+/// Reads and validates a module's declarations.
+///
+/// # Errors
+/// The bytes are not a module, not valid under `features`, or exceed a limit of `kiln_env::limits`.
+pub fn parse(bytes: &[u8], features: &Features) -> Result<ParsedModule> {
+    check_limit("bytes of the module", bytes.len() as u64, limits::MAX_MODULE_SIZE as u64)?;
+    let flags = features.to_wasmparser();
+    let mut parser = Parser::new(0);
+    parser.set_features(flags);
+    let mut builder =
+        Builder { module: Module::default(), validator: Validator::new_with_features(flags), resources: None, bytes };
+    for payload in parser.parse_all(bytes) {
+        builder.payload(payload?)?;
+    }
+    let Builder { mut module, resources, .. } = builder;
+    mark_escapes(&mut module);
+    module.name = names::module_name(&module, bytes);
+    Ok(ParsedModule { module, features: *features, resources })
+}
+
+fn check_limit(what: &str, found: u64, limit: u64) -> Result<()> {
+    if found > limit { Err(CompileError::limit(what, found, limit)) } else { Ok(()) }
+}
+
+struct Builder<'a> {
+    module: Module,
+    validator: Validator,
+    resources: Option<ValidatorResources>,
+    bytes: &'a [u8],
+}
+
+impl Builder<'_> {
+    fn payload(&mut self, payload: Payload<'_>) -> Result<()> {
+        match payload {
+            Payload::Version { num, encoding, range } => {
+                if encoding == wasmparser::Encoding::Component {
+                    return Err(CompileError::unsupported("components (this is one; a core module is expected)"));
+                }
+                self.validator.version(num, encoding, &range)?;
+            }
+            Payload::TypeSection(section) => self.types(section)?,
+            Payload::ImportSection(section) => self.imports(section)?,
+            Payload::FunctionSection(section) => self.functions(section)?,
+            Payload::TableSection(section) => self.tables(section)?,
+            Payload::MemorySection(section) => self.memories(section)?,
+            Payload::TagSection(section) => {
+                self.validator.tag_section(&section)?;
+                for ty in section {
+                    self.module.tags.push(convert::tag_type(ty?));
+                }
+            }
+            Payload::GlobalSection(section) => self.globals(section)?,
+            Payload::ExportSection(section) => self.exports(section)?,
+            Payload::StartSection { func, range } => {
+                self.validator.start_section(func, &range)?;
+                self.module.start = Some(FuncIndex(func));
+            }
+            Payload::ElementSection(section) => self.elements(section)?,
+            Payload::DataCountSection { count, range } => self.validator.data_count_section(count, &range)?,
+            Payload::DataSection(section) => self.datas(section)?,
+            Payload::CodeSectionStart { count, unchecked_range, .. } => {
+                self.validator.code_section_start(&unchecked_range)?;
+                self.module.bodies = IndexVec::with_capacity((count as usize).min(self.module.funcs.len()));
+            }
+            Payload::CodeSectionEntry(body) => self.body(&body)?,
+            Payload::CustomSection(section) => {
+                self.module.customs.push((section.name().to_owned(), section.data_range()));
+            }
+            Payload::UnknownSection { id, range, .. } => self.validator.unknown_section(id, &range)?,
+            Payload::End(offset) => {
+                self.validator.end(offset)?;
+            }
+            other => return Err(CompileError::unsupported(format_args!("section {other:?}"))),
+        }
+        Ok(())
+    }
+
+    fn types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<()> {
+        self.validator.type_section(&section)?;
+        for group in section {
+            let start = self.module.types.len() as u32;
+            for ty in group?.into_types() {
+                self.module.types.push(convert::sub_type(&ty, start)?);
+            }
+            let end = self.module.types.len() as u32;
+            check_limit("types", end.into(), limits::MAX_TYPES.into())?;
+            self.module.rec_groups.push(start..end);
+        }
+        Ok(())
+    }
+
+    fn imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<()> {
+        self.validator.import_section(&section)?;
+        let m = &mut self.module;
+        for import in section.into_imports() {
+            let import = import?;
+            let index = match import.ty {
+                TypeRef::Func(ty) | TypeRef::FuncExact(ty) => {
+                    m.num_imported_funcs += 1;
+                    EntityIndex::Func(m.funcs.push(FuncDecl { ty: TypeIndex(ty), escapes: false }))
+                }
+                TypeRef::Table(ty) => {
+                    m.num_imported_tables += 1;
+                    EntityIndex::Table(m.tables.push(convert::table_type(ty)?))
+                }
+                TypeRef::Memory(ty) => {
+                    m.num_imported_memories += 1;
+                    EntityIndex::Memory(m.memories.push(convert::memory_type(ty)?))
+                }
+                TypeRef::Global(ty) => {
+                    m.num_imported_globals += 1;
+                    EntityIndex::Global(m.globals.push(convert::global_type(ty)?))
+                }
+                TypeRef::Tag(ty) => {
+                    m.num_imported_tags += 1;
+                    EntityIndex::Tag(m.tags.push(convert::tag_type(ty)))
+                }
+            };
+            m.imports.push(Import { module: import.module.to_owned(), name: import.name.to_owned(), index });
+        }
+        check_limit("functions", m.funcs.len() as u64, limits::MAX_FUNCS.into())
+    }
+
+    fn functions(&mut self, section: wasmparser::FunctionSectionReader<'_>) -> Result<()> {
+        let count = self.module.funcs.len() as u64 + u64::from(section.count());
+        check_limit("functions", count, limits::MAX_FUNCS.into())?;
+        self.validator.function_section(&section)?;
+        for ty in section {
+            self.module.funcs.push(FuncDecl { ty: TypeIndex(ty?), escapes: false });
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self, section: wasmparser::TableSectionReader<'_>) -> Result<()> {
+        let count = self.module.tables.len() as u64 + u64::from(section.count());
+        check_limit("tables", count, limits::MAX_TABLES.into())?;
+        self.validator.table_section(&section)?;
+        for table in section {
+            let table = table?;
+            let ty = convert::table_type(table.ty)?;
+            check_limit("elements of a table", ty.limits.min, limits::MAX_TABLE_ELEMENTS)?;
+            self.module.tables.push(ty);
+            self.module.table_inits.push(match table.init {
+                wasmparser::TableInit::RefNull => None,
+                wasmparser::TableInit::Expr(e) => Some(const_expr(&e)?),
+            });
+        }
+        Ok(())
+    }
+
+    fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<()> {
+        let count = self.module.memories.len() as u64 + u64::from(section.count());
+        check_limit("memories", count, limits::MAX_MEMORIES.into())?;
+        self.validator.memory_section(&section)?;
+        for ty in section {
+            self.module.memories.push(convert::memory_type(ty?)?);
+        }
+        Ok(())
+    }
+
+    fn globals(&mut self, section: wasmparser::GlobalSectionReader<'_>) -> Result<()> {
+        self.validator.global_section(&section)?;
+        for global in section {
+            let global = global?;
+            self.module.globals.push(convert::global_type(global.ty)?);
+            self.module.global_inits.push(const_expr(&global.init_expr)?);
+        }
+        Ok(())
+    }
+
+    fn exports(&mut self, section: wasmparser::ExportSectionReader<'_>) -> Result<()> {
+        self.validator.export_section(&section)?;
+        for export in section {
+            let export = export?;
+            let index = match export.kind {
+                ExternalKind::Func | ExternalKind::FuncExact => EntityIndex::Func(FuncIndex(export.index)),
+                ExternalKind::Table => EntityIndex::Table(TableIndex(export.index)),
+                ExternalKind::Memory => EntityIndex::Memory(MemoryIndex(export.index)),
+                ExternalKind::Global => EntityIndex::Global(GlobalIndex(export.index)),
+                ExternalKind::Tag => EntityIndex::Tag(TagIndex(export.index)),
+            };
+            self.module.exports.push(Export { name: export.name.to_owned(), index });
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<()> {
+        self.validator.element_section(&section)?;
+        for element in section {
+            let element = element?;
+            let mode = match element.kind {
+                ElementKind::Passive => SegmentMode::Passive,
+                ElementKind::Declared => SegmentMode::Declared,
+                ElementKind::Active { table_index, offset_expr } => SegmentMode::Active {
+                    target: TableIndex(table_index.unwrap_or(0)),
+                    offset: const_expr(&offset_expr)?,
+                },
+            };
+            let (ty, items) = match element.items {
+                wasmparser::ElementItems::Functions(funcs) => {
+                    let funcs: Result<Box<[_]>, _> = funcs.into_iter().map(|f| f.map(FuncIndex)).collect();
+                    (wasmparser::RefType::FUNCREF, ElemItems::Funcs(funcs?))
+                }
+                wasmparser::ElementItems::Expressions(ty, exprs) => (ty, elem_exprs(exprs)?),
+            };
+            self.module.elems.push(ElemSegment { mode, ty: convert::ref_type(ty)?, items });
+        }
+        Ok(())
+    }
+
+    fn datas(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<()> {
+        self.validator.data_section(&section)?;
+        for data in section {
+            let data = data?;
+            let mode = match data.kind {
+                wasmparser::DataKind::Passive => SegmentMode::Passive,
+                wasmparser::DataKind::Active { memory_index, offset_expr } => {
+                    SegmentMode::Active { target: MemoryIndex(memory_index), offset: const_expr(&offset_expr)? }
+                }
+            };
+            // The segment's bytes are the last part of it.
+            let end = data.range.end;
+            self.module.datas.push(DataSegment { mode, bytes: end - data.data.len() as u64..end });
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &wasmparser::FunctionBody<'_>) -> Result<()> {
+        let range = body.range();
+        let m = &mut self.module;
+        let index = FuncIndex(m.num_imported_funcs + m.bodies.len() as u32);
+        let size = range.end - range.start;
+        if size > u64::from(limits::MAX_BODY_SIZE) {
+            return Err(CompileError::limit("bytes of a function's body", size, limits::MAX_BODY_SIZE.into())
+                .in_func(index, names::func_name(m, self.bytes, index))
+                .at(range.start));
+        }
+        let to_validate = self.validator.code_section_entry(body)?;
+        if self.resources.is_none() {
+            self.resources = Some(to_validate.resources);
+        }
+        m.bodies.push(range);
+        Ok(())
+    }
+}
+
+fn elem_exprs(exprs: wasmparser::SectionLimited<'_, wasmparser::ConstExpr<'_>>) -> Result<ElemItems> {
+    let exprs = exprs.into_iter().map(|e| const_expr(&e?)).collect::<Result<Box<[_]>>>()?;
+    // The common case, `ref.func` throughout, is kept in its compact form.
+    let funcs = exprs.iter().map(|e| match &*e.0 {
+        [ConstOp::RefFunc(f)] => Some(*f),
+        _ => None,
+    });
+    Ok(match funcs.collect::<Option<Box<[_]>>>() {
+        Some(funcs) => ElemItems::Funcs(funcs),
+        None => ElemItems::Exprs(exprs),
+    })
+}
+
+/// Converts a constant expression that has been validated.
+fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
+    let mut ops = Vec::with_capacity(1);
+    let mut reader = expr.get_operators_reader();
+    loop {
+        let (op, offset) = reader.read_with_offset()?;
+        ops.push(match op {
+            Operator::End => break,
+            Operator::I32Const { value } => ConstOp::I32(value),
+            Operator::I64Const { value } => ConstOp::I64(value),
+            Operator::F32Const { value } => ConstOp::F32(value.bits()),
+            Operator::F64Const { value } => ConstOp::F64(value.bits()),
+            Operator::V128Const { value } => ConstOp::V128(u128::from_le_bytes(*value.bytes())),
+            Operator::GlobalGet { global_index } => ConstOp::GlobalGet(GlobalIndex(global_index)),
+            Operator::RefNull { hty } => ConstOp::RefNull(convert::heap_type(hty)?),
+            Operator::RefFunc { function_index } => ConstOp::RefFunc(FuncIndex(function_index)),
+            Operator::I32Add => ConstOp::I32Add,
+            Operator::I32Sub => ConstOp::I32Sub,
+            Operator::I32Mul => ConstOp::I32Mul,
+            Operator::I64Add => ConstOp::I64Add,
+            Operator::I64Sub => ConstOp::I64Sub,
+            Operator::I64Mul => ConstOp::I64Mul,
+            other => {
+                let what = format_args!("{other:?} in a constant expression");
+                return Err(CompileError::unsupported(what).at(offset));
+            }
+        });
+    }
+    Ok(ConstExpr(ops.into()))
+}
+
+/// Finds the functions to which a reference can exist. Validation admits `ref.func` in bodies only for these.
+fn mark_escapes(module: &mut Module) {
+    let mut escaping = Vec::new();
+    let in_expr = |e: &ConstExpr, out: &mut Vec<FuncIndex>| {
+        out.extend(e.0.iter().filter_map(|op| if let ConstOp::RefFunc(f) = op { Some(*f) } else { None }));
+    };
+    for export in &module.exports {
+        if let EntityIndex::Func(f) = export.index {
+            escaping.push(f);
+        }
+    }
+    let inits = module.global_inits.values().chain(module.table_inits.values().flatten());
+    inits.for_each(|e| in_expr(e, &mut escaping));
+    for elem in module.elems.values() {
+        match &elem.items {
+            ElemItems::Funcs(funcs) => escaping.extend_from_slice(funcs),
+            ElemItems::Exprs(exprs) => exprs.iter().for_each(|e| in_expr(e, &mut escaping)),
+        }
+    }
+    for f in escaping {
+        module.funcs[f].escapes = true;
+    }
+}
