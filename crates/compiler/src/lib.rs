@@ -15,6 +15,7 @@ pub mod info;
 pub mod module_env;
 pub mod names;
 pub mod parse;
+pub(crate) mod translate;
 
 pub use error::{CompileError, ErrorKind, Result};
 pub use features::Features;

@@ -1,0 +1,96 @@
+//! Access to elements of tables.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{InstBuilder, Value};
+use kiln_env::layout::{GC_ELEMENT_SIZE, Place, TYPE_LAZY, func_ref, table, table_element_size};
+use kiln_env::types::{RefRepr, TableType};
+use kiln_env::{Builtin, TableIndex, TrapCode};
+
+use crate::translate::emitter::{Emitter, Region};
+
+/// The number of elements if the table can never have another.
+fn constant_len(ty: &TableType) -> Option<u64> {
+    (ty.limits.max == Some(ty.limits.min)).then_some(ty.limits.min)
+}
+
+/// A field of a table's `VmTable`.
+fn field(e: &mut Emitter, index: TableIndex, offset: u32) -> Value {
+    // A table that cannot grow does not move either.
+    let fixed = constant_len(&e.env.module.tables[index]).is_some();
+    let flags = if fixed { e.constant(Region::Context) } else { e.trusted(Region::Context) };
+    let (base, at) = match e.env.layout.table(index) {
+        Place::Inline(at) => (e.env.vmctx, at + offset),
+        Place::Indirect(at) => (e.context_constant(I64, at), offset),
+    };
+    e.b.ins().load(I64, flags, base, at as i32)
+}
+
+/// The number of elements, in 64 bits.
+fn len(e: &mut Emitter, index: TableIndex) -> Value {
+    match constant_len(&e.env.module.tables[index]) {
+        Some(len) => e.i64(len),
+        None => field(e, index, table::len),
+    }
+}
+
+/// The address of element `element` (64 bits), after a check that traps with `code`.
+pub(crate) fn element_address(e: &mut Emitter, index: TableIndex, element: Value, code: TrapCode) -> Value {
+    let size = table_element_size(e.env.module.tables[index].element.repr());
+    let len = len(e, index);
+    let outside = e.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, element, len);
+    e.trap_if(outside, code);
+    let base = field(e, index, table::base);
+    let offset = e.b.ins().ishl_imm_u(element, i64::from(size.trailing_zeros()));
+    let address = e.b.ins().iadd(base, offset);
+    if e.env.table_spectre { e.b.ins().select_spectre_guard(outside, base, address) } else { address }
+}
+
+pub(super) fn visit_table_get(e: &mut Emitter, [element]: [Value; 1], table: u32) -> Value {
+    let table = TableIndex(table);
+    let ty = e.env.module.tables[table];
+    let element = e.to_i64(element);
+    let address = element_address(e, table, element, TrapCode::TableOutOfBounds);
+    let flags = e.trusted(Region::Table);
+    match ty.element.repr() {
+        RefRepr::Gc => {
+            let value = e.b.ins().load(I32, flags, address, 0);
+            e.b.declare_value_needs_stack_map(value);
+            value
+        }
+        RefRepr::FuncPointer => {
+            let type_field = e.type_id_field();
+            let type_id = e.b.ins().load(I32, flags, address, type_field);
+            let reference = e.b.ins().load(I64, flags, address, func_ref::reference as i32);
+            let lazy = e.b.ins().icmp_imm_u(IntCC::Equal, type_id, i64::from(TYPE_LAZY));
+            e.unlikely_value(lazy, reference, |e| {
+                let table = e.i32(table.0);
+                e.builtin_value(Builtin::TableGetFunc, &[table, element])
+            })
+        }
+    }
+}
+
+pub(super) fn visit_table_set(e: &mut Emitter, [element, value]: [Value; 2], table: u32) {
+    let index = TableIndex(table);
+    let element = e.to_i64(element);
+    match e.env.module.tables[index].element.repr() {
+        RefRepr::FuncPointer => {
+            let table = e.i32(table);
+            e.builtin(Builtin::TableSetFunc, &[table, element, value]);
+        }
+        RefRepr::Gc => {
+            const { assert!(GC_ELEMENT_SIZE == 4) };
+            let address = element_address(e, index, element, TrapCode::TableOutOfBounds);
+            e.store_barrier(address, value);
+            let flags = e.trusted(Region::Table);
+            e.b.ins().store(flags, value, address, 0);
+        }
+    }
+}
+
+pub(super) fn visit_table_size(e: &mut Emitter, []: [Value; 0], table: u32) -> Value {
+    let table = TableIndex(table);
+    let len = len(e, table);
+    e.to_index(len, e.env.module.tables[table].limits.is_64)
+}
