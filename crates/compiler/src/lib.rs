@@ -15,7 +15,9 @@ pub mod info;
 pub mod module_env;
 pub mod names;
 pub mod parse;
+mod pool;
 pub(crate) mod translate;
+pub mod validate;
 
 pub use error::{CompileError, ErrorKind, Result};
 pub use features::Features;
@@ -23,3 +25,4 @@ pub use func_ir::FuncIr;
 pub use info::{FuncInfo, FuncInfos};
 pub use module_env::ModuleEnv;
 pub use parse::{ParsedModule, parse};
+pub use validate::ValidatedModule;

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod limits;
 pub mod machine;
 pub mod module;
+pub mod reloc;
 pub mod settings;
 pub mod trap;
 pub mod types;

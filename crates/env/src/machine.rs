@@ -137,6 +137,8 @@ pub enum CfiOp {
     DefCfaRegister(u16),
     /// A register is saved at `cfa + offset`.
     Offset(u16, i32),
+    /// A register's value was `cfa + offset` itself.
+    ValOffset(u16, i32),
     /// A register has its value again.
     SameValue(u16),
     /// A register is as at function entry.

@@ -221,6 +221,12 @@ impl Module {
         self.types[index].as_func().expect("validated: a function type")
     }
 
+    /// For each type the first one with an equal signature. Trampolines exist once for each of these.
+    pub fn canonical_signatures(&self) -> IndexVec<TypeIndex, TypeIndex> {
+        let mut first = std::collections::HashMap::with_capacity(self.types.len());
+        self.types.keys().map(|ty| *first.entry(self.types[ty].as_func()).or_insert(ty)).collect()
+    }
+
     /// The type of anything importable or exportable.
     pub fn entity_type(&self, index: EntityIndex) -> EntityType {
         match index {

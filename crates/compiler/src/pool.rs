@@ -1,0 +1,106 @@
+//! Threads that share out pieces of work.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{CompileError, Result};
+
+/// Bytes of stack of a pool's threads. Cranelift is not deeply recursive, but its verifier and printers have long frames
+/// in debug builds; untouched stack costs nothing.
+const STACK_BYTES: usize = 8 << 20;
+
+/// A pool of threads, started when it is first needed.
+pub(crate) struct Pool {
+    threads: usize,
+    pool: OnceLock<Option<rayon::ThreadPool>>,
+}
+
+impl Pool {
+    /// A pool of this many threads; 0 stands for as many as the machine runs at once.
+    pub(crate) fn new(threads: usize) -> Result<Pool> {
+        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = if threads == 0 { available() } else { threads };
+        if threads > 1024 {
+            return Err(CompileError::config(format_args!("{threads} compiler threads are too many (at most 1024)")));
+        }
+        Ok(Pool { threads, pool: OnceLock::new() })
+    }
+
+    /// How many threads work at once.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The results of `work` for `0..count`, in order. At most `max_threads` threads take the next number whenever they
+    /// are free, each with its own `state`. Blocks until all is done; a panic of `work` is passed on.
+    pub(crate) fn map<S, R: Send>(
+        &self,
+        max_threads: usize,
+        count: usize,
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize) -> R + Sync,
+    ) -> Vec<R> {
+        let threads = self.threads.min(max_threads).min(count);
+        let pool = if threads > 1 { self.start() } else { None };
+        let Some(pool) = pool else {
+            let mut state = state();
+            return (0..count).map(|i| work(&mut state, i)).collect();
+        };
+        let next = AtomicUsize::new(0);
+        let run = |_| {
+            let mut state = state();
+            let mut done = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= count {
+                    return done;
+                }
+                done.push((i, work(&mut state, i)));
+            }
+        };
+        let parts: Vec<Vec<(usize, R)>> = pool.install(|| {
+            use rayon::prelude::*;
+            (0..threads).into_par_iter().with_max_len(1).map(run).collect()
+        });
+        let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
+        for (i, result) in parts.into_iter().flatten() {
+            results[i] = Some(result);
+        }
+        results.into_iter().map(|r| r.expect("every number below the count was taken once")).collect()
+    }
+
+    /// The threads, or `None` where the system refuses them: then the caller works alone.
+    fn start(&self) -> Option<&rayon::ThreadPool> {
+        let build = || {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(self.threads)
+                .stack_size(STACK_BYTES)
+                .thread_name(|i| format!("kiln-compile-{i}"))
+                .build()
+        };
+        self.pool.get_or_init(|| build().inspect_err(|e| tracing::warn!("compiling on one thread: {e}")).ok()).as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_order_for_any_number_of_threads() {
+        for threads in [1, 2, 7] {
+            let pool = Pool::new(threads).unwrap();
+            let squares = pool.map(
+                usize::MAX,
+                1000,
+                || 0usize,
+                |taken, i| {
+                    *taken += 1;
+                    i * i
+                },
+            );
+            assert!(squares.iter().enumerate().all(|(i, s)| *s == i * i));
+        }
+        assert!(Pool::new(4000).is_err());
+    }
+}

@@ -1,0 +1,363 @@
+//! Validates all bodies of a module, in parallel, and collects on the way what compilers want to know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use kiln_env::{ContextLayout, DefinedFuncIndex, IndexVec, Module, TypeIndex, limits};
+use wasmparser::{
+    BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, ValidatorResources, WasmFeatures,
+};
+
+use crate::error::{CompileError, Result};
+use crate::features::Features;
+use crate::info::{FuncInfos, RANKED_LOCALS, Record, encode_weight, flag, write_leb};
+use crate::names;
+use crate::parse::ParsedModule;
+use crate::pool::Pool;
+
+/// Bytes of bodies that are validated as one piece of work.
+const CHUNK_BYTES: u64 = 128 << 10;
+/// Below this many bytes of bodies the calling thread does it alone.
+const PARALLEL_BYTES: u64 = 256 << 10;
+
+/// A valid module: its declarations, the layout of its instances' contexts, and what is known about each body.
+/// Does not hold the module's bytes; what compiles it is given them again.
+pub struct ValidatedModule {
+    module: Arc<Module>,
+    layout: ContextLayout,
+    infos: FuncInfos,
+    features: Features,
+    indirect_types: Box<[TypeIndex]>,
+    canonical_sigs: IndexVec<TypeIndex, TypeIndex>,
+}
+
+impl ValidatedModule {
+    /// The declarations.
+    pub fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    /// Where everything is in an instance's context.
+    pub fn layout(&self) -> &ContextLayout {
+        &self.layout
+    }
+
+    /// What is known about the bodies.
+    pub fn infos(&self) -> &FuncInfos {
+        &self.infos
+    }
+
+    /// The features under which it is valid.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// The types that bodies name in `call_indirect`, `call_ref` and their tail-calling forms; ascending, each once.
+    pub fn indirect_types(&self) -> &[TypeIndex] {
+        &self.indirect_types
+    }
+
+    /// The first type with the same signature: trampolines exist under its index only.
+    pub fn canonical_sig(&self, ty: TypeIndex) -> TypeIndex {
+        self.canonical_sigs[ty]
+    }
+}
+
+/// Validates the bodies of `parsed`, whose bytes are `source`.
+///
+/// # Errors
+/// The invalid function with the least index, with its name and the offset. A limit of `kiln_env::limits` is exceeded.
+pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Result<ValidatedModule> {
+    let ParsedModule { module, features, resources } = parsed;
+    let layout = ContextLayout::new(&module).map_err(CompileError::limit_message)?;
+    let mut bodies = Bodies::default();
+    if let Some(resources) = &resources {
+        let shared = Shared {
+            module: &module,
+            source,
+            resources,
+            features: features.to_wasmparser(),
+            failed: AtomicU32::new(u32::MAX),
+        };
+        bodies = shared.validate_all(pool)?;
+    }
+    bodies.indirect_types.sort_unstable();
+    bodies.indirect_types.dedup();
+    Ok(ValidatedModule {
+        layout,
+        infos: bodies.infos,
+        features,
+        indirect_types: bodies.indirect_types.into_iter().map(TypeIndex).collect(),
+        canonical_sigs: module.canonical_signatures(),
+        module: Arc::new(module),
+    })
+}
+
+/// What one or more chunks of bodies yield.
+#[derive(Default)]
+struct Bodies {
+    infos: FuncInfos,
+    indirect_types: Vec<u32>,
+}
+
+/// What all threads look at.
+struct Shared<'a> {
+    module: &'a Module,
+    source: &'a [u8],
+    resources: &'a ValidatorResources,
+    features: WasmFeatures,
+    /// Least index of a function that turned out invalid: what comes after need not be looked at.
+    failed: AtomicU32,
+}
+
+impl Shared<'_> {
+    fn validate_all(&self, pool: &Pool) -> Result<Bodies> {
+        let chunks = self.chunks();
+        let parallel = self.module.bodies.values().map(|r| r.end - r.start).sum::<u64>() >= PARALLEL_BYTES;
+        let results = pool.map(if parallel { usize::MAX } else { 1 }, chunks.len(), Scratch::default, |scratch, i| {
+            self.validate_chunk(chunks[i].clone(), scratch)
+        });
+        let mut all = Bodies::default();
+        all.infos.records.reserve_exact(self.module.bodies.len());
+        for result in results {
+            // Chunks are in order, so the first error is that of the least function.
+            let chunk = result?;
+            let base = u32::try_from(all.infos.arena.len())
+                .map_err(|_| CompileError::limit_message("bodies: what is known about them exceeds 4 GiB"))?;
+            let rebased = chunk.infos.records.into_iter().map(|r| Record { arena: r.arena + base, ..r });
+            all.infos.records.extend(rebased);
+            all.infos.arena.extend_from_slice(&chunk.infos.arena);
+            all.indirect_types.extend(chunk.indirect_types);
+        }
+        all.infos.arena.shrink_to_fit();
+        Ok(all)
+    }
+
+    /// Ranges of functions with about the same number of bytes.
+    fn chunks(&self) -> Vec<std::ops::Range<u32>> {
+        let mut chunks = Vec::new();
+        let (mut start, mut bytes) = (0, 0);
+        for (index, range) in self.module.bodies.iter() {
+            bytes += range.end - range.start;
+            if bytes >= CHUNK_BYTES {
+                chunks.push(start..index.0 + 1);
+                (start, bytes) = (index.0 + 1, 0);
+            }
+        }
+        let end = self.module.bodies.len() as u32;
+        if start < end {
+            chunks.push(start..end);
+        }
+        chunks
+    }
+
+    fn validate_chunk(&self, funcs: std::ops::Range<u32>, scratch: &mut Scratch) -> Result<Bodies> {
+        let mut out = Bodies::default();
+        out.infos.records.reserve_exact(funcs.len());
+        for func in funcs {
+            // Only an error before this one could be reported, so the rest of this chunk does not matter.
+            if self.failed.load(Ordering::Relaxed) < func {
+                break;
+            }
+            if let Err(e) = self.validate_body(DefinedFuncIndex(func), scratch, &mut out) {
+                self.failed.fetch_min(func, Ordering::Relaxed);
+                let index = self.module.func_index(DefinedFuncIndex(func));
+                return Err(e.in_func(index, names::func_name(self.module, self.source, index)));
+            }
+        }
+        Ok(out)
+    }
+
+    fn validate_body(&self, func: DefinedFuncIndex, scratch: &mut Scratch, out: &mut Bodies) -> Result<()> {
+        let index = self.module.func_index(func);
+        let (start, code) = body_bytes(self.module, self.source, func)?;
+        let to_validate = FuncToValidate {
+            resources: self.resources,
+            index: index.0,
+            ty: self.module.funcs[index].ty.0,
+            features: self.features,
+        };
+        let mut validator = to_validate.into_validator(std::mem::take(&mut scratch.allocations));
+        let mut reader = BinaryReader::new_features(code, start, self.features);
+        define_locals(&mut validator, &mut reader)?;
+        scratch.facts.begin();
+        while !reader.eof() {
+            let at = reader.original_position();
+            let ends_loop = scratch.facts.before(&code[(at - start) as usize..], &validator);
+            reader.visit_operator(&mut validator.visitor(at))??;
+            scratch.facts.after(ends_loop, &validator);
+            if validator.control_stack_height() > limits::MAX_NESTING {
+                let depth = u64::from(validator.control_stack_height());
+                return Err(CompileError::limit("depth of nested blocks", depth, limits::MAX_NESTING.into()).at(at));
+            }
+        }
+        reader.finish_expression(&validator.visitor(reader.original_position()))?;
+        scratch.allocations = validator.into_allocations();
+        scratch.facts.finish(out);
+        Ok(())
+    }
+}
+
+/// The bytes of a body and their offset in the module.
+pub(crate) fn body_bytes<'a>(module: &Module, source: &'a [u8], func: DefinedFuncIndex) -> Result<(u64, &'a [u8])> {
+    let range = &module.bodies[func];
+    let bytes = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+    let bytes = bytes.and_then(|(start, end)| source.get(start..end));
+    let bytes =
+        bytes.ok_or_else(|| CompileError::config("the source is not the one that the module was parsed from"))?;
+    Ok((range.start, bytes))
+}
+
+fn define_locals(validator: &mut FuncValidator<&ValidatorResources>, reader: &mut BinaryReader<'_>) -> Result<()> {
+    let mut total = u64::from(validator.len_locals());
+    for _ in 0..reader.read_var_u32()? {
+        let at = reader.original_position();
+        let count = reader.read_var_u32()?;
+        total += u64::from(count);
+        if total > u64::from(limits::MAX_LOCALS) {
+            return Err(CompileError::limit("locals of one function", total, limits::MAX_LOCALS.into()).at(at));
+        }
+        let ty = reader.read()?;
+        validator.define_locals(at, count, ty)?;
+    }
+    Ok(())
+}
+
+/// What a thread keeps from body to body.
+#[derive(Default)]
+struct Scratch {
+    allocations: FuncValidatorAllocations,
+    facts: Facts,
+}
+
+/// Collects what is known about one body, from the opcodes alone.
+#[derive(Default)]
+struct Facts {
+    /// Weight of each local; all zero between bodies.
+    weights: Vec<u64>,
+    /// The locals with a weight.
+    touched: Vec<u32>,
+    callees: Vec<u32>,
+    types: Vec<u32>,
+    loop_depth: u32,
+    max_stack: u32,
+    num_loops: u32,
+    flags: u8,
+}
+
+impl Facts {
+    fn begin(&mut self) {
+        self.touched.iter().for_each(|l| self.weights[*l as usize] = 0);
+        self.touched.clear();
+        self.callees.clear();
+        self.types.clear();
+        (self.loop_depth, self.max_stack, self.num_loops, self.flags) = (0, 0, 0, 0);
+    }
+
+    /// Looks at an operator before it is validated. Immediates may be nonsense here; returns whether it ends a loop.
+    #[inline]
+    fn before(&mut self, code: &[u8], validator: &FuncValidator<&ValidatorResources>) -> bool {
+        match code[0] {
+            0x20..=0x22 => self.use_local(peek_leb(&code[1..])),
+            0x03 => {
+                self.num_loops += 1;
+                self.loop_depth += 1;
+            }
+            0x0b => return validator.get_control_frame(0).is_some_and(|f| f.kind == FrameKind::Loop),
+            // call, return_call
+            0x10 => self.call(flag::CALLS, &code[1..]),
+            0x12 => self.call(flag::TAIL_CALLS, &code[1..]),
+            // call_indirect, call_ref and the tail-calling forms
+            0x11 | 0x14 => self.call_indirect(flag::CALLS_INDIRECTLY, &code[1..]),
+            0x13 | 0x15 => self.call_indirect(flag::CALLS_INDIRECTLY | flag::TAIL_CALLS, &code[1..]),
+            // throw, rethrow, throw_ref
+            0x08..=0x0a => self.flags |= flag::THROWS | flag::CALLS_RUNTIME,
+            // try, try_table
+            0x06 | 0x1f => self.flags |= flag::CATCHES,
+            // memory.grow, table.get, table.set, ref.func
+            0x40 | 0x25 | 0x26 | 0xd2 => self.flags |= flag::CALLS_RUNTIME,
+            // Bulk operations on memories and tables, except table.size; wait and notify.
+            0xfc if matches!(peek_leb(&code[1..]), 8..=15 | 17) => self.flags |= flag::CALLS_RUNTIME,
+            0xfe if peek_leb(&code[1..]) <= 2 => self.flags |= flag::CALLS_RUNTIME,
+            _ => {}
+        }
+        false
+    }
+
+    #[inline]
+    fn after(&mut self, ends_loop: bool, validator: &FuncValidator<&ValidatorResources>) {
+        self.loop_depth -= u32::from(ends_loop);
+        self.max_stack = self.max_stack.max(validator.operand_stack_height());
+    }
+
+    fn use_local(&mut self, local: u32) {
+        if local >= limits::MAX_LOCALS {
+            return;
+        }
+        let at = local as usize;
+        if at >= self.weights.len() {
+            self.weights.resize(at + 1, 0);
+        }
+        if self.weights[at] == 0 {
+            self.touched.push(local);
+        }
+        self.weights[at] = self.weights[at].saturating_add(1 << (3 * self.loop_depth.min(10)));
+    }
+
+    fn call(&mut self, flags: u8, immediates: &[u8]) {
+        self.flags |= flags;
+        self.callees.push(peek_leb(immediates));
+    }
+
+    fn call_indirect(&mut self, flags: u8, immediates: &[u8]) {
+        self.flags |= flags;
+        self.types.push(peek_leb(immediates));
+    }
+
+    fn finish(&mut self, out: &mut Bodies) {
+        let infos = &mut out.infos;
+        let arena = infos.arena.len() as u32;
+        self.touched.sort_unstable_by_key(|l| (std::cmp::Reverse(self.weights[*l as usize]), *l));
+        let ranked = &self.touched[..self.touched.len().min(RANKED_LOCALS)];
+        for &local in ranked {
+            infos.arena.extend_from_slice(&(local as u16).to_le_bytes());
+            infos.arena.push(encode_weight(self.weights[local as usize]));
+        }
+        let num_ranked = ranked.len() as u8;
+        self.callees.sort_unstable();
+        self.callees.dedup();
+        let mut last = 0;
+        for &callee in &self.callees {
+            write_leb(&mut infos.arena, callee - last);
+            last = callee;
+        }
+        infos.records.push(Record {
+            arena,
+            num_callees: self.callees.len() as u32,
+            max_stack: u16::try_from(self.max_stack).unwrap_or(u16::MAX),
+            num_loops: u16::try_from(self.num_loops).unwrap_or(u16::MAX),
+            num_ranked,
+            flags: self.flags,
+        });
+        self.types.sort_unstable();
+        self.types.dedup();
+        out.indirect_types.append(&mut self.types);
+        if out.indirect_types.len() > 4096 {
+            out.indirect_types.sort_unstable();
+            out.indirect_types.dedup();
+        }
+    }
+}
+
+/// An unsigned LEB128 number that may be cut off or too long: then whatever, validation will say so.
+#[inline]
+fn peek_leb(bytes: &[u8]) -> u32 {
+    let mut n = 0;
+    for (i, b) in bytes.iter().take(5).enumerate() {
+        n |= u32::from(b & 0x7f) << (7 * i);
+        if b & 0x80 == 0 {
+            break;
+        }
+    }
+    n
+}
