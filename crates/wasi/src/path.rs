@@ -1,0 +1,522 @@
+//! Operations on paths.
+//!
+//! Every path is relative to a directory descriptor and resolved by cap-std, with `openat2(2)` and
+//! `RESOLVE_BENEATH` where the kernel has it: whatever the path, the links on it and the renames that
+//! race with it, the result lies in that directory or the error is `perm`. The only other calls here
+//! that take a path pass a single component, on which they follow no link.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use cap_primitives::fs::{DirOptions, FollowSymlinks, OpenOptions, OpenOptionsExt, SystemTimeSpec};
+use rustix::fs::{AtFlags, OFlags, RawDir, SeekFrom, Timestamps};
+
+use crate::abi::{
+    Dirent, Filestat, FilestatUnstable, Filetype, fdflags, flags_u16, lookupflags, oflags, rights, rights_of,
+};
+use crate::descriptor::{Descriptor, to_oflags};
+use crate::file::timestamps;
+use crate::limits::{PATH_BYTES, READDIR_BYTES};
+use crate::{Errno, GuestMemory, WasiCtx};
+
+impl WasiCtx {
+    /// `path_open`: opens a file or a directory and writes its new descriptor.
+    ///
+    /// Rights that no file and no directory can have are not asked for, and through a read-only folder
+    /// those that change something are left out silently, because guests ask for them as a matter of
+    /// course; but writing to the content has to be possible if it is asked for.
+    ///
+    /// # Errors
+    /// `badf`, `notdir`, `notcapable` for rights beyond those that the directory hands on, `perm` for
+    /// paths that lead outside, `rofs`, `noent`, `exist`, `isdir`, `loop`, `inval`, `nametoolong`,
+    /// `fault`, or what the host reports.
+    #[allow(clippy::too_many_arguments, reason = "the specification's parameters")]
+    pub fn path_open(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        lookup: u32,
+        path: u32,
+        path_len: u32,
+        oflags: u32,
+        base: u64,
+        inheriting: u64,
+        fdflags: u32,
+        opened: u32,
+    ) -> Result<(), Errno> {
+        let request = OpenRequest::new(lookup, oflags, base, inheriting, fdflags)?;
+        memory.check(opened, 4)?;
+        let path = path_of(memory, path, path_len)?;
+        let folder = self.fds.get_mut(fd)?;
+        let (rights, inheriting) = request.grant(folder)?;
+        let read_only = folder.read_only;
+        let file = cap_primitives::fs::open(folder.owned()?, path, &request.options(rights))?;
+        let mut descriptor = if request.oflags & oflags::DIRECTORY != 0 {
+            Descriptor::directory(file, rights, inheriting, request.fdflags)
+        } else {
+            Descriptor::file(file, rights, inheriting, request.fdflags)
+        };
+        descriptor.read_only = read_only;
+        let fd = self.fds.insert(descriptor)?;
+        memory.write_u32(opened, fd)
+    }
+
+    /// `path_filestat_get`: writes the attributes of what a path leads to, or with `lookup` 0 of the
+    /// link that it names.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm`, `noent`, `notdir`, `loop`, `inval`, `nametoolong`, `fault`.
+    pub fn path_filestat_get(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        lookup: u32,
+        path: u32,
+        path_len: u32,
+        stat: u32,
+    ) -> Result<(), Errno> {
+        let filestat = self.path_filestat(memory, fd, lookup, path, path_len)?;
+        memory.write(stat, &filestat.to_bytes())
+    }
+
+    /// `path_filestat_get` of `wasi_unstable`, with its narrower link count.
+    ///
+    /// # Errors
+    /// As [`Self::path_filestat_get`].
+    pub fn path_filestat_get_unstable(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        lookup: u32,
+        path: u32,
+        path_len: u32,
+        stat: u32,
+    ) -> Result<(), Errno> {
+        let filestat = self.path_filestat(memory, fd, lookup, path, path_len)?;
+        memory.write(stat, &FilestatUnstable::from(filestat).to_bytes())
+    }
+
+    fn path_filestat(
+        &mut self,
+        memory: &GuestMemory<'_>,
+        fd: u32,
+        lookup: u32,
+        path: u32,
+        path_len: u32,
+    ) -> Result<Filestat, Errno> {
+        let follow = follows(lookup)?;
+        let path = path_of(memory, path, path_len)?;
+        let folder = self.fds.with(fd, rights::PATH_FILESTAT_GET)?.owned()?;
+        // One system call instead of three for the usual path, a file in the folder itself.
+        if is_one_component(path) {
+            let stat = rustix::fs::statat(folder, path, AtFlags::SYMLINK_NOFOLLOW)?;
+            let stat = Filestat::from(&stat);
+            if !follow || stat.filetype != Filetype::SymbolicLink as u8 {
+                return Ok(stat);
+            }
+        }
+        let file = open_reference(folder, path, follow)?;
+        Ok(Filestat::from(&rustix::fs::fstat(&file)?))
+    }
+
+    /// `path_filestat_set_times`: sets the times of access and change of content of what a path leads
+    /// to, or with `lookup` 0 of the link that it names.
+    ///
+    /// # Errors
+    /// As [`Self::path_filestat_get`]; `rofs`; `inval` for contradictory flags.
+    #[allow(clippy::too_many_arguments, reason = "the specification's parameters")]
+    pub fn path_filestat_set_times(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        lookup: u32,
+        path: u32,
+        path_len: u32,
+        atim: u64,
+        mtim: u64,
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let follow = follows(lookup)?;
+        let times = timestamps(atim, mtim, flags)?;
+        let path = path_of(memory, path, path_len)?;
+        let folder = self.fds.with(fd, rights::PATH_FILESTAT_SET_TIMES)?.owned()?;
+        if is_one_component(path) && !follow {
+            return Ok(rustix::fs::utimensat(folder, path, &times, AtFlags::SYMLINK_NOFOLLOW)?);
+        }
+        let file = open_reference(folder, path, follow)?;
+        match rustix::fs::utimensat(&file, "", &times, AtFlags::EMPTY_PATH) {
+            // Kernels before 5.8 cannot act on a mere reference.
+            Err(rustix::io::Errno::INVAL) => Ok(set_times(folder, path, follow, &times)?),
+            result => Ok(result?),
+        }
+    }
+
+    /// `path_create_directory`.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm`, `rofs`, `exist`, `noent`, `notdir`, `nametoolong`, `fault`.
+    pub fn path_create_directory(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        path_len: u32,
+    ) -> Result<(), Errno> {
+        let path = path_of(memory, path, path_len)?;
+        let folder = self.fds.with(fd, rights::PATH_CREATE_DIRECTORY)?.owned()?;
+        Ok(cap_primitives::fs::create_dir(folder, path, &DirOptions::new())?)
+    }
+
+    /// `path_remove_directory`: removes an empty directory.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm`, `rofs`, `notempty`, `noent`, `notdir`, `inval` for `.`, `fault`.
+    pub fn path_remove_directory(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        path_len: u32,
+    ) -> Result<(), Errno> {
+        let path = path_of(memory, path, path_len)?;
+        let folder = self.fds.with(fd, rights::PATH_REMOVE_DIRECTORY)?.owned()?;
+        Ok(cap_primitives::fs::remove_dir(folder, without_trailing_slashes(path))?)
+    }
+
+    /// `path_unlink_file`: removes a file or a link.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm`, `rofs`, `isdir`, `noent`, `notdir`, `fault`.
+    pub fn path_unlink_file(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        path_len: u32,
+    ) -> Result<(), Errno> {
+        let path = path_of(memory, path, path_len)?;
+        let folder = self.fds.with(fd, rights::PATH_UNLINK_FILE)?.owned()?;
+        Ok(cap_primitives::fs::remove_file(folder, path)?)
+    }
+
+    /// `path_link`: gives a file another name. A link at the end of the old path is not followed.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm`, `rofs`, `exist`, `noent`, `xdev`, `fault`; `inval` for `lookup` 1.
+    #[allow(clippy::too_many_arguments, reason = "the specification's parameters")]
+    pub fn path_link(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        old_fd: u32,
+        old_lookup: u32,
+        old_path: u32,
+        old_path_len: u32,
+        new_fd: u32,
+        new_path: u32,
+        new_path_len: u32,
+    ) -> Result<(), Errno> {
+        if follows(old_lookup)? {
+            return Err(Errno::Inval);
+        }
+        let old_path = path_of(memory, old_path, old_path_len)?;
+        let new_path = path_of(memory, new_path, new_path_len)?;
+        self.fds.with(old_fd, rights::PATH_LINK_SOURCE)?;
+        self.fds.with(new_fd, rights::PATH_LINK_TARGET)?;
+        let (old, new) = (self.fds.get(old_fd)?.owned()?, self.fds.get(new_fd)?.owned()?);
+        Ok(cap_primitives::fs::hard_link(old, old_path, new, new_path)?)
+    }
+
+    /// `path_rename`.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm`, `rofs`, `exist`, `noent`, `notempty`, `isdir`, `notdir`, `xdev`, `fault`.
+    #[allow(clippy::too_many_arguments, reason = "the specification's parameters")]
+    pub fn path_rename(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        old_fd: u32,
+        old_path: u32,
+        old_path_len: u32,
+        new_fd: u32,
+        new_path: u32,
+        new_path_len: u32,
+    ) -> Result<(), Errno> {
+        let old_path = path_of(memory, old_path, old_path_len)?;
+        let new_path = path_of(memory, new_path, new_path_len)?;
+        self.fds.with(old_fd, rights::PATH_RENAME_SOURCE)?;
+        self.fds.with(new_fd, rights::PATH_RENAME_TARGET)?;
+        let (old, new) = (self.fds.get(old_fd)?.owned()?, self.fds.get(new_fd)?.owned()?);
+        Ok(cap_primitives::fs::rename(old, old_path, new, new_path)?)
+    }
+
+    /// `path_symlink`: makes a link with the contents `old_path`, which has to be relative.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm` also for an absolute `old_path`, `rofs`, `exist`, `noent`, `fault`.
+    pub fn path_symlink(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        old_path: u32,
+        old_path_len: u32,
+        fd: u32,
+        new_path: u32,
+        new_path_len: u32,
+    ) -> Result<(), Errno> {
+        let old_path = path_of(memory, old_path, old_path_len)?;
+        let new_path = path_of(memory, new_path, new_path_len)?;
+        let folder = self.fds.with(fd, rights::PATH_SYMLINK)?.owned()?;
+        Ok(cap_primitives::fs::symlink(old_path, folder, new_path)?)
+    }
+
+    /// `path_readlink`: writes the contents of a link, cut to `buf_len` bytes, and how many were written.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `perm` also for absolute contents, `inval` where it is no link, `noent`, `fault`.
+    #[allow(clippy::too_many_arguments, reason = "the specification's parameters")]
+    pub fn path_readlink(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        path: u32,
+        path_len: u32,
+        buf: u32,
+        buf_len: u32,
+        bufused: u32,
+    ) -> Result<(), Errno> {
+        let path = path_of(memory, path, path_len)?;
+        let folder = self.fds.with(fd, rights::PATH_READLINK)?.owned()?;
+        let contents = cap_primitives::fs::read_link(folder, path)?;
+        let contents = contents.as_os_str().as_bytes();
+        let contents = &contents[..contents.len().min(buf_len as usize)];
+        memory.write(buf, contents)?;
+        memory.write_size(bufused, contents.len())
+    }
+
+    /// `fd_readdir`: writes entries from `cookie` on (0 is the start), the last one cut where the
+    /// buffer ends, and how many bytes were written; fewer than `buf_len` means the end.
+    ///
+    /// Cookies are the host's own positions, so they stay good while the directory changes. Names are
+    /// passed as the bytes they are, also where they are no UTF-8.
+    ///
+    /// # Errors
+    /// `badf`, `notcapable`, `notdir`, `inval` for cookies that were never given out, `fault`.
+    pub fn fd_readdir(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: u32,
+        buf: u32,
+        buf_len: u32,
+        cookie: u64,
+        bufused: u32,
+    ) -> Result<(), Errno> {
+        let folder = self.fds.with(fd, rights::FD_READDIR)?;
+        if folder.filetype()? != Filetype::Directory {
+            return Err(Errno::Notdir);
+        }
+        memory.check(bufused, 4)?;
+        let used = read_entries(folder.owned()?, memory.slice_mut(buf, buf_len)?, cookie)?;
+        memory.write_size(bufused, used)
+    }
+}
+
+/// The arguments of `path_open` that are not the path.
+struct OpenRequest {
+    follow: bool,
+    oflags: u16,
+    fdflags: u16,
+    rights: u64,
+    inheriting: u64,
+}
+
+impl OpenRequest {
+    fn new(lookup: u32, oflags: u32, rights: u64, inheriting: u64, fdflags: u32) -> Result<Self, Errno> {
+        const POSSIBLE: u64 = rights_of::FILE | rights_of::DIRECTORY;
+        let oflags = flags_u16(oflags, oflags::ALL)?;
+        let mut rights = rights & POSSIBLE;
+        if oflags & oflags::DIRECTORY != 0 {
+            // Before Linux 6.4 a file would be created.
+            if oflags & oflags::CREAT != 0 {
+                return Err(Errno::Inval);
+            }
+            rights &= rights_of::DIRECTORY;
+        }
+        Ok(Self {
+            follow: follows(lookup)?,
+            oflags,
+            fdflags: flags_u16(fdflags, fdflags::ALL)?,
+            rights,
+            inheriting: inheriting & POSSIBLE,
+        })
+    }
+
+    /// The rights of the new descriptor and those that it hands on, if `folder` allows the request.
+    fn grant(&self, folder: &mut Descriptor) -> Result<(u64, u64), Errno> {
+        let mut needed = rights::PATH_OPEN;
+        for (flag, right) in
+            [(oflags::CREAT, rights::PATH_CREATE_FILE), (oflags::TRUNC, rights::PATH_FILESTAT_SET_SIZE)]
+        {
+            if self.oflags & flag != 0 {
+                needed |= right;
+            }
+        }
+        if self.fdflags & fdflags::DSYNC != 0 {
+            needed |= rights::FD_DATASYNC;
+        }
+        if self.fdflags & (fdflags::RSYNC | fdflags::SYNC) != 0 {
+            needed |= rights::FD_SYNC;
+        }
+        folder.require(needed)?;
+        let missing = (self.rights | self.inheriting) & !folder.inheriting;
+        if missing != 0 {
+            if !folder.read_only || missing & !rights_of::MUTATING != 0 {
+                return Err(Errno::Notcapable);
+            }
+            if self.rights & rights::FD_WRITE != 0 {
+                return Err(Errno::Rofs);
+            }
+        }
+        Ok((self.rights & folder.inheriting, self.inheriting & folder.inheriting))
+    }
+
+    /// What to ask of the host.
+    fn options(&self, rights: u64) -> OpenOptions {
+        let write = rights & rights::FD_WRITE != 0;
+        let read = rights & (rights::FD_READ | rights::FD_READDIR) != 0;
+        // Creation and truncation go beside cap-std's own options, which refuse combinations that
+        // WASI and Linux know, such as creating a file in order to read it.
+        let mut flags = to_oflags(self.fdflags) | OFlags::NOCTTY;
+        for (flag, host) in [
+            (oflags::CREAT, OFlags::CREATE),
+            (oflags::DIRECTORY, OFlags::DIRECTORY),
+            (oflags::EXCL, OFlags::EXCL),
+            (oflags::TRUNC, OFlags::TRUNC),
+        ] {
+            if self.oflags & flag != 0 {
+                flags |= host;
+            }
+        }
+        let mut options = OpenOptions::new();
+        options.read(read || !write).write(write).custom_flags(flags.bits().cast_signed());
+        options._cap_fs_ext_follow(if self.follow { FollowSymlinks::Yes } else { FollowSymlinks::No });
+        options
+    }
+}
+
+/// Opens a mere reference to what `path` leads to, or to the link that it names.
+fn open_reference(folder: &File, path: &Path, follow: bool) -> Result<File, Errno> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::PATH.bits().cast_signed());
+    options._cap_fs_ext_follow(if follow { FollowSymlinks::Yes } else { FollowSymlinks::No });
+    Ok(cap_primitives::fs::open(folder, path, &options)?)
+}
+
+/// Sets times the long way, for old kernels.
+fn set_times(folder: &File, path: &Path, follow: bool, times: &Timestamps) -> std::io::Result<()> {
+    let spec = |time: &rustix::time::Timespec| match time.tv_nsec {
+        rustix::fs::UTIME_OMIT => None,
+        rustix::fs::UTIME_NOW => Some(SystemTimeSpec::SymbolicNow),
+        nanoseconds => {
+            let time = Duration::new(time.tv_sec.cast_unsigned(), nanoseconds as u32);
+            let time = cap_primitives::time::SystemTime::from_std(SystemTime::UNIX_EPOCH + time);
+            Some(SystemTimeSpec::Absolute(time))
+        }
+    };
+    let (atime, mtime) = (spec(&times.last_access), spec(&times.last_modification));
+    if follow {
+        cap_primitives::fs::set_times(folder, path, atime, mtime)
+    } else {
+        cap_primitives::fs::set_times_nofollow(folder, path, atime, mtime)
+    }
+}
+
+/// Fills `out` with directory entries from `cookie` on; returns the bytes used.
+fn read_entries(folder: &File, out: &mut [u8], cookie: u64) -> Result<usize, Errno> {
+    rustix::fs::seek(folder, SeekFrom::Start(cookie))?;
+    let mut buffer = [MaybeUninit::uninit(); READDIR_BYTES];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    let mut used = 0;
+    while used < out.len() {
+        let Some(entry) = entries.next() else { break };
+        let entry = entry?;
+        let mut filetype = entry.file_type();
+        if filetype == rustix::fs::FileType::Unknown {
+            // Some file systems do not keep the type beside the name.
+            filetype = match rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => rustix::fs::FileType::from_raw_mode(stat.st_mode),
+                Err(_) => filetype,
+            };
+        }
+        let name = entry.file_name().to_bytes();
+        let head = Dirent {
+            next: entry.next_entry_cookie(),
+            ino: entry.ino(),
+            name_len: name.len() as u32,
+            filetype: Filetype::from(filetype) as u8,
+        };
+        for bytes in [&head.to_bytes()[..], name] {
+            let len = bytes.len().min(out.len() - used);
+            out[used..used + len].copy_from_slice(&bytes[..len]);
+            used += len;
+        }
+    }
+    Ok(used)
+}
+
+/// Whether a link at the end of the path is followed.
+fn follows(lookup: u32) -> Result<bool, Errno> {
+    if lookup & !lookupflags::ALL != 0 {
+        return Err(Errno::Inval);
+    }
+    Ok(lookup & lookupflags::SYMLINK_FOLLOW != 0)
+}
+
+/// The path in guest memory, in place. Its bytes are passed on as they are, so that a guest can name
+/// all files of the host; a NUL among them is `inval`, which cap-std and rustix see to.
+fn path_of<'m>(memory: &'m GuestMemory<'_>, ptr: u32, len: u32) -> Result<&'m Path, Errno> {
+    let bytes = memory.slice(ptr, len)?;
+    if bytes.len() > PATH_BYTES {
+        return Err(Errno::Nametoolong);
+    }
+    Ok(Path::new(OsStr::from_bytes(bytes)))
+}
+
+/// Whether the path is a name in the folder itself: resolving it without following links stays there.
+fn is_one_component(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    !matches!(bytes, b"" | b"." | b"..") && !bytes.contains(&b'/')
+}
+
+/// Directories may be named with slashes at the end, which the host takes for a path to `.` in them.
+fn without_trailing_slashes(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().rposition(|&byte| byte != b'/').map_or(bytes.len().min(1), |last| last + 1);
+    Path::new(OsStr::from_bytes(&bytes[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_component_is_a_plain_name() {
+        for path in ["a", "...", ".a", "a b", "-"] {
+            assert!(is_one_component(Path::new(path)), "{path}");
+        }
+        for path in ["", ".", "..", "/", "/a", "a/", "a/b", "./a", "../a"] {
+            assert!(!is_one_component(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn trailing_slashes_go_but_the_root_stays() {
+        let strip = |path| without_trailing_slashes(Path::new(path)).as_os_str().as_bytes().to_vec();
+        assert_eq!(strip("a//"), b"a");
+        assert_eq!(strip("a/b/"), b"a/b");
+        assert_eq!(strip("//"), b"/");
+        assert_eq!(strip(""), b"");
+    }
+}
