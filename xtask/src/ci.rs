@@ -1,0 +1,123 @@
+//! `cargo xtask ci`: everything that must pass, in the order in which a failure is cheapest to learn.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{root, table};
+
+/// Options of `ci`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run only these steps
+    steps: Vec<String>,
+    /// Stop at the first step that fails
+    #[arg(long)]
+    fail_fast: bool,
+    /// Print the names of the steps
+    #[arg(long)]
+    list: bool,
+}
+
+/// A command of the run. Tests and the programs they run share the `dev` profile, in which Cranelift is optimised, so
+/// that it is built once.
+struct Step {
+    name: &'static str,
+    program: &'static str,
+    args: &'static str,
+    env: &'static [(&'static str, &'static str)],
+}
+
+const fn cargo(name: &'static str, args: &'static str) -> Step {
+    Step { name, program: "cargo", args, env: &[] }
+}
+
+/// The steps. The programs of the corpus step are at most 30 MB each; the apps tests run those that are there.
+const STEPS: [Step; 8] = [
+    cargo("fmt", "fmt --all --check"),
+    cargo("tidy", "run --quiet --package xtask -- tidy"),
+    cargo(
+        "corpus",
+        "run --quiet --package xtask -- corpus --max-size 30MB quickjs cpython312 svg-flatten micropython avr-gcc rust assemblyscript go",
+    ),
+    cargo("build", "build --workspace --all-targets"),
+    cargo("test", "test --workspace --no-fail-fast"),
+    cargo("clippy", "clippy --workspace --all-targets -- --deny warnings"),
+    Step {
+        name: "doc",
+        program: "cargo",
+        args: "doc --workspace --no-deps --document-private-items",
+        env: &[("RUSTDOCFLAGS", "--deny warnings")],
+    },
+    cargo("runtime-only", "check --package kiln --no-default-features"),
+];
+
+struct Outcome {
+    name: &'static str,
+    seconds: f64,
+    passed: bool,
+}
+
+/// Runs the steps and prints how each went; an error if one failed.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.list {
+        STEPS.iter().for_each(|s| println!("{}: {} {}", s.name, s.program, s.args));
+        return Ok(());
+    }
+    if let Some(name) = args.steps.iter().find(|n| !STEPS.iter().any(|s| s.name == n.as_str())) {
+        bail!("no step is called {name}; there are {}", STEPS.map(|s| s.name).join(", "));
+    }
+    let workspace = root::workspace();
+    let mut outcomes = Vec::new();
+    for step in STEPS.iter().filter(|s| args.steps.is_empty() || args.steps.iter().any(|n| n == s.name)) {
+        let outcome = run_step(step, &workspace)?;
+        let failed = !outcome.passed;
+        outcomes.push(outcome);
+        if failed && args.fail_fast {
+            break;
+        }
+    }
+    report(&outcomes)
+}
+
+fn run_step(step: &Step, workspace: &Path) -> Result<Outcome> {
+    println!("\n=== {}: {} {}", step.name, step.program, step.args);
+    let start = Instant::now();
+    let mut command = Command::new(step.program);
+    command.args(step.args.split_whitespace()).envs(step.env.iter().copied()).current_dir(workspace);
+    // Each step chooses its own toolchain variables, as it would from a shell.
+    command.env_remove("CARGO").env_remove("RUSTC");
+    let status = command.status().with_context(|| format!("cannot run {}", step.program))?;
+    Ok(Outcome { name: step.name, seconds: start.elapsed().as_secs_f64(), passed: status.success() })
+}
+
+fn report(outcomes: &[Outcome]) -> Result<()> {
+    let mut rows = vec![vec!["step".to_owned(), "time".to_owned(), "result".to_owned()]];
+    for outcome in outcomes {
+        let result = if outcome.passed { "ok" } else { "FAILED" };
+        rows.push(vec![outcome.name.to_owned(), table::seconds(outcome.seconds), result.to_owned()]);
+    }
+    let total = outcomes.iter().map(|o| o.seconds).sum();
+    rows.push(vec!["total".to_owned(), table::seconds(total), String::new()]);
+    println!();
+    table::lines(&rows).iter().for_each(|l| println!("{l}"));
+    let failed: Vec<&str> = outcomes.iter().filter(|o| !o.passed).map(|o| o.name).collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_an_error() {
+        let ok = || Outcome { name: "a", seconds: 1.0, passed: true };
+        assert!(report(&[ok()]).is_ok());
+        assert!(report(&[ok(), Outcome { name: "b", seconds: 1.0, passed: false }]).is_err());
+    }
+}
