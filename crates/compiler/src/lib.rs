@@ -16,7 +16,7 @@ pub mod module_env;
 pub mod names;
 pub mod parse;
 mod pool;
-pub(crate) mod translate;
+pub mod translate;
 pub mod validate;
 
 pub use error::{CompileError, ErrorKind, Result};

@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::ops::call::{Callee, Target};
 use crate::codegen::trap_code;
 use crate::module_env::ModuleEnv;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, AliasRegion, AliasRegionData, ArgumentPurpose, Block, Endianness, ExtFuncData, ExternalName, FuncRef,
-    InstBuilder, MemFlagsData, SigRef, Signature, Type, UserExternalName, Value,
+    Inst, InstBuilder, MemFlagsData, SigRef, Signature, Type, UserExternalName, Value,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
 use kiln_env::builtins::BuiltinType;
 use kiln_env::layout::{context, func_ref, store_context};
 use kiln_env::types::{FuncType, RefRepr, ValType};
-use kiln_env::{Builtin, ContextLayout, FuncKey, Module, TrapCode, Tunables, TypeIndex};
+use kiln_env::{Builtin, ContextLayout, DefinedFuncIndex, FuncKey, Module, TrapCode, Tunables, TypeIndex};
 
 /// Parts of memory that never overlap, so that a store to one leaves what is known about the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +72,8 @@ pub(crate) struct OpEnv<'m> {
     funcs: HashMap<FuncKey, FuncRef>,
     sigs: HashMap<TypeIndex, SigRef>,
     fuel: u64,
+    /// Whether the code makes calls, tail calls apart.
+    pub(crate) makes_calls: bool,
 }
 
 impl<'m> OpEnv<'m> {
@@ -88,6 +91,7 @@ impl<'m> OpEnv<'m> {
             funcs: HashMap::new(),
             sigs: HashMap::new(),
             fuel: 0,
+            makes_calls: false,
         }
     }
 
@@ -221,22 +225,37 @@ impl Emitter<'_, '_> {
 
 /// Calls.
 impl Emitter<'_, '_> {
-    /// A function by its key.
-    pub(crate) fn func_ref(&mut self, key: FuncKey, signature: impl FnOnce() -> Signature) -> FuncRef {
-        match self.env.funcs.entry(key) {
-            Entry::Occupied(e) => *e.get(),
-            Entry::Vacant(e) => {
-                let (namespace, index) = key.pack();
-                let signature = self.b.func.import_signature(signature());
-                let name = self.b.func.declare_imported_user_function(UserExternalName { namespace, index });
-                *e.insert(self.b.func.import_function(ExtFuncData {
-                    name: ExternalName::user(name),
-                    signature,
-                    colocated: true,
-                    patchable: false,
-                }))
-            }
+    /// A function of this module.
+    pub(crate) fn wasm_func(&mut self, func: DefinedFuncIndex) -> FuncRef {
+        let key = FuncKey::Wasm(func);
+        if let Some(found) = self.env.funcs.get(&key) {
+            return *found;
         }
+        let module = self.env.module;
+        let signature = self.sig_ref(module.funcs[module.func_index(func)].ty);
+        self.declare_func(key, signature)
+    }
+
+    fn builtin_func(&mut self, builtin: Builtin) -> FuncRef {
+        let key = FuncKey::WasmToBuiltin(builtin);
+        if let Some(found) = self.env.funcs.get(&key) {
+            return *found;
+        }
+        let signature = self.b.func.import_signature(builtin_signature(builtin));
+        self.declare_func(key, signature)
+    }
+
+    fn declare_func(&mut self, key: FuncKey, signature: SigRef) -> FuncRef {
+        let (namespace, index) = key.pack();
+        let name = self.b.func.declare_imported_user_function(UserExternalName { namespace, index });
+        let func = self.b.func.import_function(ExtFuncData {
+            name: ExternalName::user(name),
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        self.env.funcs.insert(key, func);
+        func
     }
 
     /// The signature of a wasm function type of the module.
@@ -250,13 +269,27 @@ impl Emitter<'_, '_> {
 
     /// Calls a builtin with the context and `args`, and returns its result if it has one. Fuel is exact there.
     pub(crate) fn builtin(&mut self, builtin: Builtin, args: &[Value]) -> Option<Value> {
-        self.flush_fuel();
-        let callee = self.func_ref(FuncKey::WasmToBuiltin(builtin), || builtin_signature(builtin));
-        let mut all = smallvec::SmallVec::<[Value; 8]>::new();
-        all.push(self.env.vmctx);
-        all.extend_from_slice(args);
-        let call = self.b.ins().call(callee, &all);
+        let callee = self.builtin_callee(builtin);
+        let call = self.call(callee, args);
         self.b.inst_results(call).first().copied()
+    }
+
+    /// A builtin as a callee.
+    pub(crate) fn builtin_callee(&mut self, builtin: Builtin) -> Callee {
+        Callee { target: Target::Direct(self.builtin_func(builtin)), context: self.env.vmctx }
+    }
+
+    /// Calls a function, outside of all handlers.
+    pub(crate) fn call(&mut self, callee: Callee, args: &[Value]) -> Inst {
+        self.flush_fuel();
+        self.env.makes_calls = true;
+        let mut all = smallvec::SmallVec::<[Value; 16]>::new();
+        all.push(callee.context);
+        all.extend_from_slice(args);
+        match callee.target {
+            Target::Direct(func) => self.b.ins().call(func, &all),
+            Target::Indirect(signature, code) => self.b.ins().call_indirect(signature, code, &all),
+        }
     }
 
     /// Calls a builtin that has a result.

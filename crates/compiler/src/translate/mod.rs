@@ -1,4 +1,54 @@
-//! From wasm function bodies to Cranelift's intermediate representation.
+//! From wasm function bodies, and from keys of trampolines, to Cranelift's intermediate representation.
 
-pub(crate) mod emitter;
-pub(crate) mod ops;
+mod control;
+mod emitter;
+mod exceptions;
+mod func;
+mod ops;
+mod trampoline;
+
+use cranelift_frontend::FunctionBuilderContext;
+use kiln_env::{DefinedFuncIndex, FuncKey};
+use wasmparser::FunctionBody;
+
+use crate::error::{CompileError, Result};
+use crate::func_ir::FuncIr;
+use crate::module_env::ModuleEnv;
+
+/// Translates one function after the other; keeps its buffers in between. One for each thread.
+#[derive(Default)]
+pub struct Translator {
+    context: FunctionBuilderContext,
+}
+
+impl Translator {
+    /// A translator.
+    pub fn new() -> Translator {
+        Translator::default()
+    }
+
+    /// Translates the body of a function, which must be valid. Errors: operators that are not supported.
+    pub fn function(
+        &mut self,
+        env: &ModuleEnv<'_>,
+        index: DefinedFuncIndex,
+        body: &FunctionBody<'_>,
+    ) -> Result<FuncIr> {
+        let result = func::translate(env, &mut self.context, index, body);
+        self.recover(result)
+    }
+
+    /// Makes the trampoline with this key.
+    pub fn trampoline(&mut self, env: &ModuleEnv<'_>, key: FuncKey) -> Result<FuncIr> {
+        let result = trampoline::translate(env, &mut self.context, key);
+        self.recover(result.ok_or_else(|| CompileError::internal(format_args!("{key} is no trampoline"))))
+    }
+
+    /// An abandoned function leaves the buffers in disorder.
+    fn recover(&mut self, result: Result<FuncIr>) -> Result<FuncIr> {
+        if result.is_err() {
+            self.context = FunctionBuilderContext::new();
+        }
+        result
+    }
+}

@@ -9,10 +9,11 @@
 //! compiler, as is one with another number of operands.
 
 mod bulk;
+pub(crate) mod call;
 mod global;
 mod memory;
 mod numeric;
-mod reference;
+pub(crate) mod reference;
 mod table;
 
 use cranelift_codegen::ir::Value;

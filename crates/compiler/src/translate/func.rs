@@ -1,0 +1,564 @@
+//! A function body to IR: operand stack, locals and control flow. What operators do is in [`ops`].
+
+use cranelift_codegen::ir::types::{F32, F64, I8X16};
+use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, JumpTableData, SourceLoc, Value};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use kiln_env::types::ValType;
+use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TrapCode};
+use smallvec::SmallVec;
+use wasmparser::{BlockType, BrTable, FunctionBody, Operator, OperatorsReader};
+
+use super::control::{BlockSig, Frame, FrameKind};
+use super::emitter::{Emitter, OpEnv, clif_type, wasm_signature};
+use super::exceptions::Exceptions;
+use super::ops;
+use super::ops::call::Callee;
+use super::ops::call::Target;
+use crate::error::{CompileError, Result};
+use crate::func_ir::FuncIr;
+use crate::module_env::ModuleEnv;
+use crate::{codegen, convert};
+
+/// A function under translation.
+pub(super) struct FuncTranslator<'f, 'm> {
+    pub(super) e: Emitter<'f, 'm>,
+    pub(super) stack: Vec<Value>,
+    pub(super) frames: Vec<Frame<'m>>,
+    pub(super) exceptions: Exceptions,
+    locals: Vec<Variable>,
+    /// Whether the current position can be reached. If not, no block is open and operators are skipped.
+    pub(super) reachable: bool,
+    /// How many frames have been opened since the position became unreachable.
+    skipped: u32,
+}
+
+/// Translates one body. It must be valid.
+pub(super) fn translate(
+    env: &ModuleEnv<'_>,
+    context: &mut FunctionBuilderContext,
+    index: DefinedFuncIndex,
+    body: &FunctionBody<'_>,
+) -> Result<FuncIr> {
+    let key = FuncKey::Wasm(index);
+    let ty = env.module.func_type(env.module.func_index(index));
+    let (namespace, number) = key.pack();
+    let name = cranelift_codegen::ir::UserFuncName::user(namespace, number);
+    let mut func = Function::with_name_signature(name, wasm_signature(ty));
+    let mut b = FunctionBuilder::new(&mut func, context);
+
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    b.ensure_inserted_block();
+    let vmctx = b.block_params(entry)[0];
+    let mut t = FuncTranslator {
+        e: Emitter { b, env: OpEnv::new(env, vmctx) },
+        stack: Vec::new(),
+        frames: Vec::new(),
+        exceptions: Exceptions::default(),
+        locals: Vec::new(),
+        reachable: true,
+        skipped: 0,
+    };
+    t.declare_locals(entry, &ty.params, body)?;
+    t.push_frame(FrameKind::Function, BlockSig::Func(ty), 0);
+    t.e.check_interrupts();
+    t.body(body)?;
+
+    let makes_calls = t.e.env.makes_calls;
+    t.e.b.finalize(env.isa.frontend_config());
+    if makes_calls {
+        codegen::set_stack_limit(&mut func);
+    }
+    Ok(FuncIr { key, func })
+}
+
+/// Locals and the walk over operators.
+impl<'m> FuncTranslator<'_, 'm> {
+    fn declare_locals(&mut self, entry: Block, params: &[ValType], body: &FunctionBody<'_>) -> Result<()> {
+        for (i, ty) in params.iter().enumerate() {
+            let value = self.e.b.block_params(entry)[i + 1];
+            let local = self.declare_local(*ty);
+            self.e.b.def_var(local, value);
+        }
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            let ty = convert::val_type(ty)?;
+            // One zero serves all locals of the group.
+            let zero = self.zero(ty);
+            for _ in 0..count {
+                let local = self.declare_local(ty);
+                self.e.b.def_var(local, zero);
+            }
+        }
+        Ok(())
+    }
+
+    fn declare_local(&mut self, ty: ValType) -> Variable {
+        let local = self.e.b.declare_var(clif_type(ty));
+        if ty.is_gc_ref() {
+            self.e.b.declare_var_needs_stack_map(local);
+        }
+        self.locals.push(local);
+        local
+    }
+
+    fn zero(&mut self, ty: ValType) -> Value {
+        let ins = self.e.b.ins();
+        match clif_type(ty) {
+            F32 => ins.f32const(0.0),
+            F64 => ins.f64const(0.0),
+            I8X16 => {
+                let zero = self.e.b.func.dfg.constants.insert([0; 16].as_slice().into());
+                self.e.b.ins().vconst(I8X16, zero)
+            }
+            int => ins.iconst(int, 0),
+        }
+    }
+
+    fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
+        let start = body.range().start;
+        let mut reader = body.get_operators_reader()?;
+        while !self.frames.is_empty() {
+            let (op, offset) = reader.read_with_offset()?;
+            if !self.reachable && !self.resumes(&op) {
+                continue;
+            }
+            self.e.b.set_srcloc(SourceLoc::new((offset - start) as u32));
+            self.e.count_fuel(if self.reachable { ops::fuel_cost(&op) } else { 0 });
+            self.operator(&op, &reader, offset).map_err(|e| e.at(offset))?;
+        }
+        reader.finish()?;
+        Ok(())
+    }
+
+    /// At an unreachable position: whether `op` ends the current frame's part. Counts the frames that are skipped.
+    fn resumes(&mut self, op: &Operator<'_>) -> bool {
+        match op {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. }
+            | Operator::Try { .. } => {
+                self.skipped += 1;
+                false
+            }
+            Operator::End | Operator::Delegate { .. } if self.skipped > 0 => {
+                self.skipped -= 1;
+                false
+            }
+            Operator::End
+            | Operator::Delegate { .. }
+            | Operator::Else
+            | Operator::Catch { .. }
+            | Operator::CatchAll => self.skipped == 0,
+            _ => false,
+        }
+    }
+
+    fn operator(&mut self, op: &Operator<'_>, reader: &OperatorsReader<'_>, offset: u64) -> Result<()> {
+        match *op {
+            Operator::Nop => {}
+            Operator::Unreachable => {
+                self.e.trap(TrapCode::Unreachable);
+                self.end_block();
+            }
+            Operator::Drop => {
+                self.pop();
+            }
+            Operator::LocalGet { local_index } => {
+                let value = self.e.b.use_var(self.locals[local_index as usize]);
+                self.stack.push(value);
+            }
+            Operator::LocalSet { local_index } => {
+                let value = self.pop();
+                self.e.b.def_var(self.locals[local_index as usize], value);
+            }
+            Operator::LocalTee { local_index } => {
+                let value = self.peek();
+                self.e.b.def_var(self.locals[local_index as usize], value);
+            }
+            Operator::Block { blockty } => self.open_block(blockty)?,
+            Operator::Loop { blockty } => self.open_loop(blockty)?,
+            Operator::If { blockty } => self.open_if(blockty)?,
+            Operator::Else => self.otherwise(),
+            Operator::End | Operator::Delegate { .. } => self.end(),
+            Operator::Br { relative_depth } => self.br(relative_depth),
+            Operator::BrIf { relative_depth } => self.br_if(relative_depth),
+            Operator::BrTable { ref targets } => self.br_table(targets)?,
+            Operator::BrOnNull { relative_depth } => self.br_on_null(relative_depth),
+            Operator::BrOnNonNull { relative_depth } => self.br_on_non_null(relative_depth),
+            Operator::Return => self.return_(),
+            Operator::TryTable { ref try_table } => self.open_try_table(try_table)?,
+            Operator::Try { blockty } => self.open_try(blockty, reader, offset)?,
+            Operator::Catch { .. } | Operator::CatchAll => self.open_catch(),
+            Operator::Throw { tag_index } => self.throw(tag_index),
+            Operator::ThrowRef => self.throw_ref(),
+            Operator::Rethrow { relative_depth } => self.rethrow(relative_depth)?,
+            Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::CallRef { .. }
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. } => self.call(op),
+            _ => self.core(op)?,
+        }
+        Ok(())
+    }
+
+    /// An operator of the core: operands from the stack, results back onto it.
+    fn core(&mut self, op: &Operator<'_>) -> Result<()> {
+        let count = ops::operand_count(op).unwrap_or(0);
+        let at = self.stack.len() - count;
+        let results = ops::emit(&mut self.e, op, &self.stack[at..]).map_err(|e| match e {
+            ops::EmitError::Unsupported(_) => CompileError::unsupported(e),
+            _ => CompileError::internal(e),
+        })?;
+        self.stack.truncate(at);
+        self.stack.extend(results);
+        Ok(())
+    }
+}
+
+/// The operand stack.
+impl FuncTranslator<'_, '_> {
+    pub(super) fn pop(&mut self) -> Value {
+        self.stack.pop().expect("validated: there is an operand")
+    }
+
+    fn peek(&self) -> Value {
+        *self.stack.last().expect("validated: there is an operand")
+    }
+
+    /// Takes the topmost `n` operands.
+    pub(super) fn pop_n(&mut self, n: usize) -> SmallVec<[Value; 8]> {
+        let at = self.stack.len() - n;
+        self.stack.drain(at..).collect()
+    }
+
+    /// The topmost `n` operands as arguments of a branch.
+    fn block_args(&self, n: usize) -> SmallVec<[BlockArg; 4]> {
+        self.stack[self.stack.len() - n..].iter().map(|v| BlockArg::Value(*v)).collect()
+    }
+}
+
+/// Frames and branches.
+impl<'m> FuncTranslator<'_, 'm> {
+    pub(super) fn push_frame(&mut self, kind: FrameKind, sig: BlockSig<'m>, params: usize) {
+        let height = self.stack.len() - params;
+        self.frames.push(Frame { kind, sig, label: None, height, has_scope: false });
+    }
+
+    /// A block with parameters of these types.
+    pub(super) fn block_with_params(&mut self, types: &[ValType]) -> Block {
+        let block = self.e.b.create_block();
+        for ty in types {
+            let param = self.e.b.append_block_param(block, clif_type(*ty));
+            self.e.note_ref(param, *ty);
+        }
+        block
+    }
+
+    pub(super) fn current_frame(&mut self) -> &mut Frame<'m> {
+        self.frames.last_mut().expect("validated: a frame is open")
+    }
+
+    /// Position of the frame that a label names.
+    pub(super) fn frame_at(&self, relative_depth: u32) -> usize {
+        self.frames.len() - 1 - relative_depth as usize
+    }
+
+    /// The block that branches to a frame go to, and the number of values they carry.
+    pub(super) fn label(&mut self, frame: usize) -> (Block, usize) {
+        let sig = self.frames[frame].sig;
+        let types = match self.frames[frame].kind {
+            FrameKind::Loop => sig.params(),
+            _ => sig.results(),
+        };
+        let block = match self.frames[frame].label {
+            Some(block) => block,
+            None => {
+                let block = self.block_with_params(types);
+                self.frames[frame].label = Some(block);
+                block
+            }
+        };
+        (block, types.len())
+    }
+
+    /// Nothing falls through from here.
+    pub(super) fn end_block(&mut self) {
+        self.reachable = false;
+        self.skipped = 0;
+        let height = self.current_frame().height;
+        self.stack.truncate(height);
+    }
+
+    fn open_block(&mut self, ty: BlockType) -> Result<()> {
+        let sig = BlockSig::new(self.e.env.module, ty)?;
+        self.push_frame(FrameKind::Block, sig, sig.params().len());
+        Ok(())
+    }
+
+    fn open_loop(&mut self, ty: BlockType) -> Result<()> {
+        let sig = BlockSig::new(self.e.env.module, ty)?;
+        let params = sig.params().len();
+        self.e.flush_fuel();
+        let header = self.block_with_params(sig.params());
+        let args = self.block_args(params);
+        self.e.b.ins().jump(header, &args);
+        self.push_frame(FrameKind::Loop, sig, params);
+        let frame = self.current_frame();
+        frame.label = Some(header);
+        let height = frame.height;
+        self.e.b.switch_to_block(header);
+        self.stack.truncate(height);
+        self.stack.extend_from_slice(self.e.b.block_params(header));
+        self.e.check_interrupts();
+        Ok(())
+    }
+
+    fn open_if(&mut self, ty: BlockType) -> Result<()> {
+        let sig = BlockSig::new(self.e.env.module, ty)?;
+        let condition = self.pop();
+        self.e.flush_fuel();
+        let then = self.e.b.create_block();
+        let otherwise = self.e.b.create_block();
+        self.e.b.ins().brif(condition, then, &[], otherwise, &[]);
+        self.e.b.seal_block(then);
+        self.e.b.switch_to_block(then);
+        let count = sig.params().len();
+        let params = SmallVec::from_slice(&self.stack[self.stack.len() - count..]);
+        self.push_frame(FrameKind::If { otherwise, params }, sig, count);
+        Ok(())
+    }
+
+    fn otherwise(&mut self) {
+        self.leave_part();
+        let frame = self.current_frame();
+        let height = frame.height;
+        let FrameKind::If { otherwise, params } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
+            unreachable!("validated: else belongs to an if");
+        };
+        self.stack.truncate(height);
+        self.stack.extend(params);
+        self.e.b.seal_block(otherwise);
+        self.e.b.switch_to_block(otherwise);
+        self.reachable = true;
+    }
+
+    /// From the end of one part of a frame (`then` part, body or handler of a `try`) to the end of the frame.
+    pub(super) fn leave_part(&mut self) {
+        if self.reachable {
+            self.e.flush_fuel();
+            let (label, count) = self.label(self.frames.len() - 1);
+            let args = self.block_args(count);
+            self.e.b.ins().jump(label, &args);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.current_frame().has_scope {
+            self.close_scope();
+        }
+        if let FrameKind::If { otherwise, .. } = self.current_frame().kind {
+            self.end_if(otherwise);
+        }
+        let frame = self.frames.pop().expect("validated: a frame is open");
+        match frame.kind {
+            FrameKind::Function => self.end_function(&frame),
+            FrameKind::Loop => {
+                let header = frame.label.expect("made when the loop was opened");
+                self.e.b.seal_block(header);
+                if !self.reachable {
+                    self.stack.truncate(frame.height);
+                }
+            }
+            _ => {
+                let Some(label) = frame.label else {
+                    // No branch came here: what fell through stays as it is.
+                    if !self.reachable {
+                        self.stack.truncate(frame.height);
+                    }
+                    return;
+                };
+                if self.reachable {
+                    self.e.flush_fuel();
+                    let args = self.block_args(frame.sig.results().len());
+                    self.e.b.ins().jump(label, &args);
+                }
+                self.e.b.seal_block(label);
+                self.e.b.switch_to_block(label);
+                self.stack.truncate(frame.height);
+                self.stack.extend_from_slice(self.e.b.block_params(label));
+                self.reachable = true;
+            }
+        }
+    }
+
+    /// The end of an `if` without `else`: the false condition arrives here with the parameters for results.
+    fn end_if(&mut self, otherwise: Block) {
+        self.leave_part();
+        let last = self.frames.len() - 1;
+        let height = self.frames[last].height;
+        let FrameKind::If { params, .. } = std::mem::replace(&mut self.frames[last].kind, FrameKind::Block) else {
+            unreachable!("the caller looked");
+        };
+        self.e.b.seal_block(otherwise);
+        self.e.b.switch_to_block(otherwise);
+        self.stack.truncate(height);
+        self.stack.extend(params);
+        self.reachable = true;
+    }
+
+    fn end_function(&mut self, frame: &Frame<'_>) {
+        let results = frame.sig.results().len();
+        if self.reachable {
+            self.e.flush_fuel();
+            let at = self.stack.len() - results;
+            self.e.b.ins().return_(&self.stack[at..]);
+        }
+        if let Some(label) = frame.label {
+            self.e.b.seal_block(label);
+            self.e.b.switch_to_block(label);
+            let values: SmallVec<[Value; 4]> = self.e.b.block_params(label).into();
+            self.e.b.ins().return_(&values);
+        }
+        self.reachable = false;
+    }
+
+    fn return_(&mut self) {
+        self.e.flush_fuel();
+        let at = self.stack.len() - self.frames[0].sig.results().len();
+        self.e.b.ins().return_(&self.stack[at..]);
+        self.end_block();
+    }
+
+    fn br(&mut self, relative_depth: u32) {
+        let frame = self.frame_at(relative_depth);
+        if frame == 0 {
+            return self.return_();
+        }
+        self.e.flush_fuel();
+        let (label, count) = self.label(frame);
+        let args = self.block_args(count);
+        self.e.b.ins().jump(label, &args);
+        self.end_block();
+    }
+
+    fn br_if(&mut self, relative_depth: u32) {
+        let condition = self.pop();
+        self.branch_if(condition, relative_depth);
+    }
+
+    /// Branches to a label if `condition` is not zero, else goes on.
+    fn branch_if(&mut self, condition: Value, relative_depth: u32) {
+        self.e.flush_fuel();
+        let (label, count) = self.label(self.frame_at(relative_depth));
+        let args = self.block_args(count);
+        let next = self.e.b.create_block();
+        self.e.b.ins().brif(condition, label, &args, next, &[]);
+        self.e.b.seal_block(next);
+        self.e.b.switch_to_block(next);
+    }
+
+    fn br_on_null(&mut self, relative_depth: u32) {
+        let reference = self.pop();
+        let null = ops::reference::is_null(&mut self.e, reference);
+        self.branch_if(null, relative_depth);
+        self.stack.push(reference);
+    }
+
+    fn br_on_non_null(&mut self, relative_depth: u32) {
+        // The reference is the last value that the branch carries, and is gone if it is null.
+        let reference = self.peek();
+        self.branch_if(reference, relative_depth);
+        self.pop();
+    }
+
+    fn br_table(&mut self, targets: &BrTable<'_>) -> Result<()> {
+        let index = self.pop();
+        self.e.flush_fuel();
+        let mut depths = Vec::with_capacity(targets.len() as usize + 1);
+        for depth in targets.targets() {
+            depths.push(depth?);
+        }
+        depths.push(targets.default());
+
+        // Where several entries have the same target they share a block in between: arguments are passed in one place.
+        let mut distinct = depths.clone();
+        distinct.sort_unstable();
+        let mut between: Vec<(u32, Block, Option<Block>)> = Vec::new();
+        for group in distinct.chunk_by(|a, b| a == b) {
+            let (label, count) = self.label(self.frame_at(group[0]));
+            let own = (count > 0 || group.len() > 1).then(|| self.e.b.create_block());
+            between.push((group[0], label, own));
+        }
+        let calls: Vec<BlockCall> = depths
+            .iter()
+            .map(|depth| {
+                let at = between.partition_point(|(d, ..)| d < depth);
+                let (_, label, own) = between[at];
+                BlockCall::new(own.unwrap_or(label), [], &mut self.e.b.func.dfg.value_lists)
+            })
+            .collect();
+        let (default, entries) = calls.split_last().expect("the default is there");
+        let table = self.e.b.create_jump_table(JumpTableData::new(*default, entries));
+        self.e.b.ins().br_table(index, table);
+        for (depth, label, own) in between {
+            let Some(own) = own else { continue };
+            let count = self.frames[self.frame_at(depth)].label_types().len();
+            let args = self.block_args(count);
+            self.e.b.seal_block(own);
+            self.e.b.switch_to_block(own);
+            self.e.b.ins().jump(label, &args);
+        }
+        self.end_block();
+        Ok(())
+    }
+}
+
+/// Calls.
+impl FuncTranslator<'_, '_> {
+    fn call(&mut self, op: &Operator<'_>) {
+        let module = self.e.env.module;
+        let (callee, ty) = match *op {
+            Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                let func = FuncIndex(function_index);
+                (ops::call::direct(&mut self.e, func), module.funcs[func].ty)
+            }
+            Operator::CallIndirect { type_index, table_index }
+            | Operator::ReturnCallIndirect { type_index, table_index } => {
+                let ty = kiln_env::TypeIndex(type_index);
+                let element = self.pop();
+                (ops::call::indirect(&mut self.e, kiln_env::TableIndex(table_index), ty, element), ty)
+            }
+            Operator::CallRef { type_index } | Operator::ReturnCallRef { type_index } => {
+                let ty = kiln_env::TypeIndex(type_index);
+                let reference = self.pop();
+                (ops::call::reference(&mut self.e, ty, reference), ty)
+            }
+            _ => unreachable!("the caller looked"),
+        };
+        let ty = module.signature(ty);
+        let args = self.pop_n(ty.params.len());
+        if matches!(op, Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. }) {
+            self.call_with_handlers(callee, &args, &ty.results);
+        } else {
+            self.return_call(callee, &args);
+        }
+    }
+
+    fn return_call(&mut self, callee: Callee, args: &[Value]) {
+        self.e.flush_fuel();
+        let mut all = SmallVec::<[Value; 16]>::new();
+        all.push(callee.context);
+        all.extend_from_slice(args);
+        match callee.target {
+            Target::Direct(func) => self.e.b.ins().return_call(func, &all),
+            Target::Indirect(signature, code) => self.e.b.ins().return_call_indirect(signature, code, &all),
+        };
+        self.end_block();
+    }
+}

@@ -1,0 +1,109 @@
+//! Call glue: what is called, and with which context.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, MemFlagsData, SigRef, Value};
+use kiln_env::layout::{context, func_ref, imported_func};
+use kiln_env::{Builtin, FuncIndex, TableIndex, TrapCode, TypeIndex};
+
+use super::reference::is_null;
+use super::table::element_address;
+use crate::codegen::trap_code;
+use crate::translate::emitter::{Emitter, Region};
+
+/// A function about to be called.
+#[derive(Clone, Copy)]
+pub(crate) struct Callee {
+    /// Its code.
+    pub(crate) target: Target,
+    /// Its context: the first argument.
+    pub(crate) context: Value,
+}
+
+/// The code of a function.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    /// Known by name.
+    Direct(FuncRef),
+    /// By address.
+    Indirect(SigRef, Value),
+}
+
+/// The function of a `call`.
+pub(crate) fn direct(e: &mut Emitter, func: FuncIndex) -> Callee {
+    e.flush_fuel();
+    match e.env.module.defined_func(func) {
+        Some(defined) => Callee { target: Target::Direct(e.wasm_func(defined)), context: e.env.vmctx },
+        None => {
+            let ty = e.env.module.funcs[func].ty;
+            let at = e.env.layout.imported_func(func);
+            let code = e.context_constant(I64, at + imported_func::code);
+            let context = e.context_constant(I64, at + imported_func::context);
+            foreign(e, ty, code, context)
+        }
+    }
+}
+
+/// The function of a `call_indirect` through element `element` of a table.
+pub(crate) fn indirect(e: &mut Emitter, table: TableIndex, ty: TypeIndex, element: Value) -> Callee {
+    e.flush_fuel();
+    let element = e.to_i64(element);
+    let entry = element_address(e, table, element, TrapCode::UndefinedElement);
+    let flags = e.trusted(Region::Table);
+    let type_field = e.type_id_field();
+    let found = e.b.ins().load(I32, flags, entry, type_field);
+    let wanted = e.type_id(ty);
+    let same = e.b.ins().icmp(IntCC::Equal, found, wanted);
+    let code = e.b.ins().load(I64, flags, entry, func_ref::code as i32);
+    let context = e.b.ins().load(I64, flags, entry, func_ref::context as i32);
+
+    let call = e.b.create_block();
+    let resolve = e.b.create_block();
+    e.b.set_cold_block(resolve);
+    let final_code = e.b.append_block_param(call, I64);
+    let final_context = e.b.append_block_param(call, I64);
+    e.b.ins().brif(same, call, &[code.into(), context.into()], resolve, &[]);
+    e.b.seal_block(resolve);
+
+    e.b.switch_to_block(resolve);
+    let table = e.i32(table.0);
+    let reference = e.builtin_value(Builtin::ResolveIndirect, &[table, element, wanted]);
+    let code = e.b.ins().load(I64, flags, reference, func_ref::code as i32);
+    let context = e.b.ins().load(I64, flags, reference, func_ref::context as i32);
+    e.b.ins().jump(call, &[code.into(), context.into()]);
+    e.b.seal_block(call);
+
+    e.b.switch_to_block(call);
+    foreign(e, ty, final_code, final_context)
+}
+
+/// The function of a `call_ref`.
+pub(crate) fn reference(e: &mut Emitter, ty: TypeIndex, reference: Value) -> Callee {
+    e.flush_fuel();
+    let trusted = e.trusted(Region::Table);
+    let first = if e.env.tunables.signals {
+        // Nothing is mapped at address 0: the load is the check.
+        let region = trusted.alias_region();
+        MemFlagsData::new()
+            .with_aligned()
+            .with_alias_region(region)
+            .with_trap_code(Some(trap_code(TrapCode::NullReference)))
+    } else {
+        let null = is_null(e, reference);
+        e.trap_if(null, TrapCode::NullReference);
+        trusted
+    };
+    let code = e.b.ins().load(I64, first, reference, func_ref::code as i32);
+    let context = e.b.ins().load(I64, trusted, reference, func_ref::context as i32);
+    foreign(e, ty, code, context)
+}
+
+/// A function that may belong to another instance or to the host: leaves the stack limit and its caller in its context.
+fn foreign(e: &mut Emitter, ty: TypeIndex, code: Value, context: Value) -> Callee {
+    let limit = e.context_field(I64, context::stack_limit);
+    let flags = e.trusted(Region::Context);
+    e.b.ins().store(flags, limit, context, context::stack_limit as i32);
+    let vmctx = e.env.vmctx;
+    e.b.ins().store(flags, vmctx, context, context::caller as i32);
+    Callee { target: Target::Indirect(e.sig_ref(ty), code), context }
+}
