@@ -2,6 +2,7 @@
 //!
 //! Source: <https://webassembly.github.io/threads/core/exec/instructions.html#atomic-memory-instructions>.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, Type, Value};
 use kiln_env::{Builtin, TrapCode};
@@ -22,8 +23,8 @@ fn widen(e: &mut Emitter, value: Value, ty: Type) -> Value {
 
 /// Accesses: the shape, the type in memory, the type of operands and results, the bytes in memory.
 macro_rules! atomics {
-    ($($visit:ident: $shape:ident $($x:tt)*);* $(;)?) => {$(
-        atomics!(@ $visit $shape $($x)*);
+    ($($visit:ident: ($($x:tt)*);)*) => {$(
+        atomics!(@ $visit $($x)*);
     )*};
     (@ $visit:ident load $memory:ident $ty:ident $size:literal) => {
         pub(super) fn $visit(e: &mut Emitter, [index]: [Value; 1], memarg: MemArg) -> Value {
@@ -60,69 +61,69 @@ macro_rules! atomics {
 }
 
 atomics! {
-    visit_i32_atomic_load: load I32 I32 4;
-    visit_i32_atomic_load8_u: load I8 I32 1;
-    visit_i32_atomic_load16_u: load I16 I32 2;
-    visit_i32_atomic_store: store I32 I32 4;
-    visit_i32_atomic_store8: store I8 I32 1;
-    visit_i32_atomic_store16: store I16 I32 2;
-    visit_i32_atomic_rmw_add: rmw Add I32 I32 4;
-    visit_i32_atomic_rmw8_add_u: rmw Add I8 I32 1;
-    visit_i32_atomic_rmw16_add_u: rmw Add I16 I32 2;
-    visit_i32_atomic_rmw_sub: rmw Sub I32 I32 4;
-    visit_i32_atomic_rmw8_sub_u: rmw Sub I8 I32 1;
-    visit_i32_atomic_rmw16_sub_u: rmw Sub I16 I32 2;
-    visit_i32_atomic_rmw_and: rmw And I32 I32 4;
-    visit_i32_atomic_rmw8_and_u: rmw And I8 I32 1;
-    visit_i32_atomic_rmw16_and_u: rmw And I16 I32 2;
-    visit_i32_atomic_rmw_or: rmw Or I32 I32 4;
-    visit_i32_atomic_rmw8_or_u: rmw Or I8 I32 1;
-    visit_i32_atomic_rmw16_or_u: rmw Or I16 I32 2;
-    visit_i32_atomic_rmw_xor: rmw Xor I32 I32 4;
-    visit_i32_atomic_rmw8_xor_u: rmw Xor I8 I32 1;
-    visit_i32_atomic_rmw16_xor_u: rmw Xor I16 I32 2;
-    visit_i32_atomic_rmw_xchg: rmw Xchg I32 I32 4;
-    visit_i32_atomic_rmw8_xchg_u: rmw Xchg I8 I32 1;
-    visit_i32_atomic_rmw16_xchg_u: rmw Xchg I16 I32 2;
-    visit_i32_atomic_rmw_cmpxchg: cmpxchg I32 I32 4;
-    visit_i32_atomic_rmw8_cmpxchg_u: cmpxchg I8 I32 1;
-    visit_i32_atomic_rmw16_cmpxchg_u: cmpxchg I16 I32 2;
-    visit_i64_atomic_load: load I64 I64 8;
-    visit_i64_atomic_load8_u: load I8 I64 1;
-    visit_i64_atomic_load16_u: load I16 I64 2;
-    visit_i64_atomic_load32_u: load I32 I64 4;
-    visit_i64_atomic_store: store I64 I64 8;
-    visit_i64_atomic_store8: store I8 I64 1;
-    visit_i64_atomic_store16: store I16 I64 2;
-    visit_i64_atomic_store32: store I32 I64 4;
-    visit_i64_atomic_rmw_add: rmw Add I64 I64 8;
-    visit_i64_atomic_rmw8_add_u: rmw Add I8 I64 1;
-    visit_i64_atomic_rmw16_add_u: rmw Add I16 I64 2;
-    visit_i64_atomic_rmw32_add_u: rmw Add I32 I64 4;
-    visit_i64_atomic_rmw_sub: rmw Sub I64 I64 8;
-    visit_i64_atomic_rmw8_sub_u: rmw Sub I8 I64 1;
-    visit_i64_atomic_rmw16_sub_u: rmw Sub I16 I64 2;
-    visit_i64_atomic_rmw32_sub_u: rmw Sub I32 I64 4;
-    visit_i64_atomic_rmw_and: rmw And I64 I64 8;
-    visit_i64_atomic_rmw8_and_u: rmw And I8 I64 1;
-    visit_i64_atomic_rmw16_and_u: rmw And I16 I64 2;
-    visit_i64_atomic_rmw32_and_u: rmw And I32 I64 4;
-    visit_i64_atomic_rmw_or: rmw Or I64 I64 8;
-    visit_i64_atomic_rmw8_or_u: rmw Or I8 I64 1;
-    visit_i64_atomic_rmw16_or_u: rmw Or I16 I64 2;
-    visit_i64_atomic_rmw32_or_u: rmw Or I32 I64 4;
-    visit_i64_atomic_rmw_xor: rmw Xor I64 I64 8;
-    visit_i64_atomic_rmw8_xor_u: rmw Xor I8 I64 1;
-    visit_i64_atomic_rmw16_xor_u: rmw Xor I16 I64 2;
-    visit_i64_atomic_rmw32_xor_u: rmw Xor I32 I64 4;
-    visit_i64_atomic_rmw_xchg: rmw Xchg I64 I64 8;
-    visit_i64_atomic_rmw8_xchg_u: rmw Xchg I8 I64 1;
-    visit_i64_atomic_rmw16_xchg_u: rmw Xchg I16 I64 2;
-    visit_i64_atomic_rmw32_xchg_u: rmw Xchg I32 I64 4;
-    visit_i64_atomic_rmw_cmpxchg: cmpxchg I64 I64 8;
-    visit_i64_atomic_rmw8_cmpxchg_u: cmpxchg I8 I64 1;
-    visit_i64_atomic_rmw16_cmpxchg_u: cmpxchg I16 I64 2;
-    visit_i64_atomic_rmw32_cmpxchg_u: cmpxchg I32 I64 4;
+    visit_i32_atomic_load: (load I32 I32 4);
+    visit_i32_atomic_load8_u: (load I8 I32 1);
+    visit_i32_atomic_load16_u: (load I16 I32 2);
+    visit_i32_atomic_store: (store I32 I32 4);
+    visit_i32_atomic_store8: (store I8 I32 1);
+    visit_i32_atomic_store16: (store I16 I32 2);
+    visit_i32_atomic_rmw_add: (rmw Add I32 I32 4);
+    visit_i32_atomic_rmw8_add_u: (rmw Add I8 I32 1);
+    visit_i32_atomic_rmw16_add_u: (rmw Add I16 I32 2);
+    visit_i32_atomic_rmw_sub: (rmw Sub I32 I32 4);
+    visit_i32_atomic_rmw8_sub_u: (rmw Sub I8 I32 1);
+    visit_i32_atomic_rmw16_sub_u: (rmw Sub I16 I32 2);
+    visit_i32_atomic_rmw_and: (rmw And I32 I32 4);
+    visit_i32_atomic_rmw8_and_u: (rmw And I8 I32 1);
+    visit_i32_atomic_rmw16_and_u: (rmw And I16 I32 2);
+    visit_i32_atomic_rmw_or: (rmw Or I32 I32 4);
+    visit_i32_atomic_rmw8_or_u: (rmw Or I8 I32 1);
+    visit_i32_atomic_rmw16_or_u: (rmw Or I16 I32 2);
+    visit_i32_atomic_rmw_xor: (rmw Xor I32 I32 4);
+    visit_i32_atomic_rmw8_xor_u: (rmw Xor I8 I32 1);
+    visit_i32_atomic_rmw16_xor_u: (rmw Xor I16 I32 2);
+    visit_i32_atomic_rmw_xchg: (rmw Xchg I32 I32 4);
+    visit_i32_atomic_rmw8_xchg_u: (rmw Xchg I8 I32 1);
+    visit_i32_atomic_rmw16_xchg_u: (rmw Xchg I16 I32 2);
+    visit_i32_atomic_rmw_cmpxchg: (cmpxchg I32 I32 4);
+    visit_i32_atomic_rmw8_cmpxchg_u: (cmpxchg I8 I32 1);
+    visit_i32_atomic_rmw16_cmpxchg_u: (cmpxchg I16 I32 2);
+    visit_i64_atomic_load: (load I64 I64 8);
+    visit_i64_atomic_load8_u: (load I8 I64 1);
+    visit_i64_atomic_load16_u: (load I16 I64 2);
+    visit_i64_atomic_load32_u: (load I32 I64 4);
+    visit_i64_atomic_store: (store I64 I64 8);
+    visit_i64_atomic_store8: (store I8 I64 1);
+    visit_i64_atomic_store16: (store I16 I64 2);
+    visit_i64_atomic_store32: (store I32 I64 4);
+    visit_i64_atomic_rmw_add: (rmw Add I64 I64 8);
+    visit_i64_atomic_rmw8_add_u: (rmw Add I8 I64 1);
+    visit_i64_atomic_rmw16_add_u: (rmw Add I16 I64 2);
+    visit_i64_atomic_rmw32_add_u: (rmw Add I32 I64 4);
+    visit_i64_atomic_rmw_sub: (rmw Sub I64 I64 8);
+    visit_i64_atomic_rmw8_sub_u: (rmw Sub I8 I64 1);
+    visit_i64_atomic_rmw16_sub_u: (rmw Sub I16 I64 2);
+    visit_i64_atomic_rmw32_sub_u: (rmw Sub I32 I64 4);
+    visit_i64_atomic_rmw_and: (rmw And I64 I64 8);
+    visit_i64_atomic_rmw8_and_u: (rmw And I8 I64 1);
+    visit_i64_atomic_rmw16_and_u: (rmw And I16 I64 2);
+    visit_i64_atomic_rmw32_and_u: (rmw And I32 I64 4);
+    visit_i64_atomic_rmw_or: (rmw Or I64 I64 8);
+    visit_i64_atomic_rmw8_or_u: (rmw Or I8 I64 1);
+    visit_i64_atomic_rmw16_or_u: (rmw Or I16 I64 2);
+    visit_i64_atomic_rmw32_or_u: (rmw Or I32 I64 4);
+    visit_i64_atomic_rmw_xor: (rmw Xor I64 I64 8);
+    visit_i64_atomic_rmw8_xor_u: (rmw Xor I8 I64 1);
+    visit_i64_atomic_rmw16_xor_u: (rmw Xor I16 I64 2);
+    visit_i64_atomic_rmw32_xor_u: (rmw Xor I32 I64 4);
+    visit_i64_atomic_rmw_xchg: (rmw Xchg I64 I64 8);
+    visit_i64_atomic_rmw8_xchg_u: (rmw Xchg I8 I64 1);
+    visit_i64_atomic_rmw16_xchg_u: (rmw Xchg I16 I64 2);
+    visit_i64_atomic_rmw32_xchg_u: (rmw Xchg I32 I64 4);
+    visit_i64_atomic_rmw_cmpxchg: (cmpxchg I64 I64 8);
+    visit_i64_atomic_rmw8_cmpxchg_u: (cmpxchg I8 I64 1);
+    visit_i64_atomic_rmw16_cmpxchg_u: (cmpxchg I16 I64 2);
+    visit_i64_atomic_rmw32_cmpxchg_u: (cmpxchg I32 I64 4);
 }
 
 pub(super) fn visit_atomic_fence(e: &mut Emitter, []: [Value; 0], _ordering: Ordering) {
@@ -139,7 +140,7 @@ fn effective(e: &mut Emitter, index: Value, memarg: &MemArg) -> [Value; 2] {
     let offset = e.i64(memarg.offset);
     let addr = e.b.ins().iadd(index, offset);
     if e.env.module.memories[memory_index(memarg)].limits.is_64 {
-        let wrapped = e.b.ins().icmp(cranelift_codegen::ir::condcodes::IntCC::UnsignedLessThan, addr, index);
+        let wrapped = e.b.ins().icmp(IntCC::UnsignedLessThan, addr, index);
         e.trap_if(wrapped, TrapCode::MemoryOutOfBounds);
     }
     [memory, addr]

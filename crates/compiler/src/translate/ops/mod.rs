@@ -8,12 +8,14 @@
 //! match below is made from `wasmparser`'s list of operators, so that a missing function is an error of the Rust
 //! compiler, as is one with another number of operands.
 
+mod atomic;
 mod bulk;
 pub(crate) mod call;
 mod global;
 mod memory;
 mod numeric;
 pub(crate) mod reference;
+mod simd;
 mod table;
 
 use cranelift_codegen::ir::Value;
@@ -21,11 +23,13 @@ use smallvec::{SmallVec, smallvec};
 use wasmparser::Operator;
 
 use super::emitter::Emitter;
+use atomic::*;
 use bulk::*;
 use global::*;
 use memory::*;
 use numeric::*;
 use reference::*;
+use simd::*;
 use table::*;
 
 /// Results of an operator.
@@ -71,9 +75,6 @@ macro_rules! arm {
     (@stack_switching $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
     (@wide_arithmetic $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
     (@acquire_release_atomics $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
-    (@simd $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
-    (@relaxed_simd $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
-    (@threads $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
     (@exceptions $op:ident $($rest:tt)*) => { Err(EmitError::Structural(stringify!($op))) };
     (@legacy_exceptions $op:ident $($rest:tt)*) => { Err(EmitError::Structural(stringify!($op))) };
     (@$proposal:ident $op:ident (arity custom) $($rest:tt)*) => { Err(EmitError::Structural(stringify!($op))) };
