@@ -22,3 +22,5 @@ pub const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
 pub const MAX_TYPES: u32 = 1_000_000;
 /// Bytes of an instance's context: offsets into it are 32-bit displacements in loads.
 pub const MAX_CONTEXT_SIZE: u32 = 1 << 28;
+/// Bytes of a store's object heap; a bound on what a guest can make the host allocate, like a memory's 4 GiB.
+pub const MAX_OBJECT_HEAP: usize = 1 << 32;
