@@ -7,6 +7,9 @@ mod func;
 mod ops;
 mod trampoline;
 
+#[cfg(test)]
+mod tests;
+
 use cranelift_frontend::FunctionBuilderContext;
 use kiln_env::{DefinedFuncIndex, FuncKey};
 use wasmparser::FunctionBody;
