@@ -1,7 +1,28 @@
 //! One function's IR to machine code.
 
-use cranelift_codegen::ir::{self, Function, GlobalValueData, MemFlagsData, types};
-use kiln_env::{TrapCode, layout};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cranelift_codegen::binemit::Reloc as ClifReloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{
+    self, ArgumentPurpose, ExternalName, Function, GlobalValueData, MemFlagsData, SourceLoc, types,
+};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::print_errors::pretty_error;
+use cranelift_codegen::settings::OptLevel;
+use cranelift_codegen::{
+    CompiledCode, Context, ExceptionContextLoc, FinalizedMachCallSite, FinalizedMachExceptionHandler,
+    FinalizedRelocTarget, MachBufferFinalized,
+};
+use kiln_env::machine::{
+    AddressEntry, FuncTables, Handler, HandlerSite, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite,
+};
+use kiln_env::{FuncKey, MachineFunc, TagIndex, TrapCode, Tunables, abi, layout};
+
+use crate::error::{CompileError, Result};
+use crate::func_ir::FuncIr;
+use crate::unwind;
 
 /// Where Cranelift's own lowerings trap, it uses codes of its own for some of the reasons.
 const NATIVE_TRAPS: [(TrapCode, ir::TrapCode); 5] = [
@@ -41,6 +62,173 @@ pub fn set_stack_limit(func: &mut Function) {
         global_type: types::I64,
         flags,
     }));
+}
+
+/// Cranelift's scratch memory, reused from function to function.
+pub(crate) struct Codegen {
+    context: Context,
+}
+
+impl Codegen {
+    /// Fresh scratch memory.
+    pub(crate) fn new() -> Codegen {
+        Codegen { context: Context::new() }
+    }
+
+    /// Makes machine code of a function and leaves its emptied memory behind for the next one.
+    ///
+    /// # Errors
+    /// Cranelift refuses the function or panics, or the code needs something that Kiln's code must not.
+    pub(crate) fn generate(&mut self, isa: &dyn TargetIsa, tunables: &Tunables, ir: FuncIr) -> Result<MachineFunc> {
+        let key = ir.key;
+        self.context.func = ir.func;
+        let result = guarded(|| self.generate_current(isa, tunables));
+        match &result {
+            // After a panic no part of the scratch memory can be relied on.
+            Err(e) if e.kind() == crate::ErrorKind::Internal => self.context = Context::new(),
+            _ => self.context.clear(),
+        }
+        result.map_err(|e| e.for_key(key))
+    }
+
+    fn generate_current(&mut self, isa: &dyn TargetIsa, tunables: &Tunables) -> Result<MachineFunc> {
+        let mut code = self.compile(isa)?;
+        if self.needs_stack_check_after_all(&code) {
+            set_stack_limit(&mut self.context.func);
+            code = self.compile(isa)?;
+        }
+        machine_func(isa, tunables, &self.context.func, &code)
+    }
+
+    fn compile(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
+        match self.context.compile(isa, &mut ControlPlane::default()) {
+            Ok(_) => {}
+            Err(e) => return Err(CompileError::codegen(pretty_error(e.func, e.inner))),
+        }
+        self.context.take_compiled_code().ok_or_else(|| CompileError::internal("Cranelift left no code"))
+    }
+
+    /// Functions that make no call run without a stack check, as long as their frame fits in the reserve below the
+    /// limit. How large it is shows only now.
+    fn needs_stack_check_after_all(&self, code: &CompiledCode) -> bool {
+        let func = &self.context.func;
+        func.stack_limit.is_none()
+            && code.buffer.frame_layout().is_some_and(|f| f.frame_to_fp_offset > abi::STACK_RESERVE)
+            && func.signature.uses_special_param(ArgumentPurpose::VMContext)
+    }
+}
+
+/// Runs `work`; a panic becomes an error.
+pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    let message = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast::<&str>().map_or_else(|_| "without a message".to_owned(), |t| t.to_string()),
+    };
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(CompileError::internal(format_args!("the compiler panicked: {}", message(panic)))))
+}
+
+/// Cranelift's result as plain data.
+fn machine_func(isa: &dyn TargetIsa, tunables: &Tunables, func: &Function, code: &CompiledCode) -> Result<MachineFunc> {
+    let buffer = &code.buffer;
+    let alignment = isa.function_alignment();
+    let for_speed = isa.flags().opt_level() != OptLevel::None;
+    let align = if for_speed { alignment.preferred } else { alignment.minimum };
+    let traps = buffer.traps().iter().map(|t| {
+        let code = from_trap_code(t.code);
+        let code = code.ok_or_else(|| CompileError::codegen(format_args!("unknown trap code {}", t.code)))?;
+        Ok(TrapSite { offset: t.offset, code })
+    });
+    let sites = buffer.call_sites().filter(|s| !s.exception_handlers.is_empty());
+    let unwind = if tunables.native_unwind_info { unwind::cfi(isa, &buffer.unwind_info)? } else { Vec::new() };
+    Ok(MachineFunc {
+        code: buffer.data().to_vec(),
+        align: align.max(buffer.alignment),
+        relocs: relocs(func, buffer)?,
+        tables: FuncTables {
+            traps: traps.collect::<Result<_>>()?,
+            addresses: if tunables.address_map { addresses(buffer) } else { Vec::new() },
+            stack_maps: buffer.user_stack_maps().iter().map(stack_map).collect(),
+            handlers: sites.map(handler_site).collect::<Result<_>>()?,
+            unwind,
+        },
+    })
+}
+
+type Buffer = MachBufferFinalized<cranelift_codegen::Final>;
+
+fn relocs(func: &Function, buffer: &Buffer) -> Result<Vec<Reloc>> {
+    let mut relocs = Vec::with_capacity(buffer.relocs().len());
+    for reloc in buffer.relocs() {
+        let refuse = || {
+            let target = reloc.target.display(Some(&func.params));
+            CompileError::codegen(format_args!("the code refers to {target} by a {:?} relocation", reloc.kind))
+        };
+        let kind = match reloc.kind {
+            ClifReloc::X86CallPCRel4 => RelocKind::X86CallPcRel4,
+            ClifReloc::Arm64Call => RelocKind::Arm64Call,
+            ClifReloc::RiscvCallPlt => RelocKind::RiscvCallPlt,
+            ClifReloc::S390xPLTRel32Dbl => RelocKind::S390xPlt32Dbl,
+            _ => return Err(refuse()),
+        };
+        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = reloc.target else { return Err(refuse()) };
+        let name = &func.params.user_named_funcs()[name];
+        let target = FuncKey::unpack(name.namespace, name.index).map_err(CompileError::internal)?;
+        relocs.push(Reloc { offset: reloc.offset, kind, target, addend: reloc.addend });
+    }
+    relocs.sort_by_key(|r| r.offset);
+    Ok(relocs)
+}
+
+/// The wasm offsets of the places at which one can stop: traps and calls (by the last byte of the call, so that a
+/// return address less one finds it).
+fn addresses(buffer: &Buffer) -> Vec<AddressEntry> {
+    let traps = buffer.traps().iter().map(|t| t.offset);
+    let mut places: Vec<u32> = traps.chain(buffer.call_sites().map(|s| s.ret_addr - 1)).collect();
+    places.sort_unstable();
+    let mut ranges = buffer.get_srclocs_sorted().iter().peekable();
+    let mut entries: Vec<AddressEntry> = Vec::with_capacity(places.len());
+    let mut last = NO_WASM_OFFSET;
+    for place in places {
+        while ranges.next_if(|r| r.end <= place).is_some() {}
+        let range = ranges.peek().filter(|r| r.start <= place && r.loc != SourceLoc::default());
+        let (offset, wasm) = range.map_or((place, NO_WASM_OFFSET), |r| (r.start, r.loc.bits()));
+        if wasm != last {
+            entries.push(AddressEntry { offset, wasm });
+            last = wasm;
+        }
+    }
+    entries.shrink_to_fit();
+    entries
+}
+
+fn stack_map((offset, fp_to_sp, map): &(u32, u32, ir::UserStackMap)) -> StackMap {
+    let mut slots: Vec<u32> = map.entries().map(|(_, offset)| offset).collect();
+    slots.sort_unstable();
+    StackMap { offset: *offset, fp_to_sp: *fp_to_sp, slots }
+}
+
+fn handler_site(site: FinalizedMachCallSite<'_>) -> Result<HandlerSite> {
+    let fp_to_sp = site.frame_offset.ok_or_else(|| CompileError::codegen("a call with handlers has no frame size"))?;
+    let mut context_slot = None;
+    let mut handlers = Vec::with_capacity(site.exception_handlers.len());
+    for handler in site.exception_handlers {
+        match *handler {
+            FinalizedMachExceptionHandler::Tag(tag, target) => {
+                handlers.push(Handler { tag: Some(TagIndex(tag.as_u32())), target });
+            }
+            FinalizedMachExceptionHandler::Default(target) => handlers.push(Handler { tag: None, target }),
+            FinalizedMachExceptionHandler::Context(ExceptionContextLoc::SPOffset(slot))
+                if context_slot.is_none_or(|s| s == slot) =>
+            {
+                context_slot = Some(slot);
+            }
+            FinalizedMachExceptionHandler::Context(loc) => {
+                return Err(CompileError::codegen(format_args!("exception context at {loc:?}")));
+            }
+        }
+    }
+    Ok(HandlerSite { offset: site.ret_addr, fp_to_sp, context_slot, handlers })
 }
 
 #[cfg(test)]
