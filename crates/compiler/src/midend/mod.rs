@@ -1,0 +1,164 @@
+//! Between translation and code generation: passes of our own.
+//!
+//! Module passes run once, before any function is translated: they look at the declarations and at what validation found
+//! out, and write down in a [`Plan`] what function passes are to do. So functions can still be translated, changed and
+//! compiled one by one, and never are all of them in memory. Function passes change one [`FuncIr`].
+//!
+//! There is no pass yet.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kiln_env::FuncKey;
+
+use crate::error::{CompileError, Result};
+use crate::func_ir::FuncIr;
+use crate::module_env::ModuleEnv;
+
+/// What module passes decided. Has a field for each pass that decides something.
+#[derive(Default)]
+pub(crate) struct Plan {}
+
+/// A pass over the module.
+struct ModulePass {
+    name: &'static str,
+    run: fn(&ModuleEnv<'_>, &mut Plan),
+    /// Passes of the same table that must have run before.
+    after: &'static [&'static str],
+}
+
+/// A pass over a function.
+struct FuncPass {
+    name: &'static str,
+    run: fn(&ModuleEnv<'_>, &Plan, &mut FuncIr) -> Result<()>,
+    /// Passes of the same table that must have run before.
+    after: &'static [&'static str],
+}
+
+/// The module passes, in the order in which they run.
+const MODULE_PASSES: &[ModulePass] = &[];
+
+/// The function passes, in the order in which they run.
+const FUNC_PASSES: &[FuncPass] = &[];
+
+/// Which passes run, and what is shown of their work.
+#[derive(Clone, Debug, Default)]
+pub struct PassConfig {
+    /// Names of passes that do not run.
+    pub disabled: Vec<String>,
+    /// A function whose IR is shown after translation and after each pass.
+    pub dump: Option<Dump>,
+}
+
+/// Receives the stage (`translate` or the name of a pass) and the function in Cranelift's text format.
+pub type DumpSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Shows what becomes of one function.
+#[derive(Clone)]
+pub struct Dump {
+    /// The function.
+    pub func: FuncKey,
+    /// Where its IR goes.
+    pub sink: DumpSink,
+}
+
+impl fmt::Debug for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dump").field("func", &self.func).finish_non_exhaustive()
+    }
+}
+
+/// The passes of one compiler.
+pub(crate) struct Midend {
+    config: PassConfig,
+}
+
+/// Time spent in each pass that ran, by name.
+pub type PassTimes = Vec<(&'static str, Duration)>;
+
+/// Names of all passes.
+pub fn pass_names() -> impl Iterator<Item = &'static str> {
+    MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name))
+}
+
+impl Midend {
+    /// # Errors
+    /// A name in the configuration is none of a pass.
+    pub(crate) fn new(config: &PassConfig) -> Result<Midend> {
+        for name in &config.disabled {
+            if !pass_names().any(|n| n == name) {
+                return Err(CompileError::config(format_args!("no pass is called {name}")));
+            }
+        }
+        Ok(Midend { config: config.clone() })
+    }
+
+    /// The passes that are switched off, for the fingerprint.
+    pub(crate) fn disabled(&self) -> &[String] {
+        &self.config.disabled
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        !self.config.disabled.iter().any(|d| d == name)
+    }
+
+    /// Runs the module passes.
+    pub(crate) fn plan(&self, env: &ModuleEnv<'_>) -> (Plan, PassTimes) {
+        let mut plan = Plan::default();
+        let mut times = PassTimes::new();
+        for pass in MODULE_PASSES.iter().filter(|p| self.runs(p.name)) {
+            let start = Instant::now();
+            (pass.run)(env, &mut plan);
+            times.push((pass.name, start.elapsed()));
+        }
+        (plan, times)
+    }
+
+    /// Runs the function passes; adds the time of the n-th enabled one to `times[n]`.
+    pub(crate) fn run(&self, env: &ModuleEnv<'_>, plan: &Plan, ir: &mut FuncIr, times: &mut PassTimes) -> Result<()> {
+        self.dump("translate", ir);
+        for (n, pass) in FUNC_PASSES.iter().filter(|p| self.runs(p.name)).enumerate() {
+            let start = Instant::now();
+            (pass.run)(env, plan, ir)?;
+            if times.len() == n {
+                times.push((pass.name, Duration::ZERO));
+            }
+            times[n].1 += start.elapsed();
+            self.dump(pass.name, ir);
+        }
+        Ok(())
+    }
+
+    fn dump(&self, stage: &str, ir: &FuncIr) {
+        if let Some(dump) = self.config.dump.as_ref().filter(|d| d.func == ir.key) {
+            (dump.sink)(stage, &ir.func.display().to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_run_after_those_they_build_on() {
+        let tables = [
+            MODULE_PASSES.iter().map(|p| (p.name, p.after)).collect::<Vec<_>>(),
+            FUNC_PASSES.iter().map(|p| (p.name, p.after)).collect(),
+        ];
+        for table in tables {
+            for (i, (name, after)) in table.iter().enumerate() {
+                for needed in *after {
+                    assert!(table[..i].iter().any(|(n, _)| n == needed), "{name} must run after {needed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_passes_cannot_be_disabled() {
+        let config = PassConfig { disabled: vec!["nothing".into()], dump: None };
+        assert!(Midend::new(&config).is_err());
+    }
+}
