@@ -9,6 +9,8 @@ use target_lexicon::{Architecture, Triple};
 
 use crate::error::{CompileError, Result};
 use crate::features::Features;
+use crate::link::LinkOptions;
+use crate::midend::PassConfig;
 
 /// What a [`crate::Compiler`] is made from.
 #[derive(Clone, Debug)]
@@ -29,6 +31,10 @@ pub struct CompilerConfig {
     pub features: Features,
     /// Threads that compile and validate; 0 is one for each that the machine runs at once.
     pub threads: usize,
+    /// Which passes of Kiln's own run.
+    pub passes: PassConfig,
+    /// How images are linked.
+    pub link: LinkOptions,
     /// Whether Cranelift checks its own intermediate forms: slow, for finding bugs in compilers.
     pub verify: bool,
 }
@@ -43,6 +49,8 @@ impl Default for CompilerConfig {
             tunables: Tunables::default(),
             features: Features::default(),
             threads: 0,
+            passes: PassConfig::default(),
+            link: LinkOptions::default(),
             verify: cfg!(debug_assertions),
         }
     }
@@ -124,8 +132,8 @@ fn set_flag(shared: &mut settings::Builder, isa: &mut isa::Builder, name: &str, 
     let mut result = shared.set(name, value);
     if let Err(SetError::BadName(_)) = result {
         result = match isa.set(name, value) {
-            // A preset is enabled, not set.
-            Err(SetError::BadType) if matches!(value, "" | "true") => isa.enable(name),
+            // A preset is enabled, not set; that there is one does not show in the error.
+            Err(SetError::BadName(_)) if matches!(value, "" | "true") => isa.enable(name),
             other => other,
         };
     }

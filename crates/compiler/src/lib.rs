@@ -7,12 +7,15 @@
 #![forbid(unsafe_code)]
 
 pub mod codegen;
+mod compile;
 pub mod convert;
 pub mod error;
 pub mod features;
 pub mod func_ir;
 pub mod info;
 pub mod isa;
+pub mod link;
+pub mod midend;
 pub mod module_env;
 pub mod names;
 pub mod parse;
@@ -20,12 +23,16 @@ mod pool;
 pub mod translate;
 mod unwind;
 pub mod validate;
+mod worker;
 
+pub use compile::{Compiler, Progress, Stats, TrampolineKind};
 pub use error::{CompileError, ErrorKind, Result};
 pub use features::Features;
 pub use func_ir::FuncIr;
 pub use info::{FuncInfo, FuncInfos};
 pub use isa::CompilerConfig;
+pub use link::LinkOptions;
+pub use midend::{Dump, PassConfig};
 pub use module_env::ModuleEnv;
 pub use parse::{ParsedModule, parse};
 pub use validate::ValidatedModule;

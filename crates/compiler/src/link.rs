@@ -149,6 +149,8 @@ impl Keys {
         {
             return Ok(f.0 as usize);
         }
-        self.0.binary_search(&key).map_err(|_| CompileError::internal(format_args!("{key} is called, but is not linked")))
+        self.0
+            .binary_search(&key)
+            .map_err(|_| CompileError::internal(format_args!("{key} is called, but is not linked")))
     }
 }

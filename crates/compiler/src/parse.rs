@@ -1,5 +1,7 @@
 //! Wasm bytes to declarations. Everything but function bodies is validated here; bodies are only outlined.
 
+use std::time::{Duration, Instant};
+
 use kiln_env::limits;
 use kiln_env::module::*;
 use kiln_env::*;
@@ -16,6 +18,8 @@ pub struct ParsedModule {
     pub(crate) features: Features,
     /// What the validation of bodies needs to know about the module; `None` where there are no bodies.
     pub(crate) resources: Option<ValidatorResources>,
+    /// How long it took.
+    pub(crate) time: Duration,
 }
 
 impl ParsedModule {
@@ -35,6 +39,7 @@ impl ParsedModule {
 /// # Errors
 /// The bytes are not a module, not valid under `features`, or exceed a limit of `kiln_env::limits`.
 pub fn parse(bytes: &[u8], features: &Features) -> Result<ParsedModule> {
+    let start = Instant::now();
     check_limit("bytes of the module", bytes.len() as u64, limits::MAX_MODULE_SIZE as u64)?;
     let flags = features.to_wasmparser();
     let mut parser = Parser::new(0);
@@ -47,7 +52,7 @@ pub fn parse(bytes: &[u8], features: &Features) -> Result<ParsedModule> {
     let Builder { mut module, resources, .. } = builder;
     mark_escapes(&mut module);
     module.name = names::module_name(&module, bytes);
-    Ok(ParsedModule { module, features: *features, resources })
+    Ok(ParsedModule { module, features: *features, resources, time: start.elapsed() })
 }
 
 fn check_limit(what: &str, found: u64, limit: u64) -> Result<()> {

@@ -31,42 +31,35 @@ impl Pool {
         self.threads
     }
 
-    /// The results of `work` for `0..count`, in order. At most `max_threads` threads take the next number whenever they
-    /// are free, each with its own `state`. Blocks until all is done; a panic of `work` is passed on.
-    pub(crate) fn map<S, R: Send>(
+    /// The results of `work` for `0..order.len()`, in order. At most `max_threads` threads take the next number of
+    /// `order` whenever they are free, each with its own `state`. Blocks until all is done; a panic of `work` is passed on.
+    pub(crate) fn map<S, R: Send + Sync>(
         &self,
         max_threads: usize,
-        count: usize,
+        order: &[u32],
         state: impl Fn() -> S + Sync,
-        work: impl Fn(&mut S, usize) -> R + Sync,
+        work: impl Fn(&mut S, u32) -> R + Sync,
     ) -> Vec<R> {
-        let threads = self.threads.min(max_threads).min(count);
+        let threads = self.threads.min(max_threads).min(order.len());
         let pool = if threads > 1 { self.start() } else { None };
-        let Some(pool) = pool else {
-            let mut state = state();
-            return (0..count).map(|i| work(&mut state, i)).collect();
-        };
+        let mut results: Vec<OnceLock<R>> = Vec::new();
+        results.resize_with(order.len(), OnceLock::new);
         let next = AtomicUsize::new(0);
         let run = |_| {
             let mut state = state();
-            let mut done = Vec::new();
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= count {
-                    return done;
-                }
-                done.push((i, work(&mut state, i)));
+            while let Some(&i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Each number stands in the order once.
+                let _ = results[i as usize].set(work(&mut state, i));
             }
         };
-        let parts: Vec<Vec<(usize, R)>> = pool.install(|| {
-            use rayon::prelude::*;
-            (0..threads).into_par_iter().with_max_len(1).map(run).collect()
-        });
-        let mut results: Vec<Option<R>> = (0..count).map(|_| None).collect();
-        for (i, result) in parts.into_iter().flatten() {
-            results[i] = Some(result);
+        match pool {
+            None => run(0),
+            Some(pool) => pool.install(|| {
+                use rayon::prelude::*;
+                (0..threads).into_par_iter().with_max_len(1).for_each(run);
+            }),
         }
-        results.into_iter().map(|r| r.expect("every number below the count was taken once")).collect()
+        results.into_iter().map(|r| r.into_inner().expect("every number stands in the order")).collect()
     }
 
     /// The threads, or `None` where the system refuses them: then the caller works alone.
@@ -90,16 +83,9 @@ mod tests {
     fn results_are_in_order_for_any_number_of_threads() {
         for threads in [1, 2, 7] {
             let pool = Pool::new(threads).unwrap();
-            let squares = pool.map(
-                usize::MAX,
-                1000,
-                || 0usize,
-                |taken, i| {
-                    *taken += 1;
-                    i * i
-                },
-            );
-            assert!(squares.iter().enumerate().all(|(i, s)| *s == i * i));
+            let order: Vec<u32> = (0..1000).rev().collect();
+            let squares = pool.map(usize::MAX, &order, || (), |(), i| i * i);
+            assert!(squares.iter().zip(0..).all(|(s, i)| *s == i * i));
         }
         assert!(Pool::new(4000).is_err());
     }

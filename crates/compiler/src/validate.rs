@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use kiln_env::{ContextLayout, DefinedFuncIndex, IndexVec, Module, TypeIndex, limits};
 use wasmparser::{
@@ -29,6 +30,8 @@ pub struct ValidatedModule {
     features: Features,
     indirect_types: Box<[TypeIndex]>,
     canonical_sigs: IndexVec<TypeIndex, TypeIndex>,
+    parse_time: Duration,
+    validate_time: Duration,
 }
 
 impl ValidatedModule {
@@ -57,6 +60,11 @@ impl ValidatedModule {
         &self.indirect_types
     }
 
+    /// How long parsing and validating took.
+    pub fn times(&self) -> (Duration, Duration) {
+        (self.parse_time, self.validate_time)
+    }
+
     /// The first type with the same signature: trampolines exist under its index only.
     pub fn canonical_sig(&self, ty: TypeIndex) -> TypeIndex {
         self.canonical_sigs[ty]
@@ -68,7 +76,8 @@ impl ValidatedModule {
 /// # Errors
 /// The invalid function with the least index, with its name and the offset. A limit of `kiln_env::limits` is exceeded.
 pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Result<ValidatedModule> {
-    let ParsedModule { module, features, resources } = parsed;
+    let start = Instant::now();
+    let ParsedModule { module, features, resources, time: parse_time } = parsed;
     let layout = ContextLayout::new(&module).map_err(CompileError::limit_message)?;
     let mut bodies = Bodies::default();
     if let Some(resources) = &resources {
@@ -90,6 +99,8 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Resu
         indirect_types: bodies.indirect_types.into_iter().map(TypeIndex).collect(),
         canonical_sigs: module.canonical_signatures(),
         module: Arc::new(module),
+        parse_time,
+        validate_time: start.elapsed(),
     })
 }
 
@@ -114,8 +125,10 @@ impl Shared<'_> {
     fn validate_all(&self, pool: &Pool) -> Result<Bodies> {
         let chunks = self.chunks();
         let parallel = self.module.bodies.values().map(|r| r.end - r.start).sum::<u64>() >= PARALLEL_BYTES;
-        let results = pool.map(if parallel { usize::MAX } else { 1 }, chunks.len(), Scratch::default, |scratch, i| {
-            self.validate_chunk(chunks[i].clone(), scratch)
+        let order: Vec<u32> = (0..chunks.len() as u32).collect();
+        let threads = if parallel { usize::MAX } else { 1 };
+        let results = pool.map(threads, &order, Scratch::default, |scratch, i| {
+            self.validate_chunk(chunks[i as usize].clone(), scratch)
         });
         let mut all = Bodies::default();
         all.infos.records.reserve_exact(self.module.bodies.len());

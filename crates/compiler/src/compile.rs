@@ -1,0 +1,367 @@
+//! The compiler as others use it.
+
+use std::collections::BTreeSet;
+use std::ops::AddAssign;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cranelift_codegen::isa::OwnedTargetIsa;
+use kiln_env::types::{CompositeType, FuncType, SubType};
+use kiln_env::{
+    Builtin, ContextLayout, DefinedFuncIndex, Fingerprint, FuncKey, Image, MachineFunc, Module, Tunables, TypeIndex,
+};
+use target_lexicon::Triple;
+
+use crate::error::{CompileError, Result};
+use crate::features::Features;
+use crate::info::FuncInfos;
+use crate::isa::{self, CompilerConfig};
+use crate::link::{LinkOptions, link};
+use crate::midend::{Midend, PassTimes, Plan};
+use crate::module_env::ModuleEnv;
+use crate::parse::{ParsedModule, parse};
+use crate::pool::Pool;
+use crate::validate::{ValidatedModule, validate};
+use crate::worker::{Input, WorkerGuard, WorkerStats, Workers, add_times};
+
+/// Compiles modules, functions and trampolines for one target under one configuration. Shared by threads; its own
+/// threads start when they are first needed.
+pub struct Compiler {
+    isa: OwnedTargetIsa,
+    fingerprint: Fingerprint,
+    tunables: Tunables,
+    features: Features,
+    link: LinkOptions,
+    pool: Pool,
+    workers: Workers,
+    midend: Midend,
+    /// What single functions and trampolines cost.
+    totals: Mutex<WorkerStats>,
+}
+
+/// Which trampoline to make for a signature.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TrampolineKind {
+    /// [`FuncKey::ArrayToWasm`].
+    ArrayToWasm,
+    /// [`FuncKey::WasmToHost`].
+    WasmToHost,
+}
+
+/// How far the compilation of a module is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Bytes of bodies that have been compiled.
+    pub done: u64,
+    /// Bytes of all bodies.
+    pub total: u64,
+}
+
+/// What compiling cost. Times of phases that run on several threads are summed over these.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Reading the declarations.
+    pub parse: Duration,
+    /// Validating the bodies: time that passed.
+    pub validate: Duration,
+    /// Bodies to IR.
+    pub translate: Duration,
+    /// Passes of our own, by name.
+    pub midend: PassTimes,
+    /// IR to machine code.
+    pub codegen: Duration,
+    /// Placing functions.
+    pub link: Duration,
+    /// Time that passed from the first translation to the last machine code.
+    pub compile_wall: Duration,
+    /// Wasm functions compiled.
+    pub functions: u64,
+    /// Trampolines compiled.
+    pub trampolines: u64,
+    /// Bytes of wasm bodies translated.
+    pub wasm_bytes: u64,
+    /// Bytes of machine code, before linking.
+    pub code_bytes: u64,
+    /// Threads at work.
+    pub threads: usize,
+}
+
+impl AddAssign<WorkerStats> for Stats {
+    fn add_assign(&mut self, worker: WorkerStats) {
+        self.translate += worker.translate;
+        self.codegen += worker.codegen;
+        self.functions += worker.functions;
+        self.trampolines += worker.trampolines;
+        self.wasm_bytes += worker.wasm_bytes;
+        self.code_bytes += worker.code_bytes;
+        add_times(&mut self.midend, worker.midend);
+    }
+}
+
+impl Compiler {
+    /// # Errors
+    /// The configuration makes no sense, or this machine or target is not supported.
+    pub fn new(config: &CompilerConfig) -> Result<Compiler> {
+        let isa = isa::build(config)?;
+        let midend = Midend::new(&config.passes)?;
+        let mut fingerprint = isa::fingerprint(&*isa, &config.tunables);
+        fingerprint.flags.extend(midend.disabled().iter().map(|pass| (format!("pass.{pass}"), "off".to_owned())));
+        fingerprint.flags.sort();
+        Ok(Compiler {
+            features: isa::supported_features(&*isa, config.features),
+            isa,
+            fingerprint,
+            tunables: config.tunables.clone(),
+            link: config.link,
+            pool: Pool::new(config.threads)?,
+            workers: Workers::default(),
+            midend,
+            totals: Mutex::default(),
+        })
+    }
+
+    /// Everything that the code depends on beside the module.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Triple {
+        self.isa.triple()
+    }
+
+    /// Choices shared with the runtime.
+    pub fn tunables(&self) -> &Tunables {
+        &self.tunables
+    }
+
+    /// What modules may use: as configured, without what the target cannot execute.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// How many threads compile.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Reads and validates a module's declarations; see [`parse`].
+    pub fn parse(&self, bytes: &[u8]) -> Result<ParsedModule> {
+        parse(bytes, &self.features)
+    }
+
+    /// Validates the bodies of a module whose bytes are `source`.
+    ///
+    /// # Errors
+    /// The invalid function with the least index, its name and the offset; an exceeded limit.
+    pub fn validate(&self, parsed: ParsedModule, source: &[u8]) -> Result<ValidatedModule> {
+        validate(parsed, source, &self.pool)
+    }
+
+    /// Compiles all functions of a module, and the trampolines it needs: `ArrayToWasm` for the signatures of functions
+    /// that the host can get hold of, `WasmToHost` for those of imports and indirect calls, and for each builtin that the
+    /// code calls. The image is the same for any number of threads.
+    ///
+    /// `source` is the module's bytes; `progress` is called by all threads.
+    ///
+    /// # Errors
+    /// That of the function with the least index that could not be compiled.
+    pub fn compile_module(
+        &self,
+        module: &ValidatedModule,
+        source: &[u8],
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(Image, Stats)> {
+        let start = Instant::now();
+        let env = self.module_env(module);
+        let (plan, times) = self.midend.plan(&env);
+        let input = self.input(env, module.features(), source, &plan);
+        let (parse, validate) = module.times();
+        let mut stats = Stats { parse, validate, midend: times, threads: self.pool.threads(), ..Stats::default() };
+        let sink = Mutex::new(WorkerStats::default());
+        let mut funcs = self.compile_bodies(&input, &sink, progress)?;
+        self.compile_trampolines(&input, &sink, module, &mut funcs)?;
+        stats += std::mem::take(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner));
+        stats.compile_wall = start.elapsed();
+        self.workers.trim();
+        let start = Instant::now();
+        let image = link(&*self.isa, funcs, self.link)?;
+        stats.link = start.elapsed();
+        Ok((image, stats))
+    }
+
+    /// Compiles one function or trampoline, on the calling thread. `source` is the module's bytes.
+    pub fn compile_function(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Result<MachineFunc> {
+        let m = &**module.module();
+        let known = match key {
+            FuncKey::Wasm(func) => m.bodies.get(func).is_some(),
+            FuncKey::ArrayToWasm(ty) | FuncKey::WasmToHost(ty) => m.types.get(ty).is_some(),
+            FuncKey::WasmToBuiltin(_) => true,
+        };
+        if !known {
+            return Err(CompileError::config(format_args!("the module has no function {key}")));
+        }
+        let env = self.module_env(module);
+        let (plan, _) = self.midend.plan(&env);
+        self.compile_single(&self.input(env, module.features(), source, &plan), key)
+    }
+
+    /// Makes a trampoline for a signature that need not be in any module. Module-relative types in it matter only by
+    /// their representation.
+    pub fn compile_trampoline_for(&self, ty: &FuncType, kind: TrampolineKind) -> Result<MachineFunc> {
+        let mut module = Module::default();
+        let composite = CompositeType::Func(ty.clone());
+        let index = module.types.push(SubType { is_final: true, supertype: None, composite });
+        let layout = ContextLayout::new(&module).map_err(CompileError::limit_message)?;
+        let (infos, plan) = (FuncInfos::default(), Plan::default());
+        let env =
+            ModuleEnv { module: &module, layout: &layout, tunables: &self.tunables, infos: &infos, isa: &*self.isa };
+        let key = match kind {
+            TrampolineKind::ArrayToWasm => FuncKey::ArrayToWasm(index),
+            TrampolineKind::WasmToHost => FuncKey::WasmToHost(index),
+        };
+        self.compile_single(&self.input(env, &self.features, &[], &plan), key)
+    }
+
+    /// What single functions and trampolines have cost since the last call.
+    pub fn take_stats(&self) -> Stats {
+        let mut stats = Stats { threads: self.pool.threads(), ..Stats::default() };
+        stats += std::mem::take(&mut *self.totals.lock().unwrap_or_else(PoisonError::into_inner));
+        stats
+    }
+
+    fn module_env<'a>(&'a self, module: &'a ValidatedModule) -> ModuleEnv<'a> {
+        ModuleEnv {
+            module: module.module(),
+            layout: module.layout(),
+            tunables: &self.tunables,
+            infos: module.infos(),
+            isa: &*self.isa,
+        }
+    }
+
+    fn input<'a>(&'a self, env: ModuleEnv<'a>, features: &Features, source: &'a [u8], plan: &'a Plan) -> Input<'a> {
+        Input { env, source, features: features.to_wasmparser(), midend: &self.midend, plan }
+    }
+
+    fn compile_single(&self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
+        let mut worker = CountedWorker { worker: self.workers.take(), sink: &self.totals };
+        worker.worker.compile(input, key).map_err(|e| self.with_settings(e))
+    }
+
+    /// The settings are attached only to errors for which they can matter.
+    fn with_settings(&self, e: CompileError) -> CompileError {
+        use crate::ErrorKind::{Codegen, Internal};
+        if !matches!(e.kind(), Codegen | Internal) {
+            return e;
+        }
+        let flags: Vec<String> = self.fingerprint.flags.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let print = &self.fingerprint;
+        e.with_settings(format_args!("{}, {}, {:?}, {}", print.compiler, print.target, print.tunables, flags.join(" ")))
+    }
+
+    /// Compiles all bodies, in order of their index.
+    fn compile_bodies(
+        &self,
+        input: &Input<'_>,
+        sink: &Mutex<WorkerStats>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Vec<(FuncKey, MachineFunc)>> {
+        let bodies = &input.env.module.bodies;
+        let size = |i: u32| bodies[DefinedFuncIndex(i)].end - bodies[DefinedFuncIndex(i)].start;
+        // The largest first: what is left for the end is small, so that all threads finish at about the same time.
+        let mut order: Vec<u32> = (0..bodies.len() as u32).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(size(*i)));
+        let total = bodies.values().map(|r| r.end - r.start).sum();
+        let done = AtomicU64::new(0);
+        let failed = AtomicU32::new(u32::MAX);
+        let results = self.pool.map(
+            usize::MAX,
+            &order,
+            || CountedWorker { worker: self.workers.take(), sink },
+            |worker, index| {
+                // Behind an error only those before it can still matter.
+                if failed.load(Ordering::Relaxed) < index {
+                    return None;
+                }
+                let result = worker.worker.compile(input, FuncKey::Wasm(DefinedFuncIndex(index)));
+                if result.is_err() {
+                    failed.fetch_min(index, Ordering::Relaxed);
+                }
+                let done = done.fetch_add(size(index), Ordering::Relaxed) + size(index);
+                progress(Progress { done, total });
+                Some(result)
+            },
+        );
+        let with_keys = results.into_iter().zip(0..).map(|(result, i)| {
+            // Functions that were left out come behind the error that made them so.
+            let result = result.unwrap_or_else(|| Err(CompileError::internal("not compiled")));
+            Ok((FuncKey::Wasm(DefinedFuncIndex(i)), result.map_err(|e| self.with_settings(e))?))
+        });
+        with_keys.collect()
+    }
+
+    /// Compiles the trampolines that the module and its code need, and adds them in order of their keys.
+    fn compile_trampolines(
+        &self,
+        input: &Input<'_>,
+        sink: &Mutex<WorkerStats>,
+        module: &ValidatedModule,
+        funcs: &mut Vec<(FuncKey, MachineFunc)>,
+    ) -> Result<()> {
+        let mut wanted = module_trampolines(module);
+        let mut scanned = 0;
+        loop {
+            let calls = funcs[scanned..].iter().flat_map(|(_, f)| &f.relocs).map(|r| r.target);
+            wanted.extend(calls.filter(|key| !matches!(key, FuncKey::Wasm(_))));
+            scanned = funcs.len();
+            let have: BTreeSet<FuncKey> = funcs.iter().rev().map(|f| f.0).take_while(|k| !is_wasm(*k)).collect();
+            let missing: Vec<FuncKey> = wanted.difference(&have).copied().collect();
+            if missing.is_empty() {
+                break;
+            }
+            let order: Vec<u32> = (0..missing.len() as u32).collect();
+            let state = || CountedWorker { worker: self.workers.take(), sink };
+            let results = self.pool.map(usize::MAX, &order, state, |w, i| w.worker.compile(input, missing[i as usize]));
+            for (key, result) in missing.into_iter().zip(results) {
+                funcs.push((key, result.map_err(|e| self.with_settings(e))?));
+            }
+        }
+        funcs.sort_by_key(|(key, _)| *key);
+        Ok(())
+    }
+}
+
+fn is_wasm(key: FuncKey) -> bool {
+    matches!(key, FuncKey::Wasm(_))
+}
+
+/// The trampolines that follow from the declarations and from the types of indirect calls.
+fn module_trampolines(module: &ValidatedModule) -> BTreeSet<FuncKey> {
+    let m = &**module.module();
+    let canonical = |ty: TypeIndex| module.canonical_sig(ty);
+    let escaping = m.funcs.values().filter(|f| f.escapes).map(|f| f.ty);
+    let from_host = escaping.chain(m.start.map(|f| m.funcs[f].ty));
+    let imported = m.funcs.values().take(m.num_imported_funcs as usize).map(|f| f.ty);
+    let to_host = imported.chain(module.indirect_types().iter().copied());
+    let mut keys: BTreeSet<FuncKey> = from_host.map(|ty| FuncKey::ArrayToWasm(canonical(ty))).collect();
+    keys.extend(to_host.map(|ty| FuncKey::WasmToHost(canonical(ty))));
+    if keys.iter().any(|k| matches!(k, FuncKey::WasmToHost(_))) {
+        keys.insert(FuncKey::WasmToBuiltin(Builtin::Raise));
+    }
+    keys
+}
+
+/// A worker whose costs go to `sink` when it is done.
+struct CountedWorker<'a> {
+    worker: WorkerGuard<'a>,
+    sink: &'a Mutex<WorkerStats>,
+}
+
+impl Drop for CountedWorker<'_> {
+    fn drop(&mut self) {
+        let stats = self.worker.take_stats();
+        *self.sink.lock().unwrap_or_else(PoisonError::into_inner) += stats;
+    }
+}

@@ -1,0 +1,216 @@
+//! What a thread compiles with, and the store of those that are idle.
+
+use std::ops::{AddAssign, Deref, DerefMut};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use kiln_env::{FuncKey, MachineFunc};
+use wasmparser::{BinaryReader, FunctionBody};
+
+use crate::codegen::{Codegen, guarded};
+use crate::error::Result;
+use crate::func_ir::FuncIr;
+use crate::midend::{Midend, PassTimes, Plan};
+use crate::module_env::ModuleEnv;
+use crate::names;
+use crate::translate::Translator;
+use crate::validate::body_bytes;
+
+/// What compiling cost a worker since somebody last asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkerStats {
+    pub(crate) translate: Duration,
+    pub(crate) midend: PassTimes,
+    pub(crate) codegen: Duration,
+    pub(crate) functions: u64,
+    pub(crate) trampolines: u64,
+    pub(crate) wasm_bytes: u64,
+    pub(crate) code_bytes: u64,
+}
+
+impl AddAssign for WorkerStats {
+    fn add_assign(&mut self, other: WorkerStats) {
+        self.translate += other.translate;
+        self.codegen += other.codegen;
+        self.functions += other.functions;
+        self.trampolines += other.trampolines;
+        self.wasm_bytes += other.wasm_bytes;
+        self.code_bytes += other.code_bytes;
+        add_times(&mut self.midend, other.midend);
+    }
+}
+
+/// Adds times pass by pass.
+pub(crate) fn add_times(sum: &mut PassTimes, times: PassTimes) {
+    for (name, time) in times {
+        match sum.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, total)) => *total += time,
+            None => sum.push((name, time)),
+        }
+    }
+}
+
+/// Reusable scratch memory of all phases.
+pub(crate) struct Worker {
+    translator: Translator,
+    codegen: Codegen,
+    stats: WorkerStats,
+}
+
+/// What a worker compiles from.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) env: ModuleEnv<'a>,
+    pub(crate) source: &'a [u8],
+    pub(crate) features: wasmparser::WasmFeatures,
+    pub(crate) midend: &'a Midend,
+    pub(crate) plan: &'a Plan,
+}
+
+impl Worker {
+    fn new() -> Worker {
+        Worker { translator: Translator::new(), codegen: Codegen::new(), stats: WorkerStats::default() }
+    }
+
+    /// From a key to machine code. Errors say which function, and carry its IR where code generation is at fault.
+    pub(crate) fn compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
+        let result = self.try_compile(input, key);
+        let func = result.or_else(|e| {
+            // Code generation consumes the IR, so it is made again for the message.
+            let e = match self.translate(input, key) {
+                Ok(ir) => e.with_clif(ir.func),
+                Err(_) => e,
+            };
+            let FuncKey::Wasm(defined) = key else { return Err(e.for_key(key)) };
+            let index = input.env.module.func_index(defined);
+            Err(e.in_func(index, names::func_name(input.env.module, input.source, index)).for_key(key))
+        })?;
+        self.stats.code_bytes += func.code.len() as u64;
+        match key {
+            FuncKey::Wasm(_) => self.stats.functions += 1,
+            _ => self.stats.trampolines += 1,
+        }
+        Ok(func)
+    }
+
+    fn try_compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
+        let start = Instant::now();
+        let mut ir = self.translate(input, key)?;
+        let translated = Instant::now();
+        self.stats.translate += translated - start;
+        input.midend.run(&input.env, input.plan, &mut ir, &mut self.stats.midend)?;
+        let start = Instant::now();
+        let func = self.codegen.generate(input.env.isa, input.env.tunables, ir);
+        self.stats.codegen += start.elapsed();
+        func
+    }
+
+    /// From a key to IR. A panic is an error, and costs the translator its buffers.
+    fn translate(&mut self, input: &Input<'_>, key: FuncKey) -> Result<FuncIr> {
+        let translator = &mut self.translator;
+        let stats = &mut self.stats;
+        let result = guarded(|| match key {
+            FuncKey::Wasm(func) => {
+                let (offset, bytes) = body_bytes(input.env.module, input.source, func)?;
+                stats.wasm_bytes += bytes.len() as u64;
+                let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, input.features));
+                translator.function(&input.env, func, &body)
+            }
+            _ => translator.trampoline(&input.env, key),
+        });
+        if matches!(&result, Err(e) if e.kind() == crate::ErrorKind::Internal) {
+            self.translator = Translator::new();
+        }
+        result
+    }
+
+    /// What was counted since the last call.
+    pub(crate) fn take_stats(&mut self) -> WorkerStats {
+        std::mem::take(&mut self.stats)
+    }
+}
+
+/// The idle workers of a compiler. As many exist as ever worked at once.
+#[derive(Default)]
+pub(crate) struct Workers {
+    idle: Mutex<Vec<Box<Worker>>>,
+}
+
+impl Workers {
+    /// Takes an idle worker or makes one. It comes back when the guard is dropped.
+    pub(crate) fn take(&self) -> WorkerGuard<'_> {
+        let worker = self.lock().pop().unwrap_or_else(|| Box::new(Worker::new()));
+        WorkerGuard { workers: self, worker: Some(worker) }
+    }
+
+    /// Gives the scratch memory of idle workers back to the system, except for one.
+    pub(crate) fn trim(&self) {
+        self.lock().truncate(1);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Worker>>> {
+        // Nothing is left half done under this lock.
+        self.idle.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A worker on loan.
+pub(crate) struct WorkerGuard<'a> {
+    workers: &'a Workers,
+    worker: Option<Box<Worker>>,
+}
+
+impl Deref for WorkerGuard<'_> {
+    type Target = Worker;
+    fn deref(&self) -> &Worker {
+        self.worker.as_ref().expect("present until dropped")
+    }
+}
+
+impl DerefMut for WorkerGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Worker {
+        self.worker.as_mut().expect("present until dropped")
+    }
+}
+
+impl Drop for WorkerGuard<'_> {
+    fn drop(&mut self) {
+        let Some(mut worker) = self.worker.take() else { return };
+        if std::thread::panicking() {
+            // The panic passed through it: only its statistics are still good.
+            let stats = worker.take_stats();
+            *worker = Worker { stats, ..Worker::new() };
+        }
+        self.workers.lock().push(worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_come_back_on_every_path() {
+        let workers = Workers::default();
+        {
+            let (mut a, _b) = (workers.take(), workers.take());
+            a.stats.functions = 7;
+        }
+        assert_eq!(workers.lock().len(), 2);
+        let failing = || -> std::result::Result<(), ()> {
+            let _guard = workers.take();
+            Err(())
+        };
+        assert!(failing().is_err());
+        assert_eq!(workers.lock().len(), 2);
+        let panicking = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut guard = workers.take();
+            guard.stats.trampolines = 3;
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }));
+        assert!(panicking.is_err());
+        assert_eq!(workers.lock().len(), 2);
+        let sum: u64 = workers.lock().iter_mut().map(|w| w.take_stats()).map(|s| s.functions + s.trampolines).sum();
+        assert_eq!(sum, 10);
+    }
+}
