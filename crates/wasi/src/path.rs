@@ -336,13 +336,15 @@ impl OpenRequest {
     fn new(lookup: u32, oflags: u32, rights: u64, inheriting: u64, fdflags: u32) -> Result<Self, Errno> {
         const POSSIBLE: u64 = rights_of::FILE | rights_of::DIRECTORY;
         let oflags = flags_u16(oflags, oflags::ALL)?;
-        let mut rights = rights & POSSIBLE;
+        let rights = rights & POSSIBLE;
         if oflags & oflags::DIRECTORY != 0 {
             // Before Linux 6.4 a file would be created.
             if oflags & oflags::CREAT != 0 {
                 return Err(Errno::Inval);
             }
-            rights &= rights_of::DIRECTORY;
+            if rights & rights::FD_WRITE != 0 {
+                return Err(Errno::Isdir);
+            }
         }
         Ok(Self {
             follow: follows(lookup)?,
@@ -363,14 +365,15 @@ impl OpenRequest {
                 needed |= right;
             }
         }
+        folder.require(needed)?;
+        let mut handed_on = self.rights | self.inheriting;
         if self.fdflags & fdflags::DSYNC != 0 {
-            needed |= rights::FD_DATASYNC;
+            handed_on |= rights::FD_DATASYNC;
         }
         if self.fdflags & (fdflags::RSYNC | fdflags::SYNC) != 0 {
-            needed |= rights::FD_SYNC;
+            handed_on |= rights::FD_SYNC;
         }
-        folder.require(needed)?;
-        let missing = (self.rights | self.inheriting) & !folder.inheriting;
+        let missing = handed_on & !folder.inheriting;
         if missing != 0 {
             if !folder.read_only || missing & !rights_of::MUTATING != 0 {
                 return Err(Errno::Notcapable);
