@@ -443,8 +443,12 @@ fn read_entries(folder: &File, out: &mut [u8], cookie: u64) -> Result<usize, Err
     let mut entries = RawDir::new(folder, &mut buffer);
     let mut used = 0;
     while used < out.len() {
-        let Some(entry) = entries.next() else { break };
-        let entry = entry?;
+        let entry = match entries.next() {
+            Some(Ok(entry)) => entry,
+            // A directory that was removed while open: POSIX has it empty.
+            Some(Err(rustix::io::Errno::NOENT)) | None => break,
+            Some(Err(errno)) => return Err(errno.into()),
+        };
         let mut filetype = entry.file_type();
         if filetype == rustix::fs::FileType::Unknown {
             // Some file systems do not keep the type beside the name.
