@@ -1,1 +1,321 @@
 //! Executable code: memory it lives in, lookup by address, lazy compilation, entering and leaving it.
+
+mod append;
+mod arch;
+pub(crate) mod entry;
+pub(crate) mod frames;
+mod gdb;
+mod lazy;
+mod memory;
+mod perf;
+pub(crate) mod registry;
+mod sealed;
+mod unwind;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use kiln_env::machine::{FuncTables, HandlerSite, MachineFunc, NO_WASM_OFFSET, RelocKind, StackMap, UnwindOp};
+use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image, TrapCode};
+
+use crate::sys::SysError;
+
+/// Compiles one function, on whatever thread needs it first. Errors are kept and repeated.
+pub(crate) type CompileFn = Arc<dyn Fn(FuncKey) -> anyhow::Result<MachineFunc> + Send + Sync>;
+
+/// Names a function for debuggers and profilers.
+pub(crate) type NameFn = Arc<dyn Fn(FuncKey) -> String + Send + Sync>;
+
+/// How `perf` learns about code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum PerfMode {
+    /// Not at all.
+    #[default]
+    None,
+    /// By `/tmp/perf-PID.map`: names only.
+    Map,
+    /// By `jit-PID.dump` in the current folder, for `perf inject --jit`: names and code.
+    Jitdump,
+}
+
+/// What a module's code comes with.
+#[derive(Clone)]
+pub(crate) struct CodeSetup {
+    /// Where things are in the contexts of the module's instances; exception tags are found through it.
+    pub(crate) layout: Arc<ContextLayout>,
+    /// Whatever the API layer wants to find again from a code address. Must not own the [`ModuleCode`].
+    pub(crate) info: Arc<dyn Any + Send + Sync>,
+    /// Tell native unwinders about the code.
+    pub(crate) native_unwind: bool,
+    /// Tell GDB and LLDB about the code.
+    pub(crate) gdb: bool,
+    /// Tell `perf` about the code.
+    pub(crate) perf: PerfMode,
+    /// Names for the two; not called otherwise.
+    pub(crate) names: NameFn,
+}
+
+/// Code could not be placed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CodeError {
+    /// The system refused.
+    #[error(transparent)]
+    System(#[from] SysError),
+    /// This process is a fork of the one the code belongs to.
+    #[error(
+        "process {process} is a fork of process {owner} and shares its code memory, to which it must not add; \
+         compile the module again after the fork, or compile all of it before"
+    )]
+    Forked {
+        /// Who made the memory.
+        owner: u32,
+        /// Who asks.
+        process: u32,
+    },
+    /// No room left in a module's arena.
+    #[error("the module's code arena of {0} bytes is full")]
+    ArenaFull(usize),
+    /// A module with so many functions that calls among them would be out of reach.
+    #[error("{0} functions are too many for one code arena")]
+    TooManyFunctions(u32),
+    /// A call leads too far.
+    #[error("the target of a call is out of its reach")]
+    OutOfReach,
+    /// Code for another processor, or damaged code.
+    #[error("a relocation of kind {0:?} is damaged or not of this processor")]
+    BadRelocation(RelocKind),
+    /// Code refers to a function, or somebody asks for one, that the module does not have.
+    #[error("the module has no code for {0}")]
+    Missing(FuncKey),
+    /// An image whose functions overlap or are not within its text.
+    #[error("the code image is damaged: {0}")]
+    BadImage(&'static str),
+}
+
+/// A function that could not be compiled. Found once, reported at each call.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{key} could not be compiled: {reason:#}")]
+pub(crate) struct CompileFailure {
+    /// Which function.
+    pub(crate) key: FuncKey,
+    /// What the compiler said.
+    pub(crate) reason: Arc<anyhow::Error>,
+}
+
+/// The executable code of one module. While it lives, its addresses are in the [`registry`].
+///
+/// A store keeps the code of everything it instantiated as long as it lives.
+pub(crate) struct ModuleCode {
+    // In order of dropping: who knows about the code forgets it before it goes away.
+    observers: Observers,
+    form: Form,
+    setup: CodeSetup,
+}
+
+enum Form {
+    /// All of it, placed at once. Calls within it are direct.
+    Sealed(sealed::SealedCode),
+    /// Compiled function by function when they are first called. Calls go through entry stubs.
+    Lazy(lazy::LazyCode),
+}
+
+/// Who outside was told about the code, and forgets it when this is dropped.
+struct Observers {
+    registered: Option<usize>,
+    _unwind: Option<unwind::Registration>,
+    debugger: gdb::Registrations,
+}
+
+impl Drop for Observers {
+    fn drop(&mut self) {
+        if let Some(start) = self.registered {
+            registry::unregister(start);
+        }
+    }
+}
+
+impl Observers {
+    fn none() -> Observers {
+        Observers { registered: None, _unwind: None, debugger: gdb::Registrations::default() }
+    }
+}
+
+/// A compiled function that contains an address asked for.
+pub(crate) struct FoundFunc<'a> {
+    /// Which function.
+    pub(crate) key: FuncKey,
+    /// Address of its first byte.
+    pub(crate) start: usize,
+    /// What is known about positions in it.
+    pub(crate) tables: &'a FuncTables,
+}
+
+impl FoundFunc<'_> {
+    fn offset(&self, pc: usize) -> u32 {
+        (pc - self.start) as u32
+    }
+
+    /// The wasm operator, as an offset into the function's body, that the instruction at `pc` belongs to.
+    pub(crate) fn wasm_offset(&self, pc: usize) -> Option<u32> {
+        let offset = self.offset(pc);
+        let addresses = &self.tables.addresses;
+        let at = addresses.partition_point(|a| a.offset <= offset).checked_sub(1)?;
+        Some(addresses[at].wasm).filter(|w| *w != NO_WASM_OFFSET)
+    }
+
+    /// Why the instruction at `pc` would trap, if it can.
+    pub(crate) fn trap(&self, pc: usize) -> Option<TrapCode> {
+        let offset = self.offset(pc);
+        let traps = &self.tables.traps;
+        traps.binary_search_by_key(&offset, |t| t.offset).ok().map(|i| traps[i].code)
+    }
+
+    /// Where collected references are while the call that returns to `pc` is under way.
+    pub(crate) fn stack_map(&self, pc: usize) -> Option<&StackMap> {
+        let offset = self.offset(pc);
+        let maps = &self.tables.stack_maps;
+        maps.binary_search_by_key(&offset, |m| m.offset).ok().map(|i| &maps[i])
+    }
+
+    /// The exception handlers around the call that returns to `pc`.
+    pub(crate) fn handlers(&self, pc: usize) -> Option<&HandlerSite> {
+        let offset = self.offset(pc);
+        let sites = &self.tables.handlers;
+        sites.binary_search_by_key(&offset, |h| h.offset).ok().map(|i| &sites[i])
+    }
+}
+
+/// A function that was just placed: what observers want to know.
+struct Placed<'a> {
+    key: FuncKey,
+    range: Range<usize>,
+    unwind: &'a [UnwindOp],
+}
+
+impl ModuleCode {
+    /// Places a whole image. Its functions are final.
+    pub(crate) fn sealed(image: Image, setup: CodeSetup) -> Result<Arc<ModuleCode>, CodeError> {
+        let form = Form::Sealed(sealed::SealedCode::new(image)?);
+        let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
+        Ok(code.observed())
+    }
+
+    /// Code that is compiled by `compile` when it is first called.
+    ///
+    /// `body_bytes`: about how large all function bodies are together; address space for their code is reserved.
+    /// Without defined functions it is a place for trampolines of no module.
+    pub(crate) fn lazy(
+        num_defined_funcs: u32,
+        body_bytes: u64,
+        compile: CompileFn,
+        setup: CodeSetup,
+    ) -> Result<Arc<ModuleCode>, CodeError> {
+        let form = Form::Lazy(lazy::LazyCode::new(num_defined_funcs, body_bytes, compile)?);
+        let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
+        Ok(code.observed())
+    }
+
+    /// Tells observers about code that nobody else has seen yet.
+    fn observed(mut self: Arc<Self>) -> Arc<ModuleCode> {
+        let this = Arc::get_mut(&mut self).expect("new");
+        let range = this.text();
+        match &this.form {
+            Form::Sealed(sealed) => {
+                if this.setup.native_unwind {
+                    this.observers._unwind = unwind::register_functions(&sealed.placed());
+                }
+                this.setup.tell_tools(&this.observers.debugger, &sealed.placed());
+            }
+            Form::Lazy(_) => {
+                if this.setup.native_unwind {
+                    this.observers._unwind = unwind::register_by_frame_pointer(range.clone());
+                }
+            }
+        }
+        this.observers.registered = Some(range.start);
+        if let Form::Lazy(lazy) = &self.form {
+            lazy.bind(&self);
+        }
+        registry::register(range, &self);
+        self
+    }
+
+    /// Addresses of the text, as far as it may ever reach.
+    pub(crate) fn text(&self) -> Range<usize> {
+        match &self.form {
+            Form::Sealed(code) => code.text(),
+            Form::Lazy(code) => code.text(),
+        }
+    }
+
+    /// Whether functions are compiled when they are first called.
+    pub(crate) fn is_lazy(&self) -> bool {
+        matches!(self.form, Form::Lazy(_))
+    }
+
+    /// What the API layer attached, if it is a `T`.
+    pub(crate) fn info<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.setup.info.downcast_ref()
+    }
+
+    /// The layout of contexts of the module's instances.
+    pub(crate) fn layout(&self) -> &ContextLayout {
+        &self.setup.layout
+    }
+
+    /// Where to call a function of the module, in the wasm convention: its body, or its entry stub. Stays valid, and
+    /// the same, while the code lives. Panics if there is no such function.
+    pub(crate) fn entry(&self, index: DefinedFuncIndex) -> NonNull<u8> {
+        match &self.form {
+            Form::Sealed(code) => code.entry(index),
+            Form::Lazy(code) => code.entry(index),
+        }
+    }
+
+    /// Where to call a trampoline; compiles it if need be. Fails if a sealed image has none, or if compiling fails.
+    /// For a wasm function this is its body.
+    pub(crate) fn trampoline(&self, key: FuncKey) -> anyhow::Result<NonNull<u8>> {
+        match &self.form {
+            Form::Sealed(code) => Ok(code.function(key)?),
+            Form::Lazy(code) => code.ready(key),
+        }
+    }
+
+    /// Compiles a function now if it is not compiled yet.
+    pub(crate) fn compile_now(&self, index: DefinedFuncIndex) -> anyhow::Result<()> {
+        self.trampoline(FuncKey::Wasm(index)).map(drop)
+    }
+
+    /// The function that contains `pc`. Neither allocates nor locks.
+    pub(crate) fn find(&self, pc: usize) -> Option<FoundFunc<'_>> {
+        match &self.form {
+            Form::Sealed(code) => code.find(pc),
+            Form::Lazy(code) => code.find(pc),
+        }
+    }
+}
+
+impl CodeSetup {
+    /// Tells debugger and profiler, as far as wanted, about functions.
+    fn tell_tools(&self, debugger: &gdb::Registrations, placed: &[Placed<'_>]) {
+        if self.gdb {
+            debugger.add(placed, &self.names);
+        }
+        if self.perf != PerfMode::None {
+            perf::tell(self.perf, placed, &self.names);
+        }
+    }
+}
+
+impl fmt::Debug for ModuleCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = if self.is_lazy() { "lazy" } else { "sealed" };
+        write!(f, "ModuleCode({form}, {:x?})", self.text())
+    }
+}

@@ -1,0 +1,112 @@
+//! The instructions that the runtime itself writes: entry stubs, and patches of relocations.
+
+use kiln_env::machine::RelocKind;
+
+use super::CodeError;
+
+pub(crate) use target::{STUB_SIZE, STUB_SLOT_START, stub, thunk};
+
+/// Patches a relocation: `place` is the address at which `bytes` will be executed, `target` where it shall lead.
+///
+/// Fails where the target is out of reach or the kind is not this processor's.
+pub(crate) fn patch(bytes: &mut [u8], place: usize, kind: RelocKind, target: usize) -> Result<(), CodeError> {
+    let distance = target.wrapping_sub(place) as isize;
+    match kind {
+        RelocKind::X86CallPcRel4 if cfg!(target_arch = "x86_64") => {
+            let distance = i32::try_from(distance).map_err(|_| CodeError::OutOfReach)?;
+            let field = bytes.first_chunk_mut::<4>().ok_or(CodeError::BadRelocation(kind))?;
+            *field = distance.to_le_bytes();
+            Ok(())
+        }
+        RelocKind::Arm64Call if cfg!(target_arch = "aarch64") => {
+            if distance % 4 != 0 || !(-(1 << 27)..1 << 27).contains(&distance) {
+                return Err(CodeError::OutOfReach);
+            }
+            let field = bytes.first_chunk_mut::<4>().ok_or(CodeError::BadRelocation(kind))?;
+            let instruction = u32::from_le_bytes(*field) & 0xfc00_0000 | (distance >> 2) as u32 & 0x03ff_ffff;
+            *field = instruction.to_le_bytes();
+            Ok(())
+        }
+        _ => Err(CodeError::BadRelocation(kind)),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod target {
+    /// Bytes of an entry stub.
+    pub(crate) const STUB_SIZE: usize = kiln_env::abi::ENTRY_STUB_SIZE as usize;
+
+    /// Where in a stub its slot points while there is no code: behind the jump through the slot.
+    pub(crate) const STUB_SLOT_START: usize = 6;
+
+    fn rel32(next: usize, target: usize) -> [u8; 4] {
+        // The arena that all of this is in is smaller than 2 GiB.
+        (target.wrapping_sub(next) as u32).to_le_bytes()
+    }
+
+    /// The stub at `at`: jumps through `slot`; behind that, loads `index` and jumps to the arena's `thunk`.
+    pub(crate) fn stub(at: usize, slot: usize, thunk: usize, index: u32) -> [u64; 2] {
+        let mut code = [0xff, 0x25, 0, 0, 0, 0, 0xb8, 0, 0, 0, 0, 0xe9, 0, 0, 0, 0];
+        code[2..6].copy_from_slice(&rel32(at + 6, slot));
+        code[7..11].copy_from_slice(&index.to_le_bytes());
+        code[12..].copy_from_slice(&rel32(at + 16, thunk));
+        let (low, high) = code.split_at(8);
+        [low, high].map(|half| u64::from_le_bytes(half.try_into().expect("eight bytes")))
+    }
+
+    /// The arena's thunk at `at`: loads the word at `data`, then jumps to the address in the word behind it.
+    pub(crate) fn thunk(at: usize, data: usize) -> Vec<u8> {
+        let mut code = vec![0x4c, 0x8b, 0x1d];
+        code.extend(rel32(at + 7, data));
+        code.extend([0xff, 0x25]);
+        code.extend(rel32(at + 13, data + 8));
+        code
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod target {
+    /// Bytes of an entry stub.
+    pub(crate) const STUB_SIZE: usize = 32;
+
+    /// Where in a stub its slot points while there is no code: behind the jump through the slot.
+    pub(crate) const STUB_SLOT_START: usize = 12;
+
+    /// `adrp register, target`
+    fn adrp(at: usize, target: usize, register: u32) -> u32 {
+        let pages = ((target >> 12).wrapping_sub(at >> 12)) as u32;
+        0x9000_0000 | (pages & 3) << 29 | (pages >> 2 & 0x7_ffff) << 5 | register
+    }
+
+    /// `ldr to, [from, #low 12 bits of target]`
+    fn load_low(target: usize, from: u32, to: u32) -> u32 {
+        0xf940_0000 | ((target & 0xfff) as u32 >> 3) << 10 | from << 5 | to
+    }
+
+    /// The stub at `at`: jumps through `slot`; behind that, loads `index` and jumps to the arena's `thunk`.
+    pub(crate) fn stub(at: usize, slot: usize, thunk: usize, index: u32) -> [u64; 4] {
+        let code = [
+            adrp(at, slot, 17),
+            load_low(slot, 17, 17),
+            0xd61f_0220,
+            0x5280_0010 | (index & 0xffff) << 5,
+            0x72a0_0010 | (index >> 16) << 5,
+            0x1400_0000 | (thunk.wrapping_sub(at + 20) as u32 >> 2) & 0x03ff_ffff,
+            0xd503_201f,
+            0xd503_201f,
+        ];
+        std::array::from_fn(|i| u64::from(code[2 * i]) | u64::from(code[2 * i + 1]) << 32)
+    }
+
+    /// The arena's thunk at `at`: loads the word at `data`, then jumps to the address in the word behind it.
+    pub(crate) fn thunk(at: usize, data: usize) -> Vec<u8> {
+        let code = [
+            adrp(at, data, 17),
+            0x9100_0220 | ((data & 0xfff) as u32) << 10 | 15, // add x15, x17, #low
+            0xf940_01f1,                                      // ldr x17, [x15]
+            0xf940_05ef,                                      // ldr x15, [x15, #8]
+            0xd61f_01e0,                                      // br x15
+        ];
+        code.iter().flat_map(|i: &u32| i.to_le_bytes()).collect()
+    }
+}
