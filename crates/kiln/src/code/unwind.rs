@@ -48,6 +48,7 @@ fn instruction(op: CfiOp) -> CallFrameInstruction {
         CfiOp::DefCfaOffset(offset) => CallFrameInstruction::CfaOffset(offset),
         CfiOp::DefCfaRegister(register) => CallFrameInstruction::CfaRegister(Register(register)),
         CfiOp::Offset(register, offset) => CallFrameInstruction::Offset(Register(register), offset),
+        CfiOp::ValOffset(register, offset) => CallFrameInstruction::ValOffset(Register(register), offset),
         CfiOp::SameValue(register) => CallFrameInstruction::SameValue(Register(register)),
         CfiOp::Restore(register) => CallFrameInstruction::Restore(Register(register)),
         CfiOp::RememberState => CallFrameInstruction::RememberState,
