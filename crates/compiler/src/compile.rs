@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use kiln_env::types::{CompositeType, FuncType, SubType};
 use kiln_env::{
     Builtin, ContextLayout, DefinedFuncIndex, Fingerprint, FuncKey, Image, MachineFunc, Module, Tunables, TypeIndex,
@@ -15,6 +15,7 @@ use target_lexicon::Triple;
 
 use crate::error::{CompileError, Result};
 use crate::features::Features;
+use crate::func_ir::FuncIr;
 use crate::info::FuncInfos;
 use crate::isa::{self, CompilerConfig};
 use crate::link::{LinkOptions, link};
@@ -229,6 +230,26 @@ impl Compiler {
         let mut stats = Stats { threads: self.pool.threads(), ..Stats::default() };
         stats += std::mem::take(&mut *self.totals.lock().unwrap_or_else(PoisonError::into_inner));
         stats
+    }
+
+    /// The target, as Cranelift's.
+    pub(crate) fn target_isa(&self) -> &dyn TargetIsa {
+        &*self.isa
+    }
+
+    /// The IR of one function or trampoline, behind Kiln's own passes if `midend`.
+    pub(crate) fn func_ir(
+        &self,
+        module: &ValidatedModule,
+        source: &[u8],
+        key: FuncKey,
+        midend: bool,
+    ) -> Result<FuncIr> {
+        let env = self.module_env(module);
+        let (plan, _) = self.midend.plan(&env);
+        let input = self.input(env, module.features(), source, &plan);
+        let mut worker = CountedWorker { worker: self.workers.take(), sink: &self.totals };
+        if midend { worker.worker.optimized_ir(&input, key) } else { worker.worker.translate(&input, key) }
     }
 
     fn module_env<'a>(&'a self, module: &'a ValidatedModule) -> ModuleEnv<'a> {

@@ -13,6 +13,7 @@ pub mod error;
 pub mod features;
 pub mod func_ir;
 pub mod info;
+pub mod inspect;
 pub mod isa;
 pub mod link;
 pub mod midend;

@@ -94,19 +94,24 @@ impl Worker {
     }
 
     fn try_compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
-        let start = Instant::now();
-        let mut ir = self.translate(input, key)?;
-        let translated = Instant::now();
-        self.stats.translate += translated - start;
-        input.midend.run(&input.env, input.plan, &mut ir, &mut self.stats.midend)?;
+        let ir = self.optimized_ir(input, key)?;
         let start = Instant::now();
         let func = self.codegen.generate(input.env.isa, input.env.tunables, ir);
         self.stats.codegen += start.elapsed();
         func
     }
 
+    /// From a key to the IR that code generation takes: behind Kiln's own passes.
+    pub(crate) fn optimized_ir(&mut self, input: &Input<'_>, key: FuncKey) -> Result<FuncIr> {
+        let start = Instant::now();
+        let mut ir = self.translate(input, key)?;
+        self.stats.translate += start.elapsed();
+        input.midend.run(&input.env, input.plan, &mut ir, &mut self.stats.midend)?;
+        Ok(ir)
+    }
+
     /// From a key to IR. A panic is an error, and costs the translator its buffers.
-    fn translate(&mut self, input: &Input<'_>, key: FuncKey) -> Result<FuncIr> {
+    pub(crate) fn translate(&mut self, input: &Input<'_>, key: FuncKey) -> Result<FuncIr> {
         let translator = &mut self.translator;
         let stats = &mut self.stats;
         let result = guarded(|| match key {

@@ -1,0 +1,102 @@
+;;! test = "asm"
+
+(module
+  (memory 1 1 shared)
+  (func (param i32) (result i32)
+    (i32.atomic.load offset=4 (local.get 0)))
+  (func (param i32 i64)
+    (i64.atomic.store16 (local.get 0) (local.get 1)))
+  (func (param i32 i32) (result i32)
+    (i32.atomic.rmw8.add_u (local.get 0) (local.get 1)))
+  (func (param i32 i64) (result i64)
+    (i64.atomic.rmw.xchg (local.get 0) (local.get 1)))
+  (func (param i32 i32 i32) (result i32)
+    (i32.atomic.rmw16.cmpxchg_u offset=1 (local.get 0) (local.get 1) (local.get 2)))
+  (func (atomic.fence)))
+;; function wasm[0]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   testl $0x3, %esi
+;;   jnz #trap=user3
+;;   movq 0x38(%rdi), %rdi
+;;   movl %esi, %r8d
+;;   movl 4(%rdi, %r8), %eax
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 35 bytes of code
+;; trap 0x17: MemoryOutOfBounds
+;; trap 0x21: HeapMisaligned
+;; function wasm[1]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   testl $0x1, %esi
+;;   jnz #trap=user3
+;;   movq 0x38(%rdi), %rdi
+;;   movl %esi, %r8d
+;;   movw %dx, (%rdi, %r8)
+;;   mfence
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 38 bytes of code
+;; trap 0x17: MemoryOutOfBounds
+;; trap 0x24: HeapMisaligned
+;; function wasm[2]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   movq 0x38(%rdi), %rdi
+;;   movl %esi, %r8d
+;;   lock xaddb %dl, (%rdi, %r8)
+;;   movzbl %dl, %eax
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 25 bytes of code
+;; trap 0xb: MemoryOutOfBounds
+;; function wasm[3]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   testl $0x7, %esi
+;;   jnz #trap=user3
+;;   movq 0x38(%rdi), %r8
+;;   movl %esi, %r9d
+;;   movq %rdx, %rax
+;;   xchgq %rax, (%r8, %r9)
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 37 bytes of code
+;; trap 0x1a: MemoryOutOfBounds
+;; trap 0x23: HeapMisaligned
+;; function wasm[4]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   leal 1(%rsi), %r9d
+;;   testl $0x1, %r9d
+;;   jnz #trap=user3
+;;   movq 0x38(%rdi), %r11
+;;   movl %esi, %esi
+;;   movq %rdx, %rax
+;;   lock cmpxchgw %cx, 1(%r11, %rsi) ;; implicit: %ax
+;;   movzwl %ax, %eax
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 48 bytes of code
+;; trap 0x1e: MemoryOutOfBounds
+;; trap 0x2e: HeapMisaligned
+;; function wasm[5]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   mfence
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 12 bytes of code

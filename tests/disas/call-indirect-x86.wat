@@ -1,0 +1,65 @@
+;;! test = "asm"
+
+(module
+  (type $t (func (param i32) (result i32)))
+  (table 10 20 funcref)
+  (func (param i32 i32) (result i32)
+    (call_indirect (type $t) (local.get 0) (local.get 1))))
+;; function wasm[0]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;;   movq 8(%rdi), %r10
+;;   addq $0x20, %r10
+;;   cmpq %rsp, %r10
+;;   jnbe #trap=stk_ovf
+;;   subq $0x10, %rsp
+;;   movq %rbx, (%rsp)
+;;   movq %r12, 8(%rsp)
+;; block0:
+;;   movq %rsi, %r12
+;;   movq 0x38(%rdi), %rax
+;;   movl %edx, %edx
+;;   cmpq %rax, %rdx
+;;   jnb #trap=user5
+;;   movq 0x30(%rdi), %rcx
+;;   movq %rdi, %r10
+;;   movq %rdx, %rsi
+;;   shlq $0x5, %rsi
+;;   leaq (%rcx, %rsi), %rsi
+;;   cmpq %rax, %rdx
+;;   cmovaeq %rcx, %rsi
+;;   movl 8(%rsi), %r8d
+;;   movq (%rsi), %r9
+;;   movq 0x10(%rsi), %rdi
+;;   movq %r10, %rax
+;;   movl 0x40(%rax), %ecx
+;;   cmpl %ecx, %r8d
+;;   jz      label1; j label2
+;; block1:
+;;   movq %r10, %rbx
+;;   jmp     label3
+;; block3:
+;;   movq 8(%rbx), %rax
+;;   movq %rax, 8(%rdi)
+;;   movq %rbx, 0x18(%rdi)
+;;   movq %r12, %rsi
+;;   call    *%r9
+;;   movq (%rsp), %rbx
+;;   movq 8(%rsp), %r12
+;;   addq $0x10, %rsp
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; block2:
+;;   uninit  %rsi
+;;   xorl %esi, %esi
+;;   movq %r10, %rbx
+;;   movq %rbx, %rdi
+;;   call    User(userextname0)
+;;   movq (%rax), %r9
+;;   movq 0x10(%rax), %rdi
+;;   jmp     label3
+;; 170 bytes of code
+;; trap 0xa6: StackOverflow
+;; trap 0xa8: UndefinedElement
+;; reloc 0x96: X86CallPcRel4 builtin[resolve_indirect]

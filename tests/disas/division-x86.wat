@@ -1,0 +1,52 @@
+;;! test = "asm"
+
+;; The processor's own fault is the trap.
+(module
+  (func (param i32 i32) (result i32)
+    (i32.div_s (local.get 0) (local.get 1)))
+  (func (param i64 i64) (result i64)
+    (i64.rem_s (local.get 0) (local.get 1)))
+  (func (param i32) (result i32)
+    (i32.div_u (local.get 0) (i32.const 10))))
+;; function wasm[0]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   movq %rsi, %rax
+;;   movq %rdx, %r11
+;;   cltd  ;; implicit: %edx, %eax
+;;   testl %r11d, %r11d
+;;   jz #trap=int_divz
+;;   idivl %r11d ;; implicit: %eax, %edx, trap=252
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 30 bytes of code
+;; trap 0x14: IntegerOverflow
+;; trap 0x1c: IntegerDivideByZero
+;; function wasm[1]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   movq %rsi, %rax
+;;   movq %rdx, %r9
+;;   cqto  ;; implicit: %rdx, %rax
+;;   checked_srem_seq %rax, %rdx, %r9, %rax, %rdx
+;;   movq %rdx, %rax
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 43 bytes of code
+;; trap 0x20: IntegerDivideByZero
+;; function wasm[2]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   movq %rsi, %rax
+;;   mull (%rip) ;; implicit: %eax, %edx
+;;   movq %rdx, %rax
+;;   shrl $0x3, %eax
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 32 bytes of code

@@ -1,0 +1,83 @@
+;;! test = "asm"
+
+(module
+  (type $t (func (param i32) (result i32)))
+  (import "" "f" (func $imported (type $t)))
+  (table 10 funcref)
+  (func $direct (type $t)
+    (return_call $direct (local.get 0)))
+  (func (type $t)
+    (return_call $imported (local.get 0)))
+  (func (param i32 i32) (result i32)
+    (return_call_indirect (type $t) (local.get 0) (local.get 1))))
+;; function wasm[0]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   return_call_known User(userextname0) (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
+;; 13 bytes of code
+;; reloc 0x9: X86CallPcRel4 wasm[0]
+;; function wasm[1]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   movq 8(%rdi), %r9
+;;   movq 0x38(%rdi), %r8
+;;   movq %r9, 8(%r8)
+;;   movq %rdi, 0x18(%r8)
+;;   movq 0x30(%rdi), %r10
+;;   movq %r8, %rdi
+;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
+;; 34 bytes of code
+;; function wasm[2]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;;   movq 8(%rdi), %r10
+;;   addq $0x20, %r10
+;;   cmpq %rsp, %r10
+;;   jnbe #trap=stk_ovf
+;;   subq $0x10, %rsp
+;;   movq %rbx, (%rsp)
+;;   movq %r12, 8(%rsp)
+;; block0:
+;;   movq %rsi, %r12
+;;   movq 0x48(%rdi), %rax
+;;   movl %edx, %edx
+;;   cmpq %rax, %rdx
+;;   jnb #trap=user5
+;;   movq 0x40(%rdi), %rcx
+;;   movq %rdi, %r8
+;;   movq %rdx, %rsi
+;;   shlq $0x5, %rsi
+;;   leaq (%rcx, %rsi), %rsi
+;;   cmpq %rax, %rdx
+;;   cmovaeq %rcx, %rsi
+;;   movl 8(%rsi), %eax
+;;   movq (%rsi), %r10
+;;   movq 0x10(%rsi), %rdi
+;;   movq %r8, %rsi
+;;   movl 0x50(%rsi), %ecx
+;;   cmpl %ecx, %eax
+;;   jz      label1; j label2
+;; block1:
+;;   movq %r8, %rbx
+;;   jmp     label3
+;; block3:
+;;   movq 8(%rbx), %rax
+;;   movq %rax, 8(%rdi)
+;;   movq %rbx, 0x18(%rdi)
+;;   movq %r12, %rsi
+;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
+;; block2:
+;;   uninit  %rsi
+;;   xorl %esi, %esi
+;;   movq %r8, %rbx
+;;   movq %rbx, %rdi
+;;   call    User(userextname0)
+;;   movq (%rax), %r10
+;;   movq 0x10(%rax), %rdi
+;;   jmp     label3
+;; 167 bytes of code
+;; trap 0xa3: StackOverflow
+;; trap 0xa5: UndefinedElement
+;; reloc 0x93: X86CallPcRel4 builtin[resolve_indirect]
