@@ -25,6 +25,14 @@ impl Reloc {
 }
 
 impl RelocKind {
+    /// Bytes of code that patching changes, from the relocation's offset on.
+    pub const fn patch_size(self) -> u32 {
+        match self {
+            RelocKind::X86CallPcRel4 | RelocKind::Arm64Call | RelocKind::S390xPlt32Dbl => 4,
+            RelocKind::RiscvCallPlt => 8,
+        }
+    }
+
     /// Bytes of a veneer: a jump with a reach of at least 2 GiB that changes no register a caller could rely on.
     pub const fn veneer_size(self) -> u32 {
         match self {

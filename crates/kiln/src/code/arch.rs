@@ -1,35 +1,6 @@
-//! The instructions that the runtime itself writes: entry stubs, and patches of relocations.
-
-use kiln_env::machine::RelocKind;
-
-use super::CodeError;
+//! The instructions that the runtime itself writes: entry stubs.
 
 pub(crate) use target::{STUB_SIZE, STUB_SLOT_START, stub, thunk};
-
-/// Patches a relocation: `place` is the address at which `bytes` will be executed, `target` where it shall lead.
-///
-/// Fails where the target is out of reach or the kind is not this processor's.
-pub(crate) fn patch(bytes: &mut [u8], place: usize, kind: RelocKind, target: usize) -> Result<(), CodeError> {
-    let distance = target.wrapping_sub(place) as isize;
-    match kind {
-        RelocKind::X86CallPcRel4 if cfg!(target_arch = "x86_64") => {
-            let distance = i32::try_from(distance).map_err(|_| CodeError::OutOfReach)?;
-            let field = bytes.first_chunk_mut::<4>().ok_or(CodeError::BadRelocation(kind))?;
-            *field = distance.to_le_bytes();
-            Ok(())
-        }
-        RelocKind::Arm64Call if cfg!(target_arch = "aarch64") => {
-            if distance % 4 != 0 || !(-(1 << 27)..1 << 27).contains(&distance) {
-                return Err(CodeError::OutOfReach);
-            }
-            let field = bytes.first_chunk_mut::<4>().ok_or(CodeError::BadRelocation(kind))?;
-            let instruction = u32::from_le_bytes(*field) & 0xfc00_0000 | (distance >> 2) as u32 & 0x03ff_ffff;
-            *field = instruction.to_le_bytes();
-            Ok(())
-        }
-        _ => Err(CodeError::BadRelocation(kind)),
-    }
-}
 
 #[cfg(target_arch = "x86_64")]
 mod target {

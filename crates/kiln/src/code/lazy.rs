@@ -327,12 +327,16 @@ impl LazyCode {
         let MachineFunc { mut code, align, relocs, tables } = func;
         let mut targets = Vec::with_capacity(relocs.len());
         for reloc in &relocs {
+            // Patching would panic; what a cache holds is not to be trusted that far.
+            if code.len().saturating_sub(reloc.offset as usize) < reloc.kind.patch_size() as usize {
+                return Err(CodeError::BadRelocation(reloc.kind).into());
+            }
             let target = match reloc.target {
                 FuncKey::Wasm(i) if i.0 >= self.num_funcs => return Err(CodeError::Missing(reloc.target).into()),
                 FuncKey::Wasm(i) => self.entry(i),
                 other => self.ready(other)?,
             };
-            targets.push((target.as_ptr() as usize).wrapping_add_signed(reloc.addend as isize));
+            targets.push(target.as_ptr() as u64);
         }
         let align = (align as usize).max(MIN_ALIGN).max(self.memory.granularity());
         let mut placing = self.lock();
@@ -341,8 +345,7 @@ impl LazyCode {
         let end = start.checked_add(code.len()).filter(|end| *end <= self.memory.text_len()).ok_or_else(full)?;
         let address = self.text_at(start);
         for (reloc, target) in relocs.iter().zip(targets) {
-            let bytes = code.get_mut(reloc.offset as usize..).ok_or(CodeError::BadRelocation(reloc.kind))?;
-            arch::patch(bytes, address.as_ptr() as usize + reloc.offset as usize, reloc.kind, target)?;
+            reloc.apply(&mut code, address.as_ptr() as u64, target).map_err(CodeError::OutOfReach)?;
         }
         // SAFETY: the place is free, and whoever executes it gets its address from what this function returns. In
         // flipping mode `align` gives it pages of its own.

@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use kiln_env::machine::{FuncTables, HandlerSite, MachineFunc, NO_WASM_OFFSET, RelocKind, StackMap, UnwindOp};
+use kiln_env::reloc::OutOfReach;
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image, TrapCode};
 
 use crate::sys::SysError;
@@ -85,10 +86,10 @@ pub(crate) enum CodeError {
     #[error("{0} functions are too many for one code arena")]
     TooManyFunctions(u32),
     /// A call leads too far.
-    #[error("the target of a call is out of its reach")]
-    OutOfReach,
-    /// Code for another processor, or damaged code.
-    #[error("a relocation of kind {0:?} is damaged or not of this processor")]
+    #[error(transparent)]
+    OutOfReach(OutOfReach),
+    /// Damaged code.
+    #[error("a relocation of kind {0:?} lies outside of its function")]
     BadRelocation(RelocKind),
     /// Code refers to a function, or somebody asks for one, that the module does not have.
     #[error("the module has no code for {0}")]
