@@ -211,12 +211,6 @@ impl Emitter<'_, '_> {
         self.context_constant(I64, context::store)
     }
 
-    /// The engine-wide number of a type of this module.
-    pub(crate) fn type_id(&mut self, ty: TypeIndex) -> Value {
-        let offset = self.env.layout.type_id(ty);
-        self.context_constant(I32, offset)
-    }
-
     /// Offset of the type number (32 bits) in a `VmFuncRef`.
     pub(crate) fn type_id_field(&self) -> i32 {
         (func_ref::type_id + self.env.low_half()) as i32
@@ -358,6 +352,15 @@ impl Emitter<'_, '_> {
             self.b.seal_block(next);
             self.b.switch_to_block(next);
         }
+    }
+
+    /// Where traps cannot rely on signals, Cranelift's own stack check (a trap in the prologue) is of no use: this one
+    /// comes right behind the prologue.
+    pub(crate) fn check_stack(&mut self) {
+        let sp = self.b.ins().get_stack_pointer(I64);
+        let limit = self.context_field(I64, context::stack_limit);
+        let below = self.b.ins().icmp(IntCC::UnsignedLessThan, sp, limit);
+        self.trap_if(below, TrapCode::StackOverflow);
     }
 
     /// Runs the code that `body` emits if `condition` is not zero, which is unlikely.

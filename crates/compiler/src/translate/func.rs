@@ -19,6 +19,10 @@ use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
 use crate::{codegen, convert};
 
+/// How many entries of a `br_table` may go to one label each on an edge of its own. Fewer make Cranelift repeat in every
+/// target what it could compute once before the branch, more make many equal edges: 4 gave the least code.
+const SHARED_EDGES: usize = 4;
+
 /// A function under translation.
 pub(super) struct FuncTranslator<'f, 'm> {
     pub(super) e: Emitter<'f, 'm>,
@@ -61,6 +65,9 @@ pub(super) fn translate(
         reachable: true,
         skipped: 0,
     };
+    if !env.tunables.signals {
+        t.e.check_stack();
+    }
     t.declare_locals(entry, &ty.params, body)?;
     t.push_frame(FrameKind::Function, BlockSig::Func(ty), 0);
     t.e.check_interrupts();
@@ -68,7 +75,7 @@ pub(super) fn translate(
 
     let makes_calls = t.e.env.makes_calls;
     t.e.b.finalize(env.isa.frontend_config());
-    if makes_calls {
+    if makes_calls && env.tunables.signals {
         codegen::set_stack_limit(&mut func);
     }
     Ok(FuncIr { key, func })
@@ -486,13 +493,13 @@ impl<'m> FuncTranslator<'_, 'm> {
         }
         depths.push(targets.default());
 
-        // Where several entries have the same target they share a block in between: arguments are passed in one place.
+        // Where many entries have the same target they share a block in between: arguments are passed in one place.
         let mut distinct = depths.clone();
         distinct.sort_unstable();
         let mut between: Vec<(u32, Block, Option<Block>)> = Vec::new();
         for group in distinct.chunk_by(|a, b| a == b) {
             let (label, count) = self.label(self.frame_at(group[0]));
-            let own = (count > 0 || group.len() > 1).then(|| self.e.b.create_block());
+            let own = (count > 0 || group.len() > SHARED_EDGES).then(|| self.e.b.create_block());
             between.push((group[0], label, own));
         }
         let calls: Vec<BlockCall> = depths

@@ -52,7 +52,7 @@ pub(super) fn translate(env: &ModuleEnv<'_>, builder: &mut FunctionBuilderContex
         FuncKey::WasmToBuiltin(builtin) => t.wasm_to_builtin(entry, builtin),
     }
     t.b.finalize(env.isa.frontend_config());
-    if matches!(key, FuncKey::WasmToHost(_)) {
+    if matches!(key, FuncKey::WasmToHost(_)) && env.tunables.signals {
         // Its array of values may be larger than what is left free below the limit.
         set_stack_limit(&mut func);
     }
@@ -155,6 +155,9 @@ impl Trampoline<'_, '_> {
         let params = self.b.block_params(entry).to_vec();
         let vmctx = params[0];
         self.record_exit(vmctx);
+        if !self.env.tunables.signals {
+            self.check_stack(vmctx);
+        }
         let slots = ty.params.len().max(ty.results.len()) as u32;
         let data = StackSlotData::new(StackSlotKind::ExplicitSlot, slots * SLOT_SIZE, SLOT_SIZE.trailing_zeros() as u8);
         let slot = self.b.create_sized_stack_slot(data);
@@ -218,6 +221,25 @@ impl Trampoline<'_, '_> {
         self.b.seal_block(raise);
         self.b.seal_block(next);
         self.b.switch_to_block(raise);
+        self.call_native(vmctx, Builtin::Raise, &[vmctx]);
+        self.b.ins().trap(trap_code(TrapCode::Unreachable));
+        self.b.switch_to_block(next);
+    }
+
+    /// Stands for Cranelift's stack check where its trap is of no use.
+    fn check_stack(&mut self, vmctx: Value) {
+        let sp = self.b.ins().get_stack_pointer(I64);
+        let limit = self.b.ins().load(I64, TRUSTED, vmctx, context::stack_limit as i32);
+        let below = self.b.ins().icmp(IntCC::UnsignedLessThan, sp, limit);
+        let overflow = self.b.create_block();
+        let next = self.b.create_block();
+        self.b.set_cold_block(overflow);
+        self.b.ins().brif(below, overflow, &[], next, &[]);
+        self.b.seal_block(overflow);
+        self.b.seal_block(next);
+        self.b.switch_to_block(overflow);
+        let code = self.b.ins().iconst(I32, i64::from(TrapCode::StackOverflow as u8));
+        self.call_native(vmctx, Builtin::RaiseTrap, &[vmctx, code]);
         self.call_native(vmctx, Builtin::Raise, &[vmctx]);
         self.b.ins().trap(trap_code(TrapCode::Unreachable));
         self.b.switch_to_block(next);

@@ -48,14 +48,15 @@ pub(crate) fn direct(e: &mut Emitter, func: FuncIndex) -> Callee {
 pub(crate) fn indirect(e: &mut Emitter, table: TableIndex, ty: TypeIndex, element: Value) -> Callee {
     e.flush_fuel();
     let element = e.to_i64(element);
-    let entry = element_address(e, table, element, TrapCode::UndefinedElement);
+    let (entry, first) = element_address(e, table, element, TrapCode::UndefinedElement);
     let flags = e.trusted(Region::Table);
     let type_field = e.type_id_field();
-    let found = e.b.ins().load(I32, flags, entry, type_field);
-    let wanted = e.type_id(ty);
-    let same = e.b.ins().icmp(IntCC::Equal, found, wanted);
+    let found = e.b.ins().load(I32, first, entry, type_field);
     let code = e.b.ins().load(I64, flags, entry, func_ref::code as i32);
     let context = e.b.ins().load(I64, flags, entry, func_ref::context as i32);
+    // Not as a constant: hoisted it would take a register across the call, or be spilled.
+    let wanted = e.context_field(I32, e.env.layout.type_id(ty));
+    let same = e.b.ins().icmp(IntCC::Equal, found, wanted);
 
     let call = e.b.create_block();
     let resolve = e.b.create_block();
@@ -74,7 +75,7 @@ pub(crate) fn indirect(e: &mut Emitter, table: TableIndex, ty: TypeIndex, elemen
     e.b.seal_block(call);
 
     e.b.switch_to_block(call);
-    foreign(e, ty, final_code, final_context)
+    perhaps_foreign(e, ty, final_code, final_context)
 }
 
 /// The function of a `call_ref`.
@@ -95,15 +96,29 @@ pub(crate) fn reference(e: &mut Emitter, ty: TypeIndex, reference: Value) -> Cal
     };
     let code = e.b.ins().load(I64, first, reference, func_ref::code as i32);
     let context = e.b.ins().load(I64, trusted, reference, func_ref::context as i32);
-    foreign(e, ty, code, context)
+    perhaps_foreign(e, ty, code, context)
 }
 
-/// A function that may belong to another instance or to the host: leaves the stack limit and its caller in its context.
+/// A function that may belong to another instance or to the host. Mostly it does not: one comparison is less than what
+/// [`foreign`] does.
+fn perhaps_foreign(e: &mut Emitter, ty: TypeIndex, code: Value, context: Value) -> Callee {
+    let vmctx = e.env.vmctx;
+    let other = e.b.ins().icmp(IntCC::NotEqual, context, vmctx);
+    e.unlikely(other, |e| enter_foreign(e, context));
+    Callee { target: Target::Indirect(e.sig_ref(ty), code), context }
+}
+
+/// A function of another instance or of the host.
 fn foreign(e: &mut Emitter, ty: TypeIndex, code: Value, context: Value) -> Callee {
+    enter_foreign(e, context);
+    Callee { target: Target::Indirect(e.sig_ref(ty), code), context }
+}
+
+/// Leaves the stack limit and the caller in a callee's context.
+fn enter_foreign(e: &mut Emitter, context: Value) {
     let limit = e.context_field(I64, context::stack_limit);
     let flags = e.trusted(Region::Context);
     e.b.ins().store(flags, limit, context, context::stack_limit as i32);
     let vmctx = e.env.vmctx;
     e.b.ins().store(flags, vmctx, context, context::caller as i32);
-    Callee { target: Target::Indirect(e.sig_ref(ty), code), context }
 }

@@ -2,11 +2,12 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use kiln_env::layout::{GC_ELEMENT_SIZE, Place, TYPE_LAZY, func_ref, table, table_element_size};
 use kiln_env::types::{RefRepr, TableType};
 use kiln_env::{Builtin, TableIndex, TrapCode};
 
+use crate::codegen::trap_code;
 use crate::translate::emitter::{Emitter, Region};
 
 /// The number of elements if the table can never have another.
@@ -14,11 +15,10 @@ fn constant_len(ty: &TableType) -> Option<u64> {
     (ty.limits.max == Some(ty.limits.min)).then_some(ty.limits.min)
 }
 
-/// A field of a table's `VmTable`.
+/// A field of a table's `VmTable`. Loaded where it is needed, even if it never changes: most uses stand before a call,
+/// and a value that lives across calls takes one of a few registers.
 fn field(e: &mut Emitter, index: TableIndex, offset: u32) -> Value {
-    // A table that cannot grow does not move either.
-    let fixed = constant_len(&e.env.module.tables[index]).is_some();
-    let flags = if fixed { e.constant(Region::Context) } else { e.trusted(Region::Context) };
+    let flags = e.trusted(Region::Context);
     let (base, at) = match e.env.layout.table(index) {
         Place::Inline(at) => (e.env.vmctx, at + offset),
         Place::Indirect(at) => (e.context_constant(I64, at), offset),
@@ -34,33 +34,50 @@ fn len(e: &mut Emitter, index: TableIndex) -> Value {
     }
 }
 
-/// The address of element `element` (64 bits), after a check that traps with `code`.
-pub(crate) fn element_address(e: &mut Emitter, index: TableIndex, element: Value, code: TrapCode) -> Value {
+/// The address of element `element` (64 bits), and the flags for the first access to it: either the index has been
+/// checked, or that access traps with `code` if the index is outside.
+pub(crate) fn element_address(
+    e: &mut Emitter,
+    index: TableIndex,
+    element: Value,
+    code: TrapCode,
+) -> (Value, MemFlagsData) {
+    e.flush_fuel();
     let size = table_element_size(e.env.module.tables[index].element.repr());
     let len = len(e, index);
     let outside = e.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, element, len);
-    e.trap_if(outside, code);
+    let flags = e.trusted(Region::Table);
+    let by_fault = e.env.table_spectre && e.env.tunables.signals;
+    if !by_fault {
+        e.trap_if(outside, code);
+    }
     let base = field(e, index, table::base);
     let offset = e.b.ins().ishl_imm_u(element, i64::from(size.trailing_zeros()));
     let address = e.b.ins().iadd(base, offset);
-    if e.env.table_spectre { e.b.ins().select_spectre_guard(outside, base, address) } else { address }
+    if !e.env.table_spectre {
+        return (address, flags);
+    }
+    // One conditional move keeps speculation inside, and makes the access fault: nothing is mapped at address 0.
+    let null = e.i64(0);
+    let address = e.b.ins().select_spectre_guard(outside, null, address);
+    (address, if by_fault { flags.with_trap_code(Some(trap_code(code))) } else { flags })
 }
 
 pub(super) fn visit_table_get(e: &mut Emitter, [element]: [Value; 1], table: u32) -> Value {
     let table = TableIndex(table);
     let ty = e.env.module.tables[table];
     let element = e.to_i64(element);
-    let address = element_address(e, table, element, TrapCode::TableOutOfBounds);
+    let (address, first) = element_address(e, table, element, TrapCode::TableOutOfBounds);
     let flags = e.trusted(Region::Table);
     match ty.element.repr() {
         RefRepr::Gc => {
-            let value = e.b.ins().load(I32, flags, address, 0);
+            let value = e.b.ins().load(I32, first, address, 0);
             e.b.declare_value_needs_stack_map(value);
             value
         }
         RefRepr::FuncPointer => {
             let type_field = e.type_id_field();
-            let type_id = e.b.ins().load(I32, flags, address, type_field);
+            let type_id = e.b.ins().load(I32, first, address, type_field);
             let reference = e.b.ins().load(I64, flags, address, func_ref::reference as i32);
             let lazy = e.b.ins().icmp_imm_u(IntCC::Equal, type_id, i64::from(TYPE_LAZY));
             e.unlikely_value(lazy, reference, |e| {
@@ -81,10 +98,9 @@ pub(super) fn visit_table_set(e: &mut Emitter, [element, value]: [Value; 2], tab
         }
         RefRepr::Gc => {
             const { assert!(GC_ELEMENT_SIZE == 4) };
-            let address = element_address(e, index, element, TrapCode::TableOutOfBounds);
+            let (address, first) = element_address(e, index, element, TrapCode::TableOutOfBounds);
             e.store_barrier(address, value);
-            let flags = e.trusted(Region::Table);
-            e.b.ins().store(flags, value, address, 0);
+            e.b.ins().store(first, value, address, 0);
         }
     }
 }
