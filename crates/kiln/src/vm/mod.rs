@@ -2,4 +2,16 @@
 //!
 //! `unsafe` lives here so that the API above needs none.
 
+pub(crate) mod builtins;
+pub(crate) mod call;
+pub(crate) mod const_expr;
 pub(crate) mod context;
+pub(crate) mod global;
+pub(crate) mod handle;
+pub(crate) mod host;
+pub(crate) mod instance;
+pub(crate) mod memory;
+pub(crate) mod module;
+pub(crate) mod shared;
+pub(crate) mod store;
+pub(crate) mod table;

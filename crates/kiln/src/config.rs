@@ -1,0 +1,247 @@
+//! Configuration of an engine.
+
+use anyhow::{Result, ensure};
+use kiln_env::Tunables;
+pub use kiln_env::settings::{OptLevel, RegallocAlgorithm};
+
+/// When functions are compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Tiering {
+    /// All of a module, on all threads, before [`Module::new`](crate::Module::new) returns.
+    #[default]
+    Eager,
+    /// Each function when it is first called.
+    Lazy,
+}
+
+/// What compiled code is announced to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum ProfilingStrategy {
+    /// Nobody.
+    #[default]
+    None,
+    /// `perf`, through `/tmp/perf-PID.map`.
+    PerfMap,
+    /// `perf`, through a `jit-PID.dump` file for `perf inject`.
+    JitDump,
+}
+
+/// How an [`Engine`](crate::Engine) compiles and runs modules.
+///
+/// ```
+/// use kiln::{Config, Engine, OptLevel};
+///
+/// let mut config = Config::new();
+/// config.consume_fuel(true).cranelift_opt_level(OptLevel::SpeedAndSize);
+/// let engine = Engine::new(&config)?;
+/// # anyhow::Ok(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) tunables: Tunables,
+    pub(crate) opt_level: OptLevel,
+    pub(crate) regalloc: RegallocAlgorithm,
+    pub(crate) flags: Vec<(String, String)>,
+    pub(crate) features: Vec<(String, bool)>,
+    pub(crate) target: Option<String>,
+    pub(crate) threads: usize,
+    pub(crate) verify: Option<bool>,
+    pub(crate) max_wasm_stack: usize,
+    pub(crate) tiering: Tiering,
+    pub(crate) profiler: ProfilingStrategy,
+    pub(crate) debug_info: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            tunables: Tunables::default(),
+            opt_level: OptLevel::Speed,
+            regalloc: RegallocAlgorithm::Backtracking,
+            flags: Vec::new(),
+            features: Vec::new(),
+            target: None,
+            threads: 0,
+            verify: None,
+            max_wasm_stack: 512 << 10,
+            tiering: Tiering::Eager,
+            profiler: ProfilingStrategy::None,
+            debug_info: false,
+        }
+    }
+}
+
+macro_rules! feature_switches {
+    ($($(#[$doc:meta])* $method:ident: $name:literal;)*) => {$(
+        $(#[$doc])*
+        pub fn $method(&mut self, enable: bool) -> &mut Config {
+            self.features.push(($name.to_owned(), enable));
+            self
+        }
+    )*};
+}
+
+impl Config {
+    /// The default configuration: all finished proposals, full optimisation, eager compilation on all processors.
+    pub fn new() -> Config {
+        Config::default()
+    }
+
+    feature_switches! {
+        /// Whether modules may use 128-bit vectors. On by default.
+        wasm_simd: "simd";
+        /// Whether modules may use vector operators whose results may differ between machines. On by default.
+        wasm_relaxed_simd: "relaxed_simd";
+        /// Whether modules may use atomic operators and shared memories. On by default.
+        wasm_threads: "threads";
+        /// Whether modules may use `externref`, `funcref` and operators for tables. On by default.
+        wasm_reference_types: "reference_types";
+        /// Whether modules may use typed function references. On by default.
+        wasm_function_references: "function_references";
+        /// Whether modules may use `memory.copy` and its like. On by default.
+        wasm_bulk_memory: "bulk_memory";
+        /// Whether functions and blocks may have several results. On by default.
+        wasm_multi_value: "multi_value";
+        /// Whether modules may have several memories. On by default.
+        wasm_multi_memory: "multi_memory";
+        /// Whether memories and tables may have 64-bit indices. On by default.
+        wasm_memory64: "memory64";
+        /// Whether modules may use `return_call` and its like. On by default.
+        wasm_tail_call: "tail_call";
+        /// Whether modules may use exceptions with `try_table` and `exnref`. On by default.
+        wasm_exceptions: "exceptions";
+        /// Whether modules may use exceptions in their older form, with `try` and `catch`. On by default.
+        wasm_legacy_exceptions: "legacy_exceptions";
+        /// Whether constant expressions may compute. On by default.
+        wasm_extended_const: "extended_const";
+        /// Whether memories may have pages of one byte. Off by default.
+        wasm_custom_page_sizes: "custom_page_sizes";
+    }
+
+    /// Switches a proposal by its name, for instance `"tail-call"`. An unknown name is an error of
+    /// [`Engine::new`](crate::Engine::new).
+    pub fn wasm_feature(&mut self, name: &str, enable: bool) -> &mut Config {
+        self.features.push((name.to_owned(), enable));
+        self
+    }
+
+    /// How much to optimise. [`OptLevel::Speed`] by default.
+    pub fn cranelift_opt_level(&mut self, level: OptLevel) -> &mut Config {
+        self.opt_level = level;
+        self
+    }
+
+    /// Which register allocator to use. [`RegallocAlgorithm::Backtracking`] by default.
+    pub fn cranelift_regalloc_algorithm(&mut self, algorithm: RegallocAlgorithm) -> &mut Config {
+        self.regalloc = algorithm;
+        self
+    }
+
+    /// Whether Cranelift checks its own intermediate forms, to find bugs in compilers. Off by default in release builds.
+    pub fn cranelift_debug_verifier(&mut self, enable: bool) -> &mut Config {
+        self.verify = Some(enable);
+        self
+    }
+
+    /// Switches on a setting of Cranelift or of the target. What is wrong with it, [`Engine::new`](crate::Engine::new)
+    /// says.
+    pub fn cranelift_flag_enable(&mut self, flag: &str) -> &mut Config {
+        self.cranelift_flag_set(flag, "true")
+    }
+
+    /// Sets a setting of Cranelift or of the target likewise.
+    pub fn cranelift_flag_set(&mut self, name: &str, value: &str) -> &mut Config {
+        self.flags.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Whether execution consumes fuel: see [`Store::set_fuel`](crate::Store::set_fuel). Off by default.
+    pub fn consume_fuel(&mut self, enable: bool) -> &mut Config {
+        self.tunables.fuel = enable;
+        self
+    }
+
+    /// Whether code checks the engine's epoch: see [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline).
+    /// Off by default.
+    pub fn epoch_interruption(&mut self, enable: bool) -> &mut Config {
+        self.tunables.epochs = enable;
+        self
+    }
+
+    /// How many bytes of stack wasm may use before it traps: 512 KiB by default.
+    pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Config {
+        self.max_wasm_stack = bytes;
+        self
+    }
+
+    /// How many bytes of address space are reserved for each memory: 4 GiB by default, with which 32-bit memories need
+    /// no bounds checks. With less they are checked, and they move when they outgrow the reservation.
+    pub fn memory_reservation(&mut self, bytes: u64) -> &mut Config {
+        self.tunables.memory_reservation = bytes;
+        self
+    }
+
+    /// How many inaccessible bytes follow the reservation: 32 MiB by default. Accesses whose static offset is less need
+    /// no bounds check. Rounded up to whole pages.
+    pub fn memory_guard_size(&mut self, bytes: u64) -> &mut Config {
+        self.tunables.memory_guard = bytes.min(1 << 40).next_multiple_of(1 << 16);
+        self
+    }
+
+    /// Whether traps may use signals. On by default. Without, all memory accesses are checked explicitly, and the
+    /// process's signal handlers are left alone.
+    pub fn signals_based_traps(&mut self, enable: bool) -> &mut Config {
+        self.tunables.signals = enable;
+        self
+    }
+
+    /// Whether modules are compiled on all processors, or on the calling thread. On by default.
+    pub fn parallel_compilation(&mut self, enable: bool) -> &mut Config {
+        self.threads = if enable { 0 } else { 1 };
+        self
+    }
+
+    /// How many threads compile; 0 is as many as there are processors, the default.
+    pub fn compilation_threads(&mut self, threads: usize) -> &mut Config {
+        self.threads = threads;
+        self
+    }
+
+    /// The target to compile for, as a triple. The default is this machine, with all the features of its processor; a
+    /// named target starts with the least features. Code for another machine cannot be run here.
+    ///
+    /// # Errors
+    /// The text is no target triple.
+    pub fn target(&mut self, triple: &str) -> Result<&mut Config> {
+        let parsed: Result<target_lexicon::Triple, _> = triple.parse();
+        ensure!(parsed.is_ok(), "{triple:?} is not a target triple");
+        self.target = Some(triple.to_owned());
+        Ok(self)
+    }
+
+    /// Whether code has unwind information for native debuggers and profilers. On by default.
+    pub fn native_unwind_info(&mut self, enable: bool) -> &mut Config {
+        self.tunables.native_unwind_info = enable;
+        self
+    }
+
+    /// Whether a native debugger is told of compiled code. Off by default.
+    pub fn debug_info(&mut self, enable: bool) -> &mut Config {
+        self.debug_info = enable;
+        self
+    }
+
+    /// What compiled code is announced to. Nobody by default.
+    pub fn profiler(&mut self, strategy: ProfilingStrategy) -> &mut Config {
+        self.profiler = strategy;
+        self
+    }
+
+    /// When functions are compiled. [`Tiering::Eager`] by default.
+    pub fn tiering(&mut self, tiering: Tiering) -> &mut Config {
+        self.tiering = tiering;
+        self
+    }
+}

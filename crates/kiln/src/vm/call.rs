@@ -1,0 +1,168 @@
+//! Calls from the host into functions of a store.
+
+use std::mem;
+use std::panic::resume_unwind;
+use std::ptr::NonNull;
+
+use anyhow::{Context, Result};
+use kiln_env::FuncKey;
+
+use super::context::{ArrayToWasm, ValRaw, VmContext, VmFuncRef, VmStoreContext};
+use super::host;
+use super::instance::InstanceData;
+use super::store::StoreOpaque;
+use crate::backtrace;
+use crate::code::entry::{self, Pending, Reason, Unwound};
+use crate::gc;
+use crate::trap::Trap;
+use crate::types::registry::TypeId;
+
+/// Calls a function in the array convention.
+///
+/// # Safety
+/// `func` belongs to the store. `values` has room for parameters and results and holds values of the right types, whose
+/// references belong to the store.
+#[inline]
+pub(crate) unsafe fn invoke(store: &mut StoreOpaque, func: NonNull<VmFuncRef>, values: *mut ValRaw) -> Result<()> {
+    // SAFETY: function references live as long as their store.
+    let VmFuncRef { code, context, reference, .. } = unsafe { *func.as_ptr() };
+    if reference.is_null() {
+        // SAFETY: the caller's.
+        return unsafe { invoke_first(store, func, values) };
+    }
+    // SAFETY: `reference` is the entry trampoline of the function's type, put there by `invoke_first` or `prepare`.
+    unsafe { enter(store, mem::transmute::<*mut u8, ArrayToWasm>(reference), context.cast(), code, values) }
+}
+
+/// Enters wasm through a trampoline.
+///
+/// # Safety
+/// As for [`invoke`]; the trampoline suits the function.
+#[inline]
+unsafe fn enter(
+    store: &mut StoreOpaque,
+    trampoline: ArrayToWasm,
+    context: *mut VmContext,
+    code: *const u8,
+    values: *mut ValRaw,
+) -> Result<()> {
+    let max_wasm_stack = store.max_wasm_stack;
+    let store: *mut StoreOpaque = store;
+    let vm: *mut VmStoreContext = store.cast();
+    // SAFETY: the store context is the first field of the store. Callees reach the store through `owner`, which has to
+    // stem from the borrow at hand.
+    unsafe {
+        let outer = mem::replace(&mut (*vm).owner, store.cast());
+        let result = entry::enter(vm, max_wasm_stack, trampoline, context, code, values);
+        (*vm).owner = outer;
+        match result {
+            Ok(()) => Ok(()),
+            Err(unwound) => Err(error_of(&mut *store, *unwound)),
+        }
+    }
+}
+
+/// As [`invoke`], where the function was never called from the host, or is the host's own.
+#[cold]
+unsafe fn invoke_first(store: &mut StoreOpaque, func: NonNull<VmFuncRef>, values: *mut ValRaw) -> Result<()> {
+    // SAFETY: the caller's.
+    unsafe {
+        if host::is_host(func) {
+            return host::call_direct(store, func, values);
+        }
+        prepare(store, func)?;
+        invoke(store, func, values)
+    }
+}
+
+/// Finds or makes the entry trampoline of a function, unless it is the host's.
+///
+/// # Safety
+/// `func` belongs to the store.
+pub(crate) unsafe fn prepare(store: &mut StoreOpaque, func: NonNull<VmFuncRef>) -> Result<()> {
+    // SAFETY: the caller's.
+    unsafe {
+        let func = func.as_ptr();
+        if !(*func).reference.is_null() || host::is_host(NonNull::new_unchecked(func)) {
+            return Ok(());
+        }
+        let type_id = TypeId::from_u32((*func).type_id as u32);
+        let instance = InstanceData::from_context((*func).context.cast());
+        let module = instance.as_ref().module();
+        let own = if module.code.is_lazy() { None } else { module.types.index_of(type_id) };
+        let own = own.and_then(|ty| module.code.trampoline(FuncKey::ArrayToWasm(ty)).ok());
+        let trampoline = match own {
+            Some(t) => t,
+            None => store.engine().trampolines().array_to_wasm(type_id)?,
+        };
+        (*func).reference = trampoline.as_ptr();
+    }
+    Ok(())
+}
+
+/// Calls a function that takes and returns nothing: a start function.
+///
+/// # Safety
+/// `func` belongs to the store and has that type.
+pub(crate) unsafe fn invoke_start(store: &mut StoreOpaque, func: NonNull<VmFuncRef>) -> Result<()> {
+    let mut values = [ValRaw::ZERO; 1];
+    // SAFETY: the caller's.
+    unsafe { invoke(store, func, values.as_mut_ptr()) }
+}
+
+/// The error that a call returns whose callee was unwound; a panic goes on instead.
+#[cold]
+fn error_of(store: &mut StoreOpaque, unwound: Unwound) -> anyhow::Error {
+    let error = match unwound.reason {
+        Reason::Panic(payload) => resume_unwind(payload),
+        Reason::Error(e) => e,
+        Reason::Trap { source: Some(e), code, .. } => e.context(Trap::from(code)),
+        Reason::Trap { code, .. } => Trap::from(code).into(),
+        Reason::Exception { reference, tag } => gc::thrown_error(store, reference, tag),
+    };
+    backtrace::attach_raw(error, unwound.backtrace)
+}
+
+/// What the runtime keeps of an error with which a host function returns to wasm.
+#[cold]
+pub(crate) fn pending_host_error(store: &mut StoreOpaque, error: anyhow::Error) -> Pending {
+    match gc::take_thrown(store, &error) {
+        Some((reference, tag)) => Pending::Exception { reference, tag },
+        None => Pending::Error(error),
+    }
+}
+
+/// What the runtime keeps of an error of a builtin.
+#[cold]
+pub(crate) fn pending_error(store: &mut StoreOpaque, error: anyhow::Error) -> Pending {
+    let error = match error.downcast::<kiln_env::TrapCode>() {
+        Ok(code) => return Pending::Trap(code),
+        Err(e) => e,
+    };
+    match error.downcast_ref::<Trap>().map(Trap::code) {
+        Some(code) if error.source().is_none() => Pending::Trap(code),
+        _ => pending_host_error(store, error),
+    }
+}
+
+/// The code that a wasm caller calls for a host function.
+pub(crate) fn host_code(store: &StoreOpaque, type_id: TypeId) -> Result<*const u8> {
+    let code = store.engine().trampolines().wasm_to_host(type_id).context("cannot make a host function callable")?;
+    Ok(code.as_ptr().cast_const())
+}
+
+/// Sees to it that wasm can call a function, before a reference to it reaches wasm.
+///
+/// # Safety
+/// `func` belongs to the store.
+pub(crate) unsafe fn prepare_for_wasm(store: &StoreOpaque, func: NonNull<VmFuncRef>) -> Result<()> {
+    // SAFETY: the caller's; a single-threaded store.
+    unsafe {
+        if (*func.as_ptr()).code.is_null() {
+            (*func.as_ptr()).code = host_code(store, TypeId::from_u32((*func.as_ptr()).type_id as u32))?.cast_mut();
+        }
+    }
+    Ok(())
+}
+
+const _: () = assert!(mem::offset_of!(StoreOpaque, vm) == 0);

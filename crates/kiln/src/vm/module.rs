@@ -1,0 +1,293 @@
+//! A module as instances see it: everything that is the same for all of them, computed once.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::ptr;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use kiln_env::layout::{MAGIC_INSTANCE, Place};
+use kiln_env::module::{ConstExpr, ConstOp, ElemItems, ElemSegment, SegmentMode, SourceRange};
+use kiln_env::types::{RefRepr, TableType};
+use kiln_env::{
+    ContextLayout, DataIndex, DefinedGlobalIndex, ElemIndex, EntityIndex, FuncIndex, MemoryIndex, Module, TypeIndex,
+};
+
+use super::builtins;
+use super::const_expr::eval_static;
+use super::context::{ValRaw, VmContextHeader, VmTag};
+use super::memory::MemoryPlan;
+use crate::code::ModuleCode;
+use crate::engine::Engine;
+use crate::symbols::Symbols;
+use crate::sys::mmap::MemoryImage;
+use crate::types::registry::ModuleTypes;
+
+/// What is known about a module without its code: for instances, and for backtraces through its code.
+pub(crate) struct ModuleInfo {
+    env: Arc<Module>,
+    source: Box<dyn AsRef<[u8]> + Send + Sync>,
+    symbols: Symbols,
+}
+
+impl ModuleInfo {
+    /// The declarations with the bytes that their ranges refer to.
+    pub(crate) fn new(env: Arc<Module>, source: Box<dyn AsRef<[u8]> + Send + Sync>) -> ModuleInfo {
+        ModuleInfo { env, source, symbols: Symbols::default() }
+    }
+
+    /// The declarations.
+    pub(crate) fn env(&self) -> &Arc<Module> {
+        &self.env
+    }
+
+    /// The wasm bytes.
+    pub(crate) fn source(&self) -> &[u8] {
+        (*self.source).as_ref()
+    }
+
+    /// A range of the wasm bytes; empty if there is no such range.
+    pub(crate) fn bytes(&self, range: &SourceRange) -> &[u8] {
+        let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+        range.and_then(|(start, end)| self.source().get(start..end)).unwrap_or_default()
+    }
+
+    /// Names and source positions, read when somebody asks.
+    pub(crate) fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+}
+
+/// A function index in 32 bits with a niche.
+#[derive(Clone, Copy)]
+pub(crate) struct PlannedFunc(NonZeroU32);
+
+impl PlannedFunc {
+    fn new(index: FuncIndex) -> Option<PlannedFunc> {
+        NonZeroU32::new(index.0.wrapping_add(1)).map(PlannedFunc)
+    }
+
+    /// The index.
+    pub(crate) fn get(self) -> FuncIndex {
+        FuncIndex(self.0.get() - 1)
+    }
+}
+
+/// A table that the module defines.
+pub(crate) struct TablePlan {
+    /// Engine-numbered.
+    pub(crate) ty: TableType,
+    /// What segments with constant offsets put into untouched elements.
+    pub(crate) funcs: Vec<Option<PlannedFunc>>,
+}
+
+/// Everything that instances of one module share.
+pub(crate) struct ModuleData {
+    pub(crate) engine: Engine,
+    pub(crate) info: Arc<ModuleInfo>,
+    pub(crate) env: Arc<Module>,
+    pub(crate) layout: Arc<ContextLayout>,
+    pub(crate) types: ModuleTypes,
+    pub(crate) code: Arc<ModuleCode>,
+    /// A context with all that is the same in every instance.
+    pub(crate) template: Box<[ValRaw]>,
+    pub(crate) tables: Box<[TablePlan]>,
+    pub(crate) memories: Box<[Arc<MemoryPlan>]>,
+    /// Globals whose first value depends on the instance.
+    pub(crate) dynamic_globals: Box<[DefinedGlobalIndex]>,
+    /// Active element segments that are copied at instantiation.
+    pub(crate) eager_elems: Box<[ElemIndex]>,
+    /// Active data segments that are copied at instantiation.
+    pub(crate) eager_datas: Box<[DataIndex]>,
+    /// The data segments before those: with their offsets, by defined memory.
+    imaged_datas: Vec<Vec<(u64, DataIndex)>>,
+    exports: OnceLock<HashMap<String, EntityIndex>>,
+}
+
+impl ModuleData {
+    /// Prepares a module for instantiation. Fails if one of its memories cannot exist on this host.
+    pub(crate) fn new(
+        engine: &Engine,
+        info: Arc<ModuleInfo>,
+        layout: Arc<ContextLayout>,
+        types: ModuleTypes,
+        code: Arc<ModuleCode>,
+    ) -> Result<ModuleData> {
+        let env = info.env.clone();
+        let (tables, eager_elems) = plan_tables(&env, &types);
+        let defined = env.memories.values().skip(env.num_imported_memories as usize);
+        let memories: Box<[_]> =
+            defined.map(|ty| MemoryPlan::new(ty, engine.tunables()).map(Arc::new)).collect::<Result<_>>()?;
+        let (imaged_datas, eager_datas) = plan_datas(&env, &memories);
+        let (template, dynamic_globals) = make_template(&env, &layout, &types);
+        Ok(ModuleData {
+            engine: engine.clone(),
+            info,
+            env,
+            layout,
+            types,
+            code,
+            template,
+            tables,
+            memories,
+            dynamic_globals,
+            eager_elems,
+            eager_datas,
+            imaged_datas,
+            exports: OnceLock::new(),
+        })
+    }
+
+    /// The initial contents of a defined memory; `None` if they are all zero.
+    pub(crate) fn memory_image(&self, defined: usize) -> Result<Option<MemoryImage>> {
+        let segments = &self.imaged_datas[defined];
+        let bytes = |index: &DataIndex| self.info.bytes(&self.env.datas[*index].bytes);
+        let end = segments.iter().map(|(offset, index)| offset + bytes(index).len() as u64).max().unwrap_or(0);
+        if segments.iter().all(|(_, index)| bytes(index).is_empty()) {
+            return Ok(None);
+        }
+        let segments = segments.iter().map(|(offset, index)| (*offset, bytes(index)));
+        let image = MemoryImage::new(usize::try_from(end)?, segments);
+        Ok(Some(image.context("cannot make the initial image of a memory")?))
+    }
+
+    /// The index of an export.
+    pub(crate) fn export(&self, name: &str) -> Option<EntityIndex> {
+        const FEW: usize = 8;
+        if self.env.exports.len() <= FEW {
+            return self.env.exports.iter().find(|e| e.name == name).map(|e| e.index);
+        }
+        let make = || self.env.exports.iter().map(|e| (e.name.clone(), e.index)).collect();
+        self.exports.get_or_init(make).get(name).copied()
+    }
+
+    /// The engine-wide number of a function's type.
+    pub(crate) fn func_type_id(&self, index: FuncIndex) -> u32 {
+        self.type_id(self.env.funcs[index].ty)
+    }
+
+    /// The engine-wide number of a type.
+    pub(crate) fn type_id(&self, index: TypeIndex) -> u32 {
+        self.types.ids()[index.0 as usize]
+    }
+}
+
+/// What `ModuleCode` keeps for whoever looks up an address.
+pub(crate) fn code_info(info: &Arc<ModuleInfo>) -> Arc<dyn Any + Send + Sync> {
+    info.clone()
+}
+
+fn static_offset(expr: &ConstExpr) -> Option<u64> {
+    match &*expr.0 {
+        [ConstOp::I32(v)] => Some(u64::from(*v as u32)),
+        [ConstOp::I64(v)] => Some(*v as u64),
+        _ => None,
+    }
+}
+
+/// Lays element segments over the tables as long as nothing about them depends on the instance; the rest is eager.
+fn plan_tables(env: &Module, types: &ModuleTypes) -> (Box<[TablePlan]>, Box<[ElemIndex]>) {
+    let defined = env.tables.values().skip(env.num_imported_tables as usize);
+    let mut plans: Box<[TablePlan]> =
+        defined.map(|ty| TablePlan { ty: types.table_type(*ty), funcs: Vec::new() }).collect();
+    let mut eager = Vec::new();
+    for (index, segment) in env.elems.iter() {
+        if !matches!(segment.mode, SegmentMode::Active { .. }) {
+            continue;
+        }
+        if !eager.is_empty() || plan_elem(env, &mut plans, segment).is_none() {
+            eager.push(index);
+        }
+    }
+    (plans, eager.into())
+}
+
+fn plan_elem(env: &Module, plans: &mut [TablePlan], segment: &ElemSegment) -> Option<()> {
+    let SegmentMode::Active { target, offset } = &segment.mode else { return None };
+    let defined = env.defined_table(*target)?;
+    let plan = &mut plans[defined.0 as usize];
+    let start = static_offset(offset)?;
+    let end = start.checked_add(segment.items.len() as u64)?;
+    if end > plan.ty.limits.min || end > kiln_env::limits::MAX_TABLE_ELEMENTS {
+        return None;
+    }
+    if plan.ty.element.repr() != RefRepr::FuncPointer || env.table_inits[defined].is_some() {
+        return None;
+    }
+    let funcs: Vec<Option<PlannedFunc>> = match &segment.items {
+        ElemItems::Funcs(funcs) => funcs.iter().map(|f| PlannedFunc::new(*f)).collect(),
+        ElemItems::Exprs(exprs) => {
+            let func = |e: &ConstExpr| match &*e.0 {
+                [ConstOp::RefFunc(f)] => Some(PlannedFunc::new(*f)),
+                [ConstOp::RefNull(_)] => Some(None),
+                _ => None,
+            };
+            exprs.iter().map(func).collect::<Option<_>>()?
+        }
+    };
+    if plan.funcs.len() < end as usize {
+        plan.funcs.resize(end as usize, None);
+    }
+    plan.funcs[start as usize..end as usize].copy_from_slice(&funcs);
+    Some(())
+}
+
+/// Lays data segments over the memories likewise.
+fn plan_datas(env: &Module, memories: &[Arc<MemoryPlan>]) -> (Vec<Vec<(u64, DataIndex)>>, Box<[DataIndex]>) {
+    let mut imaged = vec![Vec::new(); memories.len()];
+    let mut eager = Vec::new();
+    for (index, segment) in env.datas.iter() {
+        let SegmentMode::Active { target, offset } = &segment.mode else { continue };
+        let len = segment.bytes.end - segment.bytes.start;
+        let place = |target: MemoryIndex| {
+            let defined = env.defined_memory(target)?.0 as usize;
+            let offset = static_offset(offset)?;
+            memories[defined].fits(offset, len).then_some((defined, offset))
+        };
+        match place(*target) {
+            Some((defined, offset)) if eager.is_empty() => imaged[defined].push((offset, index)),
+            _ => eager.push(index),
+        }
+    }
+    (imaged, eager.into())
+}
+
+/// A context with header, type numbers, tags and constant globals; and the globals that are not constant.
+fn make_template(
+    env: &Module,
+    layout: &ContextLayout,
+    types: &ModuleTypes,
+) -> (Box<[ValRaw]>, Box<[DefinedGlobalIndex]>) {
+    let mut template = vec![ValRaw::ZERO; layout.size() as usize / size_of::<ValRaw>()];
+    let at = |offset: u32| {
+        assert!(offset < layout.size(), "the layout says where");
+        template.as_mut_ptr().cast::<u8>().wrapping_add(offset as usize)
+    };
+    let header =
+        VmContextHeader { magic: MAGIC_INSTANCE, builtins: builtins::array().cast_mut(), ..VmContextHeader::ZERO };
+    let mut at = at;
+    // SAFETY: every context has a header.
+    unsafe { at(0).cast::<VmContextHeader>().write(header) };
+    for (index, _) in env.types.iter() {
+        let id = types.ids()[index.0 as usize];
+        // SAFETY: that field of the context, here and below; type numbers are 4-aligned, the others 8.
+        unsafe { at(layout.type_id(index)).cast::<u32>().write(id) };
+    }
+    for (index, tag) in env.tags.iter().skip(env.num_imported_tags as usize) {
+        let Place::Inline(offset) = layout.tag(index) else { continue };
+        let tag = VmTag { type_id: u64::from(types.ids()[tag.ty.0 as usize]) };
+        // SAFETY: see above.
+        unsafe { at(offset).cast::<VmTag>().write(tag) };
+    }
+    let mut dynamic = Vec::new();
+    for (defined, init) in env.global_inits.iter() {
+        let Place::Inline(offset) = layout.global(env.global_index(defined)) else { continue };
+        match eval_static(init) {
+            // SAFETY: see above; globals are 16-aligned.
+            Some(value) => unsafe { ptr::write(at(offset).cast::<ValRaw>(), value) },
+            None => dynamic.push(defined),
+        }
+    }
+    (template.into(), dynamic.into())
+}

@@ -1,0 +1,199 @@
+//! Shared memories and the threads that wait on their addresses.
+
+use std::cell::UnsafeCell;
+use std::collections::{HashMap, VecDeque};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use kiln_env::TrapCode;
+use kiln_env::types::MemoryType;
+
+use super::context::VmMemory;
+use super::memory::MemoryPlan;
+use crate::sys::mmap::{Mapping, page_size};
+
+/// How a wait ended. The numbers are what the wasm operators return.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum WaitResult {
+    /// Another thread notified the address.
+    Ok = 0,
+    /// The address did not hold the expected value.
+    Mismatch = 1,
+    /// The time was over first.
+    TimedOut = 2,
+}
+
+/// A memory that several stores, on several threads, may use at once. Its base never moves.
+pub(crate) struct SharedMemoryInner {
+    plan: Arc<MemoryPlan>,
+    mapping: Mapping,
+    /// Read by compiled code of all threads; `len` is only accessed as an atomic.
+    vm: UnsafeCell<VmMemory>,
+    /// Held while growing: how many bytes of the mapping are accessible.
+    accessible: Mutex<usize>,
+    waiters: Mutex<HashMap<u64, VecDeque<Arc<Waiter>>>>,
+}
+
+/// A thread that waits, until `notified` under the lock of `waiters`.
+#[derive(Default)]
+struct Waiter {
+    notified: AtomicBool,
+    wake: Condvar,
+}
+
+// SAFETY: 1. `vm.base` never changes; `vm.len` is accessed atomically. 2. Guest bytes are raw memory to which no
+// references are made. 3. Everything else is behind locks.
+unsafe impl Send for SharedMemoryInner {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for SharedMemoryInner {}
+
+impl SharedMemoryInner {
+    /// A shared memory over a mapping that has its initial size and contents.
+    pub(crate) fn from_mapping(plan: &Arc<MemoryPlan>, mapping: Mapping) -> Arc<SharedMemoryInner> {
+        let vm = UnsafeCell::new(VmMemory { base: mapping.as_ptr(), len: plan.min() as u64 });
+        let accessible = Mutex::new(plan.min().next_multiple_of(page_size()));
+        Arc::new(SharedMemoryInner { plan: plan.clone(), mapping, vm, accessible, waiters: Mutex::default() })
+    }
+
+    /// The plan it was made by.
+    pub(crate) fn plan(&self) -> &Arc<MemoryPlan> {
+        &self.plan
+    }
+
+    /// The declared type.
+    pub(crate) fn ty(&self) -> &MemoryType {
+        self.plan.ty()
+    }
+
+    /// Its descriptor, for compiled code.
+    pub(crate) fn vm(&self) -> NonNull<VmMemory> {
+        NonNull::new(self.vm.get()).expect("a field has an address")
+    }
+
+    fn len_cell(&self) -> &AtomicU64 {
+        // SAFETY: aligned, lives as long as `self`, and everybody accesses it atomically.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.vm.get()).len) }
+    }
+
+    /// Size in bytes; it may be more at any later time.
+    pub(crate) fn len(&self) -> usize {
+        self.len_cell().load(Ordering::Acquire) as usize
+    }
+
+    /// First byte.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.mapping.as_ptr()
+    }
+
+    /// The bytes, which other threads may write at any time.
+    pub(crate) fn data(&self) -> &[UnsafeCell<u8>] {
+        // SAFETY: `len` bytes from the base are mapped as long as `self`; cells promise nothing about their contents.
+        unsafe { std::slice::from_raw_parts(self.base().cast(), self.len()) }
+    }
+
+    /// Grows by `delta` pages: the old size in pages, or `None`.
+    pub(crate) fn grow(&self, delta: u64) -> Option<u64> {
+        let mut accessible = lock(&self.accessible);
+        let shift = self.ty().page_size_log2;
+        let old = self.len() as u64 >> shift;
+        let pages = old.checked_add(delta).filter(|p| *p <= self.ty().max_pages())?;
+        let bytes = usize::try_from(pages.checked_mul(1 << shift)?).ok()?;
+        let needed = bytes.checked_next_multiple_of(page_size()).filter(|n| *n <= self.mapping.len())?;
+        if needed > *accessible {
+            // SAFETY: page multiples within the mapping; making more accessible disturbs nobody.
+            unsafe { self.mapping.make_accessible(*accessible, needed - *accessible) }.ok()?;
+            *accessible = needed;
+        }
+        self.len_cell().store(bytes as u64, Ordering::Release);
+        Some(old)
+    }
+
+    /// The address of an aligned cell of `size` bytes.
+    fn cell(&self, addr: u64, size: u64) -> Result<*mut u8, TrapCode> {
+        atomic_address(self.base(), self.len() as u64, addr, size)
+    }
+
+    /// `memory.atomic.notify`: wakes up to `count` waiters of `addr` and returns how many.
+    pub(crate) fn notify(&self, addr: u64, count: u32) -> Result<u32, TrapCode> {
+        self.cell(addr, 4)?;
+        let mut waiters = lock(&self.waiters);
+        let Some(queue) = waiters.get_mut(&addr) else { return Ok(0) };
+        let mut woken = 0;
+        while woken < count {
+            let Some(waiter) = queue.pop_front() else { break };
+            waiter.notified.store(true, Ordering::Relaxed);
+            waiter.wake.notify_one();
+            woken += 1;
+        }
+        if queue.is_empty() {
+            waiters.remove(&addr);
+        }
+        Ok(woken)
+    }
+
+    /// `memory.atomic.wait32`: waits for at most `timeout` (`None`: forever) while `addr` holds `expected`.
+    pub(crate) fn wait32(&self, addr: u64, expected: u32, timeout: Option<Duration>) -> Result<WaitResult, TrapCode> {
+        let cell = self.cell(addr, 4)?;
+        // SAFETY: aligned and mapped, as `cell` checked.
+        let cell = unsafe { AtomicU32::from_ptr(cell.cast()) };
+        Ok(self.wait(addr, timeout, || u32::from_le(cell.load(Ordering::SeqCst)) == expected))
+    }
+
+    /// `memory.atomic.wait64`: likewise.
+    pub(crate) fn wait64(&self, addr: u64, expected: u64, timeout: Option<Duration>) -> Result<WaitResult, TrapCode> {
+        let cell = self.cell(addr, 8)?;
+        // SAFETY: aligned and mapped, as `cell` checked.
+        let cell = unsafe { AtomicU64::from_ptr(cell.cast()) };
+        Ok(self.wait(addr, timeout, || u64::from_le(cell.load(Ordering::SeqCst)) == expected))
+    }
+
+    fn wait(&self, addr: u64, timeout: Option<Duration>, unchanged: impl Fn() -> bool) -> WaitResult {
+        // A deadline beyond what the clock can express is none.
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        let mut waiters = lock(&self.waiters);
+        // Under the lock, so that a notify between this check and the wait cannot be missed.
+        if !unchanged() {
+            return WaitResult::Mismatch;
+        }
+        let me = Arc::new(Waiter::default());
+        waiters.entry(addr).or_default().push_back(me.clone());
+        loop {
+            if me.notified.load(Ordering::Relaxed) {
+                return WaitResult::Ok;
+            }
+            let Some(deadline) = deadline else {
+                waiters = me.wake.wait(waiters).unwrap_or_else(|e| e.into_inner());
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                if let Some(queue) = waiters.get_mut(&addr) {
+                    queue.retain(|w| !Arc::ptr_eq(w, &me));
+                    if queue.is_empty() {
+                        waiters.remove(&addr);
+                    }
+                }
+                return WaitResult::TimedOut;
+            }
+            waiters = me.wake.wait_timeout(waiters, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+}
+
+/// The address of an atomic cell, after the checks that the threads proposal asks for, in its order.
+pub(crate) fn atomic_address(base: *mut u8, len: u64, addr: u64, size: u64) -> Result<*mut u8, TrapCode> {
+    if !addr.is_multiple_of(size) {
+        return Err(TrapCode::HeapMisaligned);
+    }
+    match addr.checked_add(size) {
+        Some(end) if end <= len => Ok(base.wrapping_add(addr as usize)),
+        _ => Err(TrapCode::MemoryOutOfBounds),
+    }
+}
+
+fn lock<X>(mutex: &Mutex<X>) -> MutexGuard<'_, X> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
