@@ -1,0 +1,171 @@
+//! The compiler behind an engine: bytes to modules, at once or function by function.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kiln_compiler::compile::{Progress, Stats, TrampolineKind};
+use kiln_compiler::{Compiler, CompilerConfig, Features, ValidatedModule};
+use kiln_env::{Fingerprint, FuncKey};
+
+use crate::code::{CodeSetup, CompileFn, ModuleCode};
+use crate::config::{Config, Tiering};
+use crate::engine::{Engine, code_setup};
+use crate::types::registry::{TypeId, TypeRegistry};
+use crate::vm::module::{ModuleData, ModuleInfo, code_info};
+
+/// What compiling a module cost, as far as it has been compiled.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CompileStatistics {
+    /// Reading the declarations.
+    pub parse: Duration,
+    /// Validating the functions, summed over threads.
+    pub validate: Duration,
+    /// Wasm to Cranelift's IR, summed over threads.
+    pub translate: Duration,
+    /// IR to machine code, summed over threads.
+    pub codegen: Duration,
+    /// Placing the functions.
+    pub link: Duration,
+    /// Time that passed while all of this was done before the module was ready.
+    pub wall: Duration,
+    /// Functions compiled.
+    pub functions: u64,
+    /// Bytes of the wasm functions compiled.
+    pub wasm_bytes: u64,
+    /// Bytes of machine code made.
+    pub code_bytes: u64,
+}
+
+impl CompileStatistics {
+    fn add(&mut self, stats: &Stats) {
+        self.parse += stats.parse;
+        self.validate += stats.validate;
+        self.translate += stats.translate;
+        self.codegen += stats.codegen;
+        self.link += stats.link;
+        self.functions += stats.functions;
+        self.wasm_bytes += stats.wasm_bytes;
+        self.code_bytes += stats.code_bytes;
+    }
+}
+
+/// A compiler with an engine's configuration.
+pub(crate) struct ModuleCompiler {
+    compiler: Arc<Compiler>,
+    /// What lazily compiled functions of all modules cost.
+    lazy: Mutex<CompileStatistics>,
+}
+
+impl ModuleCompiler {
+    pub(crate) fn new(config: &Config) -> Result<ModuleCompiler> {
+        let mut features = Features::default();
+        for (name, on) in &config.features {
+            features.set(name, *on)?;
+        }
+        let mut settings = CompilerConfig {
+            target: config.target.clone(),
+            opt_level: config.opt_level,
+            regalloc: config.regalloc,
+            flags: config.flags.clone(),
+            tunables: config.tunables.clone(),
+            features,
+            threads: config.threads,
+            ..CompilerConfig::default()
+        };
+        if let Some(verify) = config.verify {
+            settings.verify = verify;
+        }
+        Ok(ModuleCompiler { compiler: Arc::new(Compiler::new(&settings)?), lazy: Mutex::default() })
+    }
+
+    pub(crate) fn fingerprint(&self) -> &Fingerprint {
+        self.compiler.fingerprint()
+    }
+
+    /// What functions that were compiled when they were first called have cost, in all modules of the engine.
+    pub(crate) fn lazy_statistics(&self) -> CompileStatistics {
+        let mut lazy = self.lazy.lock().unwrap_or_else(|e| e.into_inner());
+        lazy.add(&self.compiler.take_stats());
+        lazy.clone()
+    }
+
+    /// Makes trampolines for engine-wide types, which keys name in place of module types.
+    pub(crate) fn trampoline_fn(&self, types: &TypeRegistry) -> CompileFn {
+        let (compiler, types) = (self.compiler.clone(), types.clone());
+        Arc::new(move |key| {
+            let (ty, kind) = match key {
+                FuncKey::ArrayToWasm(ty) => (ty, TrampolineKind::ArrayToWasm),
+                FuncKey::WasmToHost(ty) => (ty, TrampolineKind::WasmToHost),
+                other => anyhow::bail!("{other} belongs to a module"),
+            };
+            let ty = types.get(TypeId::from_u32(ty.0)).context("the type is not registered any more")?;
+            Ok(compiler.compile_trampoline_for(ty.signature(), kind)?)
+        })
+    }
+
+    /// Checks a module.
+    pub(crate) fn validate(&self, bytes: &[u8]) -> Result<()> {
+        let parsed = self.compiler.parse(bytes)?;
+        self.compiler.validate(parsed, bytes)?;
+        Ok(())
+    }
+
+    /// Makes a module from its bytes.
+    pub(crate) fn module(
+        &self,
+        engine: &Engine,
+        bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
+    ) -> Result<(ModuleData, CompileStatistics)> {
+        let start = Instant::now();
+        let mut statistics = CompileStatistics::default();
+        let parsed = self.compiler.parse((*bytes).as_ref())?;
+        let validated = Arc::new(self.compiler.validate(parsed, (*bytes).as_ref())?);
+        let types = engine.types().register_module(validated.module())?;
+        let layout = Arc::new(validated.layout().clone());
+        let info = Arc::new(ModuleInfo::new(validated.module().clone(), bytes));
+        let names = info.clone();
+        let setup = CodeSetup {
+            names: Arc::new(move |key| crate::symbols::code_name(&names, key)),
+            ..code_setup(engine.config(), layout.clone(), code_info(&info))
+        };
+        let code = match engine.config().tiering {
+            Tiering::Eager => {
+                let progress = engine.config().progress.as_deref();
+                let report = |p: Progress| {
+                    if let Some(f) = progress {
+                        f(p.done, p.total);
+                    }
+                };
+                let (image, stats) = self.compiler.compile_module(&validated, info.source(), &report)?;
+                statistics.add(&stats);
+                ModuleCode::sealed(image, setup)?
+            }
+            Tiering::Lazy => {
+                (statistics.parse, statistics.validate) = validated.times();
+                let bodies = validated.module().bodies.values().map(|r| r.end - r.start).sum();
+                let count = u32::try_from(validated.module().bodies.len())?;
+                ModuleCode::lazy(count, bodies, self.lazy_fn(validated, info.clone()), setup)?
+            }
+        };
+        let data = ModuleData::new(engine, info, layout, types, code)?;
+        statistics.wall = start.elapsed();
+        Ok((data, statistics))
+    }
+
+    /// Compiles one function of a module.
+    fn lazy_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>) -> CompileFn {
+        let compiler = self.compiler.clone();
+        Arc::new(move |key| Ok(compiler.compile_function(&validated, info.source(), key)?))
+    }
+}
+
+/// The binary form of a module given in binary or text form.
+pub(crate) fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    #[cfg(feature = "wat")]
+    return Ok(wat::parse_bytes(bytes)?);
+    #[cfg(not(feature = "wat"))]
+    return Ok(Cow::Borrowed(bytes));
+}

@@ -1,0 +1,187 @@
+//! Engines: what modules and stores have in common.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use kiln_env::{ContextLayout, Module as EnvModule, Tunables};
+
+use crate::code::entry::install_signal_handlers;
+use crate::code::{CodeSetup, CompileFn, ModuleCode, NameFn, PerfMode};
+#[cfg(feature = "compiler")]
+use crate::compile::ModuleCompiler;
+use crate::config::{Config, ProfilingStrategy};
+use crate::trampolines::Trampolines;
+use crate::types::registry::TypeRegistry;
+use crate::types::{FuncType, ValType};
+
+/// The compiler and all that modules and stores share. Cheap to clone; one for each configuration is enough for a
+/// process.
+///
+/// ```
+/// use kiln::Engine;
+///
+/// let engine = Engine::default();
+/// let same = engine.clone();
+/// assert!(Engine::same(&engine, &same));
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<EngineInner>,
+}
+
+struct EngineInner {
+    config: Config,
+    types: TypeRegistry,
+    trampolines: Trampolines,
+    #[cfg(feature = "compiler")]
+    compiler: Arc<ModuleCompiler>,
+    /// On a cache line of its own: all threads read it, in loops.
+    epoch: CacheLine<AtomicU64>,
+}
+
+#[repr(align(128))]
+struct CacheLine<X>(X);
+
+impl Default for Engine {
+    /// An engine with the default configuration. Panics if this machine is not supported.
+    fn default() -> Engine {
+        Engine::new(&Config::default()).expect("this machine is supported")
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.inner.config).finish()
+    }
+}
+
+impl Engine {
+    /// An engine with this configuration.
+    ///
+    /// # Errors
+    /// The configuration makes no sense, or this machine or its processor is not supported; with signal-based traps,
+    /// if the signal handlers cannot be installed.
+    pub fn new(config: &Config) -> Result<Engine> {
+        if config.tunables.signals {
+            install_signal_handlers().context("cannot install signal handlers")?;
+        }
+        let types = TypeRegistry::default();
+        #[cfg(feature = "compiler")]
+        let compiler = Arc::new(ModuleCompiler::new(config)?);
+        #[cfg(feature = "compiler")]
+        let compile: Option<CompileFn> = Some(compiler.trampoline_fn(&types));
+        #[cfg(not(feature = "compiler"))]
+        let compile: Option<CompileFn> = None;
+        let layout = Arc::new(ContextLayout::new(&EnvModule::default())?);
+        let setup = CodeSetup { names: Arc::new(|key| key.to_string()), ..code_setup(config, layout, Arc::new(())) };
+        let trampolines = Trampolines::new(compile, move |compile| Ok(ModuleCode::lazy(0, 0, compile, setup.clone())?));
+        let inner = EngineInner {
+            config: config.clone(),
+            types,
+            trampolines,
+            #[cfg(feature = "compiler")]
+            compiler,
+            epoch: CacheLine(AtomicU64::new(0)),
+        };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
+
+    /// Whether two are clones of one engine.
+    pub fn same(a: &Engine, b: &Engine) -> bool {
+        Arc::ptr_eq(&a.inner, &b.inner)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Starts the next epoch: see [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline). May be called from
+    /// any thread and from signal handlers.
+    ///
+    /// ```
+    /// use kiln::*;
+    ///
+    /// let engine = Engine::new(Config::new().epoch_interruption(true))?;
+    /// let module = Module::new(&engine, r#"(module (func (export "spin") (loop (br 0))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// store.set_epoch_deadline(1);
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let spin = instance.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// std::thread::spawn(move || engine.increment_epoch());
+    /// let error = spin.call(&mut store, ()).unwrap_err();
+    /// assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+    /// # anyhow::Ok(())
+    /// ```
+    pub fn increment_epoch(&self) {
+        self.inner.epoch.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything that compiled code depends on beside the module: compiler, target, settings, tunables.
+    #[cfg(feature = "compiler")]
+    pub fn fingerprint(&self) -> &kiln_env::Fingerprint {
+        self.inner.compiler.fingerprint()
+    }
+
+    #[cfg(feature = "compiler")]
+    pub(crate) fn compiler(&self) -> &Arc<ModuleCompiler> {
+        &self.inner.compiler
+    }
+
+    pub(crate) fn types(&self) -> &TypeRegistry {
+        &self.inner.types
+    }
+
+    pub(crate) fn trampolines(&self) -> &Trampolines {
+        &self.inner.trampolines
+    }
+
+    pub(crate) fn tunables(&self) -> &Tunables {
+        &self.inner.config.tunables
+    }
+
+    pub(crate) fn max_wasm_stack(&self) -> usize {
+        self.inner.config.max_wasm_stack
+    }
+
+    pub(crate) fn epoch(&self) -> &AtomicU64 {
+        &self.inner.epoch.0
+    }
+}
+
+/// How a module's code is announced, under this configuration; without names.
+pub(crate) fn code_setup(
+    config: &Config,
+    layout: Arc<ContextLayout>,
+    info: Arc<dyn std::any::Any + Send + Sync>,
+) -> CodeSetup {
+    let names: NameFn = Arc::new(|key| key.to_string());
+    CodeSetup {
+        layout,
+        info,
+        native_unwind: config.tunables.native_unwind_info,
+        gdb: config.debug_info,
+        perf: match config.profiler {
+            ProfilingStrategy::None => PerfMode::None,
+            ProfilingStrategy::PerfMap => PerfMode::Map,
+            ProfilingStrategy::JitDump => PerfMode::Jitdump,
+        },
+        names,
+    }
+}
+
+impl FuncType {
+    /// The type of functions with these parameters and results.
+    ///
+    /// # Panics
+    /// If a type in it belongs to another engine, or the engine has billions of types.
+    pub fn new(
+        engine: &Engine,
+        params: impl IntoIterator<Item = ValType>,
+        results: impl IntoIterator<Item = ValType>,
+    ) -> FuncType {
+        FuncType::new_in(engine.types(), params, results)
+    }
+}

@@ -1,0 +1,152 @@
+//! Modules.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+#[cfg(feature = "compiler")]
+use anyhow::{Context, Result};
+
+#[cfg(feature = "compiler")]
+use crate::compile::{self, CompileStatistics};
+use crate::engine::Engine;
+use crate::types::{ExportType, ExternType, ImportType};
+use crate::vm::module::ModuleData;
+
+/// A compiled module. Cheap to clone; it can be instantiated any number of times, in stores of its engine.
+///
+/// ```
+/// use kiln::{Engine, Module};
+///
+/// let engine = Engine::default();
+/// let module = Module::new(&engine, r#"(module $m (import "a" "b" (func)) (memory (export "mem") 1))"#)?;
+/// assert_eq!(module.name(), Some("m"));
+/// assert_eq!(module.imports().next().unwrap().name(), "b");
+/// assert!(module.get_export("mem").unwrap().memory().is_some());
+/// # anyhow::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Module {
+    data: Arc<ModuleData>,
+    #[cfg(feature = "compiler")]
+    statistics: Arc<CompileStatistics>,
+}
+
+#[cfg(feature = "compiler")]
+impl Module {
+    /// Compiles a module from its binary form, or, with the feature `wat`, its text form.
+    ///
+    /// # Errors
+    /// The module is invalid, uses proposals that are not [configured](crate::Config), or exceeds a limit. The message
+    /// says where.
+    pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
+        let bytes = compile::to_binary(bytes.as_ref())?.into_owned();
+        Module::from_bytes(engine, bytes)
+    }
+
+    /// Compiles a module from its binary form.
+    ///
+    /// # Errors
+    /// As for [`Module::new`].
+    pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Module> {
+        Module::from_bytes(engine, binary.to_vec())
+    }
+
+    /// Compiles a module from a file in binary or text form.
+    ///
+    /// # Errors
+    /// The file cannot be read; otherwise as for [`Module::new`].
+    pub fn from_file(engine: &Engine, file: impl AsRef<Path>) -> Result<Module> {
+        let file = file.as_ref();
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let binary = match compile::to_binary(&bytes).with_context(|| format!("in {}", file.display()))? {
+            std::borrow::Cow::Borrowed(_) => bytes,
+            std::borrow::Cow::Owned(binary) => binary,
+        };
+        Module::from_bytes(engine, binary)
+    }
+
+    fn from_bytes(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
+        let (data, statistics) = engine.compiler().module(engine, Box::new(bytes))?;
+        Ok(Module { data: Arc::new(data), statistics: Arc::new(statistics) })
+    }
+
+    /// Checks the binary form of a module without compiling it.
+    ///
+    /// # Errors
+    /// As for [`Module::new`].
+    pub fn validate(engine: &Engine, binary: &[u8]) -> Result<()> {
+        engine.compiler().validate(binary)
+    }
+
+    /// What compiling the module cost. In lazy mode, what was compiled when it was first called is counted for all
+    /// modules of the engine together.
+    pub fn compile_statistics(&self) -> CompileStatistics {
+        let mut statistics = (*self.statistics).clone();
+        if self.data.code.is_lazy() {
+            statistics.add_lazy(&self.data.engine.compiler().lazy_statistics());
+        }
+        statistics
+    }
+}
+
+impl Module {
+    pub(crate) fn data(&self) -> &Arc<ModuleData> {
+        &self.data
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.data.engine
+    }
+
+    /// The name that the module gives itself.
+    pub fn name(&self) -> Option<&str> {
+        self.data.env.name.as_deref()
+    }
+
+    /// The imports, in order of declaration.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
+        let data = &*self.data;
+        data.env.imports.iter().map(move |i| {
+            let ty = ExternType::from_env(data.engine.types(), &data.types, data.env.entity_type(i.index));
+            ImportType::new(&i.module, &i.name, ty)
+        })
+    }
+
+    /// The exports, in order of declaration.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
+        let data = &*self.data;
+        data.env.exports.iter().map(move |e| {
+            let ty = ExternType::from_env(data.engine.types(), &data.types, data.env.entity_type(e.index));
+            ExportType::new(&e.name, ty)
+        })
+    }
+
+    /// The type of an export.
+    pub fn get_export(&self, name: &str) -> Option<ExternType> {
+        let data = &*self.data;
+        let ty = data.env.entity_type(data.export(name)?);
+        Some(ExternType::from_env(data.engine.types(), &data.types, ty))
+    }
+
+    /// The payloads of all custom sections with this name.
+    pub fn custom_sections<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let customs = self.data.env.customs.iter().filter(move |(n, _)| n == name);
+        customs.map(|(_, range)| self.data.info.bytes(range))
+    }
+
+    /// Makes the initial images of memories now instead of at the first instantiation.
+    ///
+    /// # Errors
+    /// The system has no memory for them.
+    pub fn initialize_copy_on_write_image(&self) -> anyhow::Result<()> {
+        self.data.make_images()
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("name", &self.name()).finish()
+    }
+}
