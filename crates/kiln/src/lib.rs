@@ -1,13 +1,86 @@
 //! Kiln: compiles WebAssembly to machine code and runs it.
+//!
+//! An [`Engine`] compiles a [`Module`]; a [`Linker`] finds what it imports; an [`Instance`] of it lives in a [`Store`],
+//! and so do its functions, memories, tables and globals. The names are those that users of other engines' APIs know.
+//!
+//! ```
+//! use kiln::*;
+//!
+//! let engine = Engine::default();
+//! let module = Module::new(&engine, r#"
+//!     (module
+//!         (import "host" "greet" (func $greet (param i32)))
+//!         (func (export "run") (call $greet (i32.const 3))))
+//! "#)?;
+//! let mut linker = Linker::new(&engine);
+//! linker.func_wrap("host", "greet", |mut caller: Caller<'_, u32>, times: u32| *caller.data_mut() += times)?;
+//! let mut store = Store::new(&engine, 0);
+//! let instance = linker.instantiate(&mut store, &module)?;
+//! instance.get_typed_func::<(), ()>(&mut store, "run")?.call(&mut store, ())?;
+//! assert_eq!(*store.data(), 3);
+//! # anyhow::Ok(())
+//! ```
 
 mod code;
+#[cfg(feature = "compiler")]
+mod compile;
+mod config;
+mod engine;
+mod externs;
+mod func;
 mod gc;
+mod global;
+mod instance;
+mod limits;
+mod linker;
+mod memory;
+mod module;
+mod similar;
+mod stand_in;
+mod store;
 mod sys;
+mod table;
+mod trampolines;
+mod typed;
 mod types;
 mod vm;
 
+pub(crate) use stand_in::{backtrace, symbols, trap, values};
+
+#[cfg(feature = "compiler")]
+pub use compile::CompileStatistics;
+pub use config::{Config, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
+pub use engine::Engine;
+pub use externs::{Export, Extern};
+pub use func::{Caller, Func, IntoFunc, WasmRet};
+pub use gc::Tag;
+pub use global::Global;
+pub use instance::Instance;
+pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+pub use linker::{InstancePre, Linker, UnknownImportError};
+pub use memory::{Memory, MemoryAccessError, SharedMemory, WaitResult};
+pub use module::Module;
+pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
+pub use table::Table;
+pub use trap::Trap;
+pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, HeapType, ImportType, MemoryType, MemoryTypeBuilder, Mutability,
     RefType, TableType, TagType, ValType,
 };
+pub use values::{Ref, V128, Val};
 pub use vm::context::ValRaw;
+
+/// What may be shared between threads, and what may be sent.
+const _: () = {
+    const fn shared<X: Send + Sync>() {}
+    const fn sent<X: Send>() {}
+    shared::<Engine>();
+    shared::<Module>();
+    shared::<InstancePre<std::cell::Cell<u8>>>();
+    shared::<Linker<std::cell::Cell<u8>>>();
+    shared::<SharedMemory>();
+    shared::<Func>();
+    shared::<Memory>();
+    sent::<Store<std::cell::Cell<u8>>>();
+};

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use anyhow::{Context, Result, ensure};
 
 use crate::func::Func;
-use crate::gc::{ExternRef, Rooted};
+
 use crate::store::AsContextMut;
 use crate::types::{FuncType, HeapType, RefType, ValType};
 use crate::values::{V128, Val};
@@ -113,7 +113,6 @@ macro_rules! reference {
 
 reference! {
     Func, FuncRef, Func;
-    Rooted<ExternRef>, ExternRef, Extern;
 }
 
 /// Parameters of a [`TypedFunc`]: a [`WasmTy`], or a tuple of up to 16 of them.

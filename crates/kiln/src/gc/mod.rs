@@ -44,3 +44,4 @@ impl GcStore {
         self.roots.exit_scope(mark);
     }
 }
+pub(crate) use crate::stand_in::gc_rest::*;
