@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kiln_compiler::compile::{Progress, Stats, TrampolineKind};
-use kiln_compiler::{Compiler, CompilerConfig, Features, ValidatedModule};
+use kiln_compiler::{Compiler, CompilerConfig, Features, Progress, Stats, TrampolineKind, ValidatedModule};
 use kiln_env::{Fingerprint, FuncKey};
 
 use crate::code::{CodeSetup, CompileFn, ModuleCode};
@@ -40,6 +39,15 @@ pub struct CompileStatistics {
 }
 
 impl CompileStatistics {
+    /// Adds what was compiled later.
+    pub(crate) fn add_lazy(&mut self, lazy: &CompileStatistics) {
+        self.translate += lazy.translate;
+        self.codegen += lazy.codegen;
+        self.functions += lazy.functions;
+        self.wasm_bytes += lazy.wasm_bytes;
+        self.code_bytes += lazy.code_bytes;
+    }
+
     fn add(&mut self, stats: &Stats) {
         self.parse += stats.parse;
         self.validate += stats.validate;
@@ -118,7 +126,7 @@ impl ModuleCompiler {
         &self,
         engine: &Engine,
         bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
-    ) -> Result<(ModuleData, CompileStatistics)> {
+    ) -> Result<ModuleData> {
         let start = Instant::now();
         let mut statistics = CompileStatistics::default();
         let parsed = self.compiler.parse((*bytes).as_ref())?;
@@ -150,9 +158,10 @@ impl ModuleCompiler {
                 ModuleCode::lazy(count, bodies, self.lazy_fn(validated, info.clone()), setup)?
             }
         };
-        let data = ModuleData::new(engine, info, layout, types, code)?;
+        let mut data = ModuleData::new(engine, info, layout, types, code)?;
         statistics.wall = start.elapsed();
-        Ok((data, statistics))
+        data.statistics = statistics;
+        Ok(data)
     }
 
     /// Compiles one function of a module.

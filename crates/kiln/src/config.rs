@@ -1,5 +1,8 @@
 //! Configuration of an engine.
 
+use std::fmt;
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use kiln_env::Tunables;
 pub use kiln_env::settings::{OptLevel, RegallocAlgorithm};
@@ -38,7 +41,7 @@ pub enum ProfilingStrategy {
 /// let engine = Engine::new(&config)?;
 /// # anyhow::Ok(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     pub(crate) tunables: Tunables,
     pub(crate) opt_level: OptLevel,
@@ -52,6 +55,26 @@ pub struct Config {
     pub(crate) tiering: Tiering,
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
+    pub(crate) progress: Option<ProgressFn>,
+}
+
+/// Told how many bytes of functions have been compiled, of how many.
+type ProgressFn = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("tunables", &self.tunables)
+            .field("opt_level", &self.opt_level)
+            .field("regalloc", &self.regalloc)
+            .field("flags", &self.flags)
+            .field("features", &self.features)
+            .field("target", &self.target)
+            .field("threads", &self.threads)
+            .field("max_wasm_stack", &self.max_wasm_stack)
+            .field("tiering", &self.tiering)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Config {
@@ -69,6 +92,7 @@ impl Default for Config {
             tiering: Tiering::Eager,
             profiler: ProfilingStrategy::None,
             debug_info: false,
+            progress: None,
         }
     }
 }
@@ -236,6 +260,13 @@ impl Config {
     /// What compiled code is announced to. Nobody by default.
     pub fn profiler(&mut self, strategy: ProfilingStrategy) -> &mut Config {
         self.profiler = strategy;
+        self
+    }
+
+    /// Calls `progress` now and then while a module is compiled, from any thread, with the bytes of functions that are
+    /// done, and of all functions.
+    pub fn compile_progress(&mut self, progress: impl Fn(u64, u64) + Send + Sync + 'static) -> &mut Config {
+        self.progress = Some(Arc::new(progress));
         self
     }
 

@@ -1,12 +1,15 @@
 //! Things that can be imported and exported.
 
+use anyhow::{Context, Result, bail};
+
 use crate::func::Func;
 use crate::gc::Tag;
 use crate::global::Global;
 use crate::memory::{Memory, SharedMemory};
-use crate::store::AsContext;
+use crate::store::{AsContext, AsContextMut};
 use crate::table::Table;
-use crate::types::{ExternKind, ExternType};
+use crate::types::{ExternKind, ExternType, ValType};
+use crate::values::Val;
 use crate::vm::instance::Entity;
 use crate::vm::store::StoreOpaque;
 
@@ -70,6 +73,26 @@ impl Extern {
             Extern::SharedMemory(x) => ExternType::Memory(x.ty()),
             Extern::Tag(x) => ExternType::Tag(x.ty(store)),
         }
+    }
+
+    /// Something empty of this type: a memory or table of its least size, a global with a zero or null.
+    pub(crate) fn default_of<T: 'static>(store: impl AsContextMut<Data = T>, ty: &ExternType) -> Result<Extern> {
+        Ok(match ty {
+            ExternType::Global(ty) => {
+                let value = Val::default_for_ty(ty.content()).context("the type has no default value")?;
+                Global::new(store, ty.clone(), value)?.into()
+            }
+            ExternType::Table(ty) => {
+                let value = Val::default_for_ty(&ValType::Ref(ty.element().clone()));
+                let value = value.and_then(|v| v.ref_()).context("the element type has no default value")?;
+                Table::new(store, ty.clone(), value)?.into()
+            }
+            ExternType::Memory(ty) if ty.is_shared() => {
+                SharedMemory::new(store.as_context().engine(), ty.clone())?.into()
+            }
+            ExternType::Memory(ty) => Memory::new(store, ty.clone())?.into(),
+            ExternType::Func(_) | ExternType::Tag(_) => bail!("there is no default for functions and tags"),
+        })
     }
 
     pub(crate) fn from_entity(store: &mut StoreOpaque, entity: Entity) -> Extern {

@@ -322,7 +322,7 @@ impl<F> DynamicHost<F> {
     {
         let signature = self.ty.signature();
         let params: Vec<Val> = signature.params.iter().zip(&*values).map(|(ty, raw)| Val::from_raw(store, *raw, ty)).collect();
-        let mut results: Vec<Val> = signature.results.iter().map(Val::placeholder).collect();
+        let mut results: Vec<Val> = vec![Val::I32(0); signature.results.len()];
         (self.func)(Caller { store: StoreContextMut(store), instance }, &params, &mut results)?;
         for (i, (value, ty)) in results.iter().zip(&signature.results).enumerate() {
             value.check_type(store, ty).with_context(|| format!("result {i} of a host function"))?;

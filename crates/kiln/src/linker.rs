@@ -306,7 +306,7 @@ impl<T: 'static> Linker<T> {
             let what = || format!("import `{}::{}` has no default value", import.module(), import.name());
             match import.ty() {
                 ExternType::Func(ty) => {
-                    let defaults = ty.results().map(|t| t.default_value()).collect::<Option<Vec<_>>>();
+                    let defaults = ty.results().map(|t| Val::default_for_ty(&t)).collect::<Option<Vec<_>>>();
                     let defaults = defaults.with_context(what)?;
                     self.func_new(import.module(), import.name(), ty, move |_, _, results| {
                         results.clone_from_slice(&defaults);
@@ -343,8 +343,10 @@ impl<T: 'static> Linker<T> {
             match self.definition(import.module(), import.name()) {
                 Some(Definition::Host(func)) => {
                     instance::check_host_import(module, i, func.ty())?;
-                    host.push(func.clone());
-                    items.push(PreItem::Host);
+                    if let EntityIndex::Func(index) = module.data().env.imports[i].index {
+                        host.push((index, func.clone()));
+                        items.push(PreItem::Host);
+                    }
                 }
                 Some(Definition::Extern(item)) => items.push(PreItem::Extern(i, item.clone())),
                 None => return Err(self.unknown(&import).into()),

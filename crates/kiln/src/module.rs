@@ -28,8 +28,6 @@ use crate::vm::module::ModuleData;
 #[derive(Clone)]
 pub struct Module {
     data: Arc<ModuleData>,
-    #[cfg(feature = "compiler")]
-    statistics: Arc<CompileStatistics>,
 }
 
 #[cfg(feature = "compiler")]
@@ -67,8 +65,7 @@ impl Module {
     }
 
     fn from_bytes(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
-        let (data, statistics) = engine.compiler().module(engine, Box::new(bytes))?;
-        Ok(Module { data: Arc::new(data), statistics: Arc::new(statistics) })
+        Ok(Module::from_data(Arc::new(engine.compiler().module(engine, Box::new(bytes))?)))
     }
 
     /// Checks the binary form of a module without compiling it.
@@ -82,7 +79,7 @@ impl Module {
     /// What compiling the module cost. In lazy mode, what was compiled when it was first called is counted for all
     /// modules of the engine together.
     pub fn compile_statistics(&self) -> CompileStatistics {
-        let mut statistics = (*self.statistics).clone();
+        let mut statistics = self.data.statistics.clone();
         if self.data.code.is_lazy() {
             statistics.add_lazy(&self.data.engine.compiler().lazy_statistics());
         }
@@ -91,6 +88,10 @@ impl Module {
 }
 
 impl Module {
+    pub(crate) fn from_data(data: Arc<ModuleData>) -> Module {
+        Module { data }
+    }
+
     pub(crate) fn data(&self) -> &Arc<ModuleData> {
         &self.data
     }

@@ -84,6 +84,14 @@ pub(crate) mod values {
             }
         }
 
+        /// As a reference.
+        pub fn ref_(self) -> Option<Ref> {
+            match self {
+                Val::FuncRef(f) => Some(Ref::Func(f)),
+                _ => None,
+            }
+        }
+
         pub(crate) fn from_raw(store: &mut StoreOpaque, raw: ValRaw, ty: &env::ValType) -> Val {
             match ty {
                 env::ValType::I32 => Val::I32(raw.get_i32()),

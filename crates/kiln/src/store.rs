@@ -89,7 +89,7 @@ impl<T> Store<T> {
     /// let mut store: Store<StoreLimits> = Store::new(&Engine::default(), limits);
     /// store.limiter(|data| data);
     /// ```
-    pub fn limiter(&mut self, limiter: impl FnMut(&mut T) -> &mut dyn ResourceLimiter + Send + Sync + 'static) {
+    pub fn limiter(&mut self, limiter: impl FnMut(&mut T) -> &mut (dyn ResourceLimiter) + Send + Sync + 'static) {
         self.inner.set_limiter(limiter);
     }
 

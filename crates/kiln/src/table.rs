@@ -1,7 +1,7 @@
 //! Tables.
 
 use anyhow::{Context, Result, ensure};
-use kiln_env::{TrapCode, types as env};
+use kiln_env::types as env;
 
 use crate::store::{AsContext, AsContextMut};
 use crate::trap::Trap;
@@ -9,7 +9,7 @@ use crate::types::TableType;
 use crate::values::{Ref, Val};
 use crate::vm::handle::Handle;
 use crate::vm::instance::element_from_raw;
-use crate::vm::store::StoreOpaque;
+use crate::vm::store::{StoreOpaque, trap_of};
 use crate::vm::table::{self as vm, Element, TableData};
 
 /// A table of a store.
@@ -50,12 +50,7 @@ impl Table {
         let store = store.as_context_mut().0;
         let ty = env::ValType::Ref(self.0.get(store).ty().element);
         let element = self.0.get_mut(store).get(index).ok()??;
-        match Val::from_raw(store, element.to_raw(), &ty) {
-            Val::FuncRef(r) => Some(Ref::Func(r)),
-            Val::ExternRef(r) => Some(Ref::Extern(r)),
-            Val::ExnRef(r) => Some(Ref::Exn(r)),
-            _ => None,
-        }
+        Val::from_raw(store, element.to_raw(), &ty).ref_()
     }
 
     /// Sets the element at `index`. Panics if the table belongs to another store.
@@ -77,7 +72,8 @@ impl Table {
     /// It cannot grow so far; `init` has another type, or belongs to another store.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Ref) -> Result<u64> {
         let store = store.as_context_mut().0;
-        let init = to_element(store, init, self.0.get(store).ty().element)?;
+        let ty = self.0.get(store).ty().element;
+        let init = to_element(store, init, ty)?;
         let table = self.0.ptr(store);
         vm::grow(store, table, delta, init)?.context("failed to grow table")
     }
@@ -88,7 +84,8 @@ impl Table {
     /// Some are outside (none is set then); the value has another type, or belongs to another store.
     pub fn fill(&self, mut store: impl AsContextMut, start: u64, value: Ref, len: u64) -> Result<()> {
         let store = store.as_context_mut().0;
-        let element = to_element(store, value, self.0.get(store).ty().element)?;
+        let ty = self.0.get(store).ty().element;
+        let element = to_element(store, value, ty)?;
         self.0.get_mut(store).fill(start, element, len).map_err(Trap::from)?;
         Ok(())
     }
@@ -109,10 +106,7 @@ impl Table {
         let (to, from) = (dst.0.get(store).ty().element, src.0.get(store).ty().element);
         let matches = crate::types::matching::ref_matches(store.engine().types(), from, to);
         ensure!(matches, "type mismatch: elements of the source table do not fit into the destination table");
-        vm::copy(store, dst.0, src.0, dst_index, src_index, len).map_err(|e| match e.downcast::<TrapCode>() {
-            Ok(code) => Trap::from(code).into(),
-            Err(e) => e,
-        })
+        vm::copy(store, dst.0, src.0, dst_index, src_index, len).map_err(trap_of)
     }
 }
 

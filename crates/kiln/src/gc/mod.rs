@@ -44,4 +44,5 @@ impl GcStore {
         self.roots.exit_scope(mark);
     }
 }
-pub(crate) use crate::stand_in::gc_rest::*;
+pub use crate::stand_in::gc_rest::Tag;
+pub(crate) use crate::stand_in::gc_rest::{builtins, collect, take_thrown, thrown_error};

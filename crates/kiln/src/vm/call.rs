@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use kiln_env::FuncKey;
 
 use super::context::{ArrayToWasm, ValRaw, VmContext, VmFuncRef, VmStoreContext};
+use super::handle::Handle;
 use super::host;
 use super::instance::InstanceData;
 use super::store::StoreOpaque;
@@ -32,6 +33,29 @@ pub(crate) unsafe fn invoke(store: &mut StoreOpaque, func: NonNull<VmFuncRef>, v
     }
     // SAFETY: `reference` is the entry trampoline of the function's type, put there by `invoke_first` or `prepare`.
     unsafe { enter(store, mem::transmute::<*mut u8, ArrayToWasm>(reference), context.cast(), code, values) }
+}
+
+/// Calls a function. Panics if it belongs to another store. The caller has seen to the room in `values`, and to the types
+/// of what is in there.
+#[inline]
+pub(crate) fn invoke_checked(store: &mut StoreOpaque, func: Handle<VmFuncRef>, values: &mut [ValRaw]) -> Result<()> {
+    let func = func.ptr(store);
+    // SAFETY: checked above; typed functions and `Func::call` check types when they are made or called.
+    unsafe { invoke(store, func, values.as_mut_ptr()) }
+}
+
+/// Names a function that compiled code of the store handed out.
+pub(crate) fn func_handle(store: &StoreOpaque, func: NonNull<VmFuncRef>) -> Handle<VmFuncRef> {
+    // SAFETY: compiled code only has function references of its own store.
+    unsafe { store.handle(func) }
+}
+
+/// What compiled code knows a function by. Panics if it belongs to another store.
+pub(crate) fn wasm_func_ref(store: &StoreOpaque, func: Handle<VmFuncRef>) -> Result<NonNull<VmFuncRef>> {
+    let func = func.ptr(store);
+    // SAFETY: checked above.
+    unsafe { prepare_for_wasm(store, func)? };
+    Ok(func)
 }
 
 /// Enters wasm through a trampoline.
@@ -93,7 +117,7 @@ pub(crate) unsafe fn prepare(store: &mut StoreOpaque, func: NonNull<VmFuncRef>) 
         let own = own.and_then(|ty| module.code.trampoline(FuncKey::ArrayToWasm(ty)).ok());
         let trampoline = match own {
             Some(t) => t,
-            None => store.engine().trampolines().array_to_wasm(type_id)?,
+            None => store.engine().trampolines().array_to_wasm(store.engine().types(), type_id)?,
         };
         (*func).reference = trampoline.as_ptr();
     }
@@ -147,8 +171,9 @@ pub(crate) fn pending_error(store: &mut StoreOpaque, error: anyhow::Error) -> Pe
 
 /// The code that a wasm caller calls for a host function.
 pub(crate) fn host_code(store: &StoreOpaque, type_id: TypeId) -> Result<*const u8> {
-    let code = store.engine().trampolines().wasm_to_host(type_id).context("cannot make a host function callable")?;
-    Ok(code.as_ptr().cast_const())
+    let engine = store.engine();
+    let code = engine.trampolines().wasm_to_host(engine.types(), type_id);
+    Ok(code.context("cannot make a host function callable")?.as_ptr().cast_const())
 }
 
 /// Sees to it that wasm can call a function, before a reference to it reaches wasm.

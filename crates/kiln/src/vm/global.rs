@@ -39,10 +39,12 @@ pub(crate) struct HostGlobal {
     pub(crate) storage: GlobalStorage,
     /// Its type, engine-numbered.
     pub(crate) ty: GlobalType,
+    /// Keeps the types registered that the type names.
+    pub(crate) _public: crate::types::GlobalType,
 }
 
 /// A global of a store, with its engine-numbered type.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct GlobalHandle {
     pub(crate) storage: Handle<GlobalStorage>,
     pub(crate) ty: GlobalType,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use kiln_env::layout::MAGIC_HOST;
+use kiln_env::{FuncIndex, FuncKey};
 
 use super::builtins;
 use super::call;
 use super::context::{HostArrayCall, ValRaw, VmContext, VmContextHeader, VmFuncRef, VmHostContext, VmStoreContext};
 use super::instance::InstanceData;
+use super::module::ModuleData;
 use super::store::{StoreInner, StoreOpaque};
 use crate::code::entry::catch_host;
 use crate::func::Caller;
@@ -115,6 +117,50 @@ unsafe fn slots<'a>(values: *mut ValRaw, len: usize) -> &'a mut [ValRaw] {
     unsafe { std::slice::from_raw_parts_mut(values, len) }
 }
 
+/// Host functions that a module imports, with the code through which it calls them.
+pub(crate) struct HostBatch {
+    funcs: Arc<[Arc<HostFunc>]>,
+    code: Box<[*const u8]>,
+}
+
+// SAFETY: 1. `HostFunc` is `Send + Sync`. 2. The code is immutable; it belongs to the engine or to the module, which the
+// owner of the batch keeps alive.
+unsafe impl Send for HostBatch {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for HostBatch {}
+
+impl HostBatch {
+    /// Finds or makes the code. `funcs` are in the order of the module's imports, and have their types.
+    pub(crate) fn for_module(module: &ModuleData, funcs: Vec<(FuncIndex, Arc<HostFunc>)>) -> Result<HostBatch> {
+        let code_of = |(index, func): &(FuncIndex, Arc<HostFunc>)| {
+            let key = FuncKey::WasmToHost(module.env.funcs[*index].ty);
+            let own = if module.code.is_lazy() { None } else { module.code.trampoline(key).ok() };
+            let code = match own {
+                Some(code) => code,
+                None => module.engine.trampolines().wasm_to_host(module.engine.types(), func.ty.id())?,
+            };
+            Ok(code.as_ptr().cast_const())
+        };
+        let code = funcs.iter().map(code_of).collect::<Result<_>>()?;
+        Ok(HostBatch { funcs: funcs.into_iter().map(|(_, f)| f).collect(), code })
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.code.len()
+    }
+
+    /// The functions.
+    pub(crate) fn funcs(&self) -> &Arc<[Arc<HostFunc>]> {
+        &self.funcs
+    }
+
+    /// Their code for wasm callers.
+    pub(crate) fn code(&self) -> &[*const u8] {
+        &self.code
+    }
+}
+
 /// A host function in a store.
 #[repr(C)]
 struct HostEntry {
@@ -132,7 +178,7 @@ pub(crate) struct HostSlab {
 
 impl HostSlab {
     /// Makes contexts for `funcs`, whose code for wasm callers is `code` (null where nobody has made it yet).
-    pub(crate) fn new(store: *mut VmStoreContext, funcs: Arc<[Arc<HostFunc>]>, code: &[*const u8]) -> HostSlab {
+    pub(crate) fn new(store: *mut VmStoreContext, funcs: &Arc<[Arc<HostFunc>]>, code: &[*const u8]) -> HostSlab {
         let entry = |(func, code): (&Arc<HostFunc>, &*const u8)| {
             let header = VmContextHeader {
                 magic: MAGIC_HOST,
@@ -157,7 +203,7 @@ impl HostSlab {
         for entry in entries.iter_mut() {
             entry.func_ref.context = (&raw mut entry.context).cast();
         }
-        HostSlab { entries: NonNull::from(entries), _funcs: funcs }
+        HostSlab { entries: NonNull::from(entries), _funcs: funcs.clone() }
     }
 
     /// The function references, in order.

@@ -269,7 +269,7 @@ impl InstanceData {
             // SAFETY: the caller's; the table is borrowed after the expression was evaluated.
             unsafe {
                 let value = Self::element_of(&module, defined, const_expr::eval(this, expr)?);
-                let table = &mut (*this.as_ptr()).tables[defined.0 as usize];
+                let table = &mut (&mut (*this.as_ptr()).tables)[defined.0 as usize];
                 // Segments that the module's plan stands for come after the fill.
                 let planned = module.tables[defined.0 as usize].funcs.len() as u64;
                 for index in 0..table.len() {
@@ -582,7 +582,7 @@ impl InstanceData {
                 EntityIndex::Table(i) => Entity::Table(store.handle(Self::table(this, i))),
                 EntityIndex::Memory(i) => Entity::Memory(store.handle(Self::memory(this, i))),
                 EntityIndex::Tag(i) => Entity::Tag(Self::tag(this, i)),
-                EntityIndex::Global(i) => Entity::Global(match (*this.as_ptr()).imports.globals.get(i.0 as usize) {
+                EntityIndex::Global(i) => Entity::Global(match (&(*this.as_ptr()).imports.globals).get(i.0 as usize) {
                     Some(imported) => *imported,
                     None => {
                         let module = &(*this.as_ptr()).module;

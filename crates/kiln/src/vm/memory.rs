@@ -11,7 +11,8 @@ use kiln_env::{TrapCode, Tunables};
 use super::context::VmMemory;
 use super::shared::SharedMemoryInner;
 use super::store::StoreOpaque;
-use crate::sys::mmap::{Mapping, MemoryImage, page_size, round_up_to_page};
+use crate::sys::MemoryImage;
+use crate::sys::mmap::{Mapping, page_size, round_up_to_page};
 
 /// How many memories of ended instances a module keeps mapped for the next ones.
 const MAX_FREE: usize = 16;
@@ -62,7 +63,7 @@ impl MemoryPlan {
     }
 
     /// The initial contents, made by `make` for the first instance.
-    fn image(&self, make: &dyn Fn() -> Result<Option<MemoryImage>>) -> Result<Option<&MemoryImage>> {
+    pub(super) fn image(&self, make: &dyn Fn() -> Result<Option<MemoryImage>>) -> Result<Option<&MemoryImage>> {
         if let Some(image) = self.image.get() {
             return Ok(image.as_ref());
         }
@@ -71,7 +72,7 @@ impl MemoryPlan {
     }
 
     /// Address space with the initial contents and size.
-    fn map(&self, make_image: &dyn Fn() -> Result<Option<MemoryImage>>) -> Result<Mapping> {
+    pub(super) fn map(&self, make_image: &dyn Fn() -> Result<Option<MemoryImage>>) -> Result<Mapping> {
         let image = self.image(make_image)?;
         if let Some(mapping) = self.free.lock().unwrap_or_else(|e| e.into_inner()).pop() {
             return Ok(mapping);

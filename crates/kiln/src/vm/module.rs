@@ -21,7 +21,7 @@ use super::memory::MemoryPlan;
 use crate::code::ModuleCode;
 use crate::engine::Engine;
 use crate::symbols::Symbols;
-use crate::sys::mmap::MemoryImage;
+use crate::sys::MemoryImage;
 use crate::types::registry::ModuleTypes;
 
 /// What is known about a module without its code: for instances, and for backtraces through its code.
@@ -103,6 +103,9 @@ pub(crate) struct ModuleData {
     /// The data segments before those: with their offsets, by defined memory.
     imaged_datas: Vec<Vec<(u64, DataIndex)>>,
     exports: OnceLock<HashMap<String, EntityIndex>>,
+    /// What compiling it cost.
+    #[cfg(feature = "compiler")]
+    pub(crate) statistics: crate::compile::CompileStatistics,
 }
 
 impl ModuleData {
@@ -136,6 +139,8 @@ impl ModuleData {
             eager_datas,
             imaged_datas,
             exports: OnceLock::new(),
+            #[cfg(feature = "compiler")]
+            statistics: Default::default(),
         })
     }
 
@@ -150,6 +155,14 @@ impl ModuleData {
         let segments = segments.iter().map(|(offset, index)| (*offset, bytes(index)));
         let image = MemoryImage::new(usize::try_from(end)?, segments);
         Ok(Some(image.context("cannot make the initial image of a memory")?))
+    }
+
+    /// Makes the initial images of all memories now.
+    pub(crate) fn make_images(&self) -> Result<()> {
+        for (i, plan) in self.memories.iter().enumerate() {
+            plan.image(&|| self.memory_image(i))?;
+        }
+        Ok(())
     }
 
     /// The index of an export.

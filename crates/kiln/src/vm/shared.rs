@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use kiln_env::TrapCode;
+use anyhow::Result;
 use kiln_env::types::MemoryType;
+use kiln_env::{TrapCode, Tunables};
 
 use super::context::VmMemory;
 use super::memory::MemoryPlan;
@@ -51,6 +52,13 @@ unsafe impl Send for SharedMemoryInner {}
 unsafe impl Sync for SharedMemoryInner {}
 
 impl SharedMemoryInner {
+    /// A shared memory of this type, all zero.
+    pub(crate) fn new(ty: &MemoryType, tunables: &Tunables) -> Result<Arc<SharedMemoryInner>> {
+        let plan = Arc::new(MemoryPlan::new(ty, tunables)?);
+        let mapping = plan.map(&|| Ok(None))?;
+        Ok(SharedMemoryInner::from_mapping(&plan, mapping))
+    }
+
     /// A shared memory over a mapping that has its initial size and contents.
     pub(crate) fn from_mapping(plan: &Arc<MemoryPlan>, mapping: Mapping) -> Arc<SharedMemoryInner> {
         let vm = UnsafeCell::new(VmMemory { base: mapping.as_ptr(), len: plan.min() as u64 });

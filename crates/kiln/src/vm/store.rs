@@ -6,30 +6,46 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::context::{VmFuncRef, VmStoreContext};
-use super::global::HostGlobal;
+use anyhow::Result;
+use kiln_env::types::MemoryType;
+use kiln_env::{EntityIndex, TrapCode};
+
+use super::call;
+use super::context::{ValRaw, VmFuncRef, VmMemory, VmStoreContext, VmTable};
+use super::global::{GlobalHandle, GlobalStorage, HostGlobal};
 use super::handle::{Handle, Owned, StoreId};
-use super::host::{HostFunc, HostSlab};
-use super::instance::InstanceData;
-use super::memory::LinearMemory;
-use super::table::TableData;
-use crate::code::ModuleCode;
+use super::host::{HostBatch, HostFunc, HostSlab};
+use super::instance::{Entity, Imports, InstanceData};
+use super::memory::{self, LinearMemory, MemoryPlan};
+use super::module::ModuleData;
+use super::shared::SharedMemoryInner;
+use super::table::{self, Element, TableData};
 use crate::engine::Engine;
 use crate::gc::GcStore;
-use crate::limits::{ResourceLimiter, UpdateDeadline};
-use crate::types::FuncType;
+use crate::limits::{DEFAULT_COUNT, ResourceLimiter, UpdateDeadline};
+use crate::trap::Trap;
+use crate::types::{GlobalType as PublicGlobalType, TableType as PublicTableType};
+
+/// An error of the runtime as the host sees it.
+pub(crate) fn trap_of(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<TrapCode>() {
+        Ok(code) => Trap::from(code).into(),
+        Err(other) => other,
+    }
+}
 
 /// What a store is made of. Its address never changes; `vm.owner` points back to it.
+#[repr(C)]
 pub(crate) struct StoreOpaque {
     pub(crate) vm: VmStoreContext,
     id: StoreId,
     engine: Engine,
     pub(crate) max_wasm_stack: usize,
     gc: GcStore,
-    pub(crate) instances: Vec<Owned<InstanceData>>,
-    pub(crate) host_memories: Vec<Owned<HostMemory>>,
-    pub(crate) host_tables: Vec<Owned<HostTable>>,
-    pub(crate) host_globals: Vec<Owned<HostGlobal>>,
+    pub(super) instances: Vec<Owned<InstanceData>>,
+    host_memories: Vec<Owned<HostMemory>>,
+    host_tables: Vec<Owned<HostTable>>,
+    host_globals: Vec<Owned<HostGlobal>>,
     host_slabs: Vec<HostSlab>,
     /// Fuel beyond what the counter in `vm` holds.
     fuel_reserve: u64,
@@ -38,10 +54,6 @@ pub(crate) struct StoreOpaque {
     epoch_callback: Option<EpochFn>,
     limits: InstanceLimits,
     counts: InstanceLimits,
-    /// Types that objects made by the host refer to by number.
-    kept_types: Vec<FuncType>,
-    /// Code that functions made by the host use.
-    kept_code: Vec<Arc<ModuleCode>>,
     /// The user's data: a leaked `Box<T>`.
     data: NonNull<()>,
     /// Whether the data was handed back to the user.
@@ -50,14 +62,16 @@ pub(crate) struct StoreOpaque {
 
 /// A memory made by the host, with the descriptor that importing instances point to.
 pub(crate) struct HostMemory {
-    pub(crate) memory: LinearMemory,
-    pub(crate) vm: super::context::VmMemory,
+    memory: LinearMemory,
+    _vm: Owned<VmMemory>,
 }
 
 /// A table made by the host, likewise.
 pub(crate) struct HostTable {
-    pub(crate) table: TableData,
-    pub(crate) vm: super::context::VmTable,
+    table: TableData,
+    _vm: Owned<VmTable>,
+    /// Keeps the types registered that the element type names.
+    _public: PublicTableType,
 }
 
 /// How many objects of each kind.
@@ -107,24 +121,102 @@ impl StoreOpaque {
         unsafe { &mut *(*context).owner.cast::<StoreOpaque>() }
     }
 
-    /// Keeps the types alive that an object made by the host refers to.
-    pub(crate) fn keep_types(&mut self, types: impl IntoIterator<Item = FuncType>) {
-        self.kept_types.extend(types);
-    }
-
-    /// Keeps code alive as long as the store.
-    pub(crate) fn keep_code(&mut self, code: &Arc<ModuleCode>) {
-        if !self.kept_code.iter().rev().take(8).any(|c| Arc::ptr_eq(c, code)) {
-            self.kept_code.push(code.clone());
-        }
-    }
-
-    /// Makes contexts and function references for host functions.
-    pub(crate) fn add_host_funcs(&mut self, funcs: Arc<[Arc<HostFunc>]>, code: &[*const u8]) -> NonNull<VmFuncRef> {
-        let slab = HostSlab::new(&mut self.vm, self.id, funcs, code);
-        let first = slab.func_refs();
+    /// Adds host functions whose code for wasm callers is known.
+    pub(crate) fn add_host_batch(
+        &mut self,
+        batch: &HostBatch,
+    ) -> impl ExactSizeIterator<Item = NonNull<VmFuncRef>> + use<> {
+        let slab = HostSlab::new(&mut self.vm, batch.funcs(), batch.code());
+        let func_refs = slab.func_refs();
         self.host_slabs.push(slab);
-        first
+        func_refs
+    }
+
+    /// Adds a host function. Where its code for wasm callers cannot be made, only the host can call it.
+    pub(crate) fn add_host_func(&mut self, func: Arc<HostFunc>) -> Handle<VmFuncRef> {
+        let code = call::host_code(self, func.ty().id()).unwrap_or(ptr::null());
+        let slab = HostSlab::new(&mut self.vm, &Arc::from([func]), &[code]);
+        let func_ref = slab.func_refs().next().expect("one was given");
+        self.host_slabs.push(slab);
+        // SAFETY: the slab lives as long as the store.
+        unsafe { self.handle(func_ref) }
+    }
+
+    /// Adds a global of the host.
+    pub(crate) fn add_global(&mut self, ty: PublicGlobalType, value: ValRaw) -> GlobalHandle {
+        let env = ty.to_env();
+        let global = Owned::new(HostGlobal { storage: GlobalStorage::new(value), ty: env, _public: ty });
+        let storage = NonNull::from(&global.storage);
+        self.host_globals.push(global);
+        // SAFETY: the global lives as long as the store.
+        GlobalHandle { storage: unsafe { self.handle(storage) }, ty: env }
+    }
+
+    /// Adds a table of the host, filled with `init`.
+    pub(crate) fn add_table(&mut self, ty: PublicTableType, init: Element) -> Result<Handle<TableData>> {
+        let env = ty.to_env();
+        table::check_new(self, &env)?;
+        let vm = Owned::new(VmTable::ZERO);
+        // SAFETY: the descriptor is kept beside the table.
+        let mut table = unsafe { TableData::new(env, vm.ptr(), None)? };
+        table.fill(0, init, env.limits.min)?;
+        let host = Owned::new(HostTable { table, _vm: vm, _public: ty });
+        let table = NonNull::from(&host.table);
+        self.host_tables.push(host);
+        // SAFETY: the table lives as long as the store.
+        Ok(unsafe { self.handle(table) })
+    }
+
+    /// Adds a memory of the host.
+    pub(crate) fn add_memory(&mut self, ty: &MemoryType) -> Result<Handle<LinearMemory>> {
+        let plan = Arc::new(MemoryPlan::new(ty, self.engine.tunables())?);
+        memory::check_new(self, &plan)?;
+        let vm = Owned::new(VmMemory::ZERO);
+        // SAFETY: the descriptor is kept beside the memory.
+        let memory = unsafe { LinearMemory::new(&plan, vm.ptr(), &|| Ok(None))? };
+        Ok(self.keep_memory(memory, vm))
+    }
+
+    /// Adds a shared memory.
+    pub(crate) fn adopt_shared(&mut self, shared: &Arc<SharedMemoryInner>) -> NonNull<LinearMemory> {
+        let memory = LinearMemory::from_shared(shared.plan().clone(), shared.clone());
+        self.keep_memory(memory, Owned::new(VmMemory::ZERO)).raw()
+    }
+
+    fn keep_memory(&mut self, memory: LinearMemory, vm: Owned<VmMemory>) -> Handle<LinearMemory> {
+        let host = Owned::new(HostMemory { memory, _vm: vm });
+        let memory = NonNull::from(&host.memory);
+        self.host_memories.push(host);
+        // SAFETY: the memory lives as long as the store.
+        unsafe { self.handle(memory) }
+    }
+
+    /// Makes an instance and runs its start function. The caller has checked the imports.
+    pub(crate) fn instantiate(&mut self, module: &Arc<ModuleData>, imports: Imports) -> Result<Handle<InstanceData>> {
+        // SAFETY: the API layer has checked stores and types of all imports.
+        let made = unsafe { InstanceData::create(self, module, imports) };
+        let instance = made.map_err(trap_of)?;
+        if let Some(start) = module.env.start {
+            // SAFETY: the instance is of this store; validation saw to the start function's type.
+            unsafe {
+                let start = InstanceData::func_ref(instance, start);
+                call::invoke_start(self, start)?;
+            }
+        }
+        Ok(self.instance_handle(instance))
+    }
+
+    /// Names an instance of this store.
+    pub(crate) fn instance_handle(&self, instance: NonNull<InstanceData>) -> Handle<InstanceData> {
+        // SAFETY: instances live as long as their store.
+        unsafe { self.handle(instance) }
+    }
+
+    /// One of the things in an instance's index spaces. Panics if it is one of another store.
+    pub(crate) fn entity(&mut self, instance: Handle<InstanceData>, index: EntityIndex) -> Entity {
+        let instance = instance.ptr(self);
+        // SAFETY: checked, and the store is borrowed mutably.
+        unsafe { InstanceData::entity(self, instance, index) }
     }
 
     /// Reports every collected reference in tables and globals.
@@ -204,7 +296,7 @@ impl StoreOpaque {
     /// The deadline passed: the new one, or the error that stops the guest.
     pub(crate) fn new_epoch(&mut self) -> anyhow::Result<u64> {
         let Some(mut callback) = self.epoch_callback.take() else {
-            return Err(crate::trap::Trap::from(kiln_env::TrapCode::Interrupt).into());
+            return Err(Trap::from(TrapCode::Interrupt).into());
         };
         let update = callback(self);
         self.epoch_callback.get_or_insert(callback);
@@ -213,7 +305,7 @@ impl StoreOpaque {
                 self.set_epoch_deadline(delta);
                 Ok(self.vm.epoch_deadline)
             }
-            UpdateDeadline::Interrupt => Err(crate::trap::Trap::from(kiln_env::TrapCode::Interrupt).into()),
+            UpdateDeadline::Interrupt => Err(Trap::from(TrapCode::Interrupt).into()),
         }
     }
 
@@ -273,7 +365,7 @@ impl<T> DerefMut for StoreInner<T> {
 impl<T> StoreInner<T> {
     /// A store for `engine`, empty.
     pub(crate) fn new(engine: &Engine, data: T) -> Owned<StoreInner<T>> {
-        let unlimited = InstanceLimits { instances: 10_000, tables: 10_000, memories: 10_000 };
+        let unlimited = InstanceLimits { instances: DEFAULT_COUNT, tables: DEFAULT_COUNT, memories: DEFAULT_COUNT };
         let mut vm = VmStoreContext::ZERO;
         vm.epoch = ptr::from_ref(engine.epoch()).cast_mut().cast();
         let opaque = StoreOpaque {
@@ -293,8 +385,6 @@ impl<T> StoreInner<T> {
             epoch_callback: None,
             limits: unlimited,
             counts: InstanceLimits { instances: 0, tables: 0, memories: 0 },
-            kept_types: Vec::new(),
-            kept_code: Vec::new(),
             data: NonNull::from(Box::leak(Box::new(data))).cast(),
             data_taken: false,
         };
@@ -328,7 +418,7 @@ impl<T> StoreInner<T> {
     }
 
     /// Asks the limiter that `f` finds in the data before anything grows.
-    pub(crate) fn set_limiter(&mut self, mut f: impl FnMut(&mut T) -> &mut dyn ResourceLimiter + Send + Sync + 'static) {
+    pub(crate) fn set_limiter(&mut self, mut f: impl FnMut(&mut T) -> &mut (dyn ResourceLimiter) + Send + Sync + 'static) {
         let limiter = f(self.data_mut());
         self.opaque.limits = InstanceLimits {
             instances: limiter.instances(),
@@ -340,6 +430,13 @@ impl<T> StoreInner<T> {
             let store = unsafe { StoreInner::<T>::from_opaque(store) };
             f(store.data_mut())
         }));
+    }
+
+    /// The bytes of a memory, and the data. Panics if the memory belongs to another store.
+    pub(crate) fn memory_and_data(&mut self, memory: Handle<LinearMemory>) -> (&mut [u8], &mut T) {
+        let mut memory = memory.ptr(self);
+        // SAFETY: the memory belongs to the store, which is borrowed mutably; it and the data are disjoint.
+        (unsafe { memory.as_mut() }.data_mut(), self.data_mut())
     }
 
     /// Calls `f` when the epoch deadline passes.

@@ -13,7 +13,8 @@ use kiln_env::limits::MAX_TABLE_ELEMENTS;
 use kiln_env::types::{RefRepr, TableType};
 use kiln_env::{DefinedTableIndex, TrapCode};
 
-use super::context::{VmFuncRef, VmTable};
+use super::context::{ValRaw, VmFuncRef, VmTable};
+use super::handle::Handle;
 use super::instance::InstanceData;
 use super::store::StoreOpaque;
 
@@ -34,6 +35,16 @@ pub(crate) enum Element {
     Func(Option<NonNull<VmFuncRef>>),
     /// Of a table of collected references; 0 is null.
     Gc(u32),
+}
+
+impl Element {
+    /// As a value of compiled code.
+    pub(crate) fn to_raw(self) -> ValRaw {
+        match self {
+            Element::Func(f) => ValRaw::u64(f.map_or(0, |f| f.as_ptr().expose_provenance() as u64)),
+            Element::Gc(r) => ValRaw::u32(r),
+        }
+    }
 }
 
 /// Zeroed memory for elements.
@@ -254,6 +265,20 @@ impl TableData {
         unsafe { self.vm.write(VmTable { base: self.elements.ptr.as_ptr(), len }) };
         true
     }
+}
+
+/// Copies elements between tables of a store. Panics if one is of another store.
+pub(crate) fn copy(
+    store: &mut StoreOpaque,
+    dst: Handle<TableData>,
+    src: Handle<TableData>,
+    dst_start: u64,
+    src_start: u64,
+    len: u64,
+) -> Result<()> {
+    let (dst, src) = (dst.ptr(store), src.ptr(store));
+    // SAFETY: both belong to the store, which is borrowed mutably.
+    unsafe { TableData::copy(dst, src, dst_start, src_start, len) }
 }
 
 /// Grows a table: the old size, or `None` if it could not grow. Fails only if the limiter does.
