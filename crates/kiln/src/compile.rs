@@ -122,11 +122,7 @@ impl ModuleCompiler {
     }
 
     /// Makes a module from its bytes.
-    pub(crate) fn module(
-        &self,
-        engine: &Engine,
-        bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
-    ) -> Result<ModuleData> {
+    pub(crate) fn module(&self, engine: &Engine, bytes: Box<dyn AsRef<[u8]> + Send + Sync>) -> Result<ModuleData> {
         let start = Instant::now();
         let mut statistics = CompileStatistics::default();
         let parsed = self.compiler.parse((*bytes).as_ref())?;

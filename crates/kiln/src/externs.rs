@@ -178,4 +178,3 @@ impl<'instance> Export<'instance> {
         self.definition.into_global()
     }
 }
-

@@ -11,8 +11,8 @@ use crate::externs::Extern;
 use crate::instance;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::typed::{self, TypedFunc, WasmParams, WasmResults, WasmTy};
-use crate::types::registry::TypeId;
 use crate::types::FuncType;
+use crate::types::registry::TypeId;
 use crate::values::Val;
 use crate::vm::call;
 use crate::vm::context::{ValRaw, VmFuncRef};
@@ -321,7 +321,8 @@ impl<F> DynamicHost<F> {
         F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()>,
     {
         let signature = self.ty.signature();
-        let params: Vec<Val> = signature.params.iter().zip(&*values).map(|(ty, raw)| Val::from_raw(store, *raw, ty)).collect();
+        let params: Vec<Val> =
+            signature.params.iter().zip(&*values).map(|(ty, raw)| Val::from_raw(store, *raw, ty)).collect();
         let mut results: Vec<Val> = vec![Val::I32(0); signature.results.len()];
         (self.func)(Caller { store: StoreContextMut(store), instance }, &params, &mut results)?;
         for (i, (value, ty)) in results.iter().zip(&signature.results).enumerate() {

@@ -100,7 +100,11 @@ impl ResourceLimiter for StoreLimits {
     }
 
     fn memory_grow_failed(&mut self, error: anyhow::Error) -> Result<()> {
-        if self.trap_on_grow_failure { Err(error.context("forcing a memory growth failure to be a trap")) } else { Ok(()) }
+        if self.trap_on_grow_failure {
+            Err(error.context("forcing a memory growth failure to be a trap"))
+        } else {
+            Ok(())
+        }
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
@@ -108,7 +112,11 @@ impl ResourceLimiter for StoreLimits {
     }
 
     fn table_grow_failed(&mut self, error: anyhow::Error) -> Result<()> {
-        if self.trap_on_grow_failure { Err(error.context("forcing a table growth failure to be a trap")) } else { Ok(()) }
+        if self.trap_on_grow_failure {
+            Err(error.context("forcing a table growth failure to be a trap"))
+        } else {
+            Ok(())
+        }
     }
 
     fn instances(&self) -> usize {

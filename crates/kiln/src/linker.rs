@@ -421,12 +421,7 @@ impl<T: 'static> Linker<T> {
             [] => String::new(),
             names => format!("; defined under a similar name: {}", names.join(", ")),
         };
-        UnknownImportError {
-            module: import.module().to_owned(),
-            name: import.name().to_owned(),
-            ty: import.ty(),
-            hint,
-        }
+        UnknownImportError { module: import.module().to_owned(), name: import.name().to_owned(), ty: import.ty(), hint }
     }
 }
 

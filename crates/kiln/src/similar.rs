@@ -4,11 +4,7 @@
 const SHOWN: usize = 3;
 
 /// Up to three of the names `given` (of two levels) that are near to `module` and `name`, nearest first, quoted.
-pub(crate) fn names<'a>(
-    module: &str,
-    name: &str,
-    given: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Vec<String> {
+pub(crate) fn names<'a>(module: &str, name: &str, given: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let mut near: Vec<(usize, String)> = given
         .filter_map(|(m, n)| {
             let apart = distance(module, m) + distance(name, n);

@@ -31,7 +31,9 @@ fn typed_calls_both_ways() -> anyhow::Result<()> {
         assert_eq!(via.call(&mut store, (-3, 1 << 40))?, -3 << 40);
         assert_eq!(*store.data(), 1);
         let many = instance
-            .get_typed_func::<(i32, i64, f32, f64, i32, i64, i32, i64, i32), (i32, i64, f32, f64, i32)>(&mut store, "many")?;
+            .get_typed_func::<(i32, i64, f32, f64, i32, i64, i32, i64, i32), (i32, i64, f32, f64, i32)>(
+                &mut store, "many",
+            )?;
         assert_eq!(many.call(&mut store, (1, 2, 3.0, 4.0, 5, 6, 7, 8, 9))?, (1, 2, 3.0, 4.0, 9));
     }
     Ok(())

@@ -244,7 +244,10 @@ impl StoreOpaque {
             memories: self.counts.memories + memories,
         };
         let check = |what: &str, count: usize, limit: usize| {
-            anyhow::ensure!(count <= limit, "resource limit exceeded: {what} count too high at {count}, the limit is {limit}");
+            anyhow::ensure!(
+                count <= limit,
+                "resource limit exceeded: {what} count too high at {count}, the limit is {limit}"
+            );
             Ok(())
         };
         check("instance", grown.instances, self.limits.instances)?;
@@ -418,13 +421,13 @@ impl<T> StoreInner<T> {
     }
 
     /// Asks the limiter that `f` finds in the data before anything grows.
-    pub(crate) fn set_limiter(&mut self, mut f: impl FnMut(&mut T) -> &mut (dyn ResourceLimiter) + Send + Sync + 'static) {
+    pub(crate) fn set_limiter(
+        &mut self,
+        mut f: impl FnMut(&mut T) -> &mut (dyn ResourceLimiter) + Send + Sync + 'static,
+    ) {
         let limiter = f(self.data_mut());
-        self.opaque.limits = InstanceLimits {
-            instances: limiter.instances(),
-            tables: limiter.tables(),
-            memories: limiter.memories(),
-        };
+        self.opaque.limits =
+            InstanceLimits { instances: limiter.instances(), tables: limiter.tables(), memories: limiter.memories() };
         self.opaque.limiter = Some(Box::new(move |store| {
             // SAFETY: the closure stays in the store that it was set in, whose data is a `T`.
             let store = unsafe { StoreInner::<T>::from_opaque(store) };
@@ -478,4 +481,3 @@ impl StoreOpaque {
         unsafe { Handle::new(self.id, ptr) }
     }
 }
-

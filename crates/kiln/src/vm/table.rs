@@ -187,12 +187,7 @@ impl TableData {
     }
 
     /// Writes the elements that `values` gives, from `start`.
-    pub(crate) fn write(
-        &mut self,
-        start: u64,
-        len: u64,
-        mut value: impl FnMut(u64) -> Result<Element>,
-    ) -> Result<()> {
+    pub(crate) fn write(&mut self, start: u64, len: u64, mut value: impl FnMut(u64) -> Result<Element>) -> Result<()> {
         self.check(start, len)?;
         for i in 0..len {
             match value(i)? {
