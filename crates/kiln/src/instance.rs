@@ -72,7 +72,8 @@ impl Instance {
         Some(self.extern_at(store, index))
     }
 
-    fn extern_at(&self, store: &mut StoreOpaque, index: EntityIndex) -> Extern {
+    /// What is at an index of the instance's index spaces.
+    pub(crate) fn extern_at(&self, store: &mut StoreOpaque, index: EntityIndex) -> Extern {
         let entity = store.entity(self.0, index);
         Extern::from_entity(store, entity)
     }

@@ -21,10 +21,12 @@
 //! # anyhow::Ok(())
 //! ```
 
+mod backtrace;
 mod code;
 #[cfg(feature = "compiler")]
 mod compile;
 mod config;
+mod coredump;
 mod engine;
 mod externs;
 mod func;
@@ -36,24 +38,25 @@ mod linker;
 mod memory;
 mod module;
 mod similar;
-mod stand_in;
 mod store;
+mod symbols;
 mod sys;
 mod table;
 mod trampolines;
+mod trap;
 mod typed;
 mod types;
+mod values;
 mod vm;
 
-pub(crate) use stand_in::{backtrace, symbols, trap, values};
-
+pub use backtrace::{FrameInfo, FrameSymbol, WasmBacktrace};
 #[cfg(feature = "compiler")]
 pub use compile::CompileStatistics;
 pub use config::{Config, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
 pub use engine::Engine;
 pub use externs::{Export, Extern};
 pub use func::{Caller, Func, IntoFunc, WasmRet};
-pub use gc::Tag;
+pub use gc::{ExnRef, ExternRef, OwnedRooted, RootScope, Rooted, Tag, ThrownException};
 pub use global::Global;
 pub use instance::Instance;
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, UpdateDeadline};

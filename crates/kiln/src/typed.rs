@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use anyhow::{Context, Result, ensure};
 
 use crate::func::Func;
+use crate::gc::{ExnRef, ExternRef, Rooted};
 
 use crate::store::AsContextMut;
 use crate::types::{FuncType, HeapType, RefType, ValType};
@@ -23,6 +24,7 @@ use crate::vm::store::StoreOpaque;
 /// | [`V128`] | `v128` |
 /// | `Option<Func>`, [`Func`] | `funcref`, `(ref func)` |
 /// | `Option<Rooted<ExternRef>>`, `Rooted<ExternRef>` | `externref`, `(ref extern)` |
+/// | `Option<Rooted<ExnRef>>`, `Rooted<ExnRef>` | `exnref`, `(ref exn)` |
 pub trait WasmTy: Send + Sized + 'static {
     /// Whether values of the type refer to objects of a store.
     #[doc(hidden)]
@@ -113,6 +115,8 @@ macro_rules! reference {
 
 reference! {
     Func, FuncRef, Func;
+    Rooted<ExternRef>, ExternRef, Extern;
+    Rooted<ExnRef>, ExnRef, Exn;
 }
 
 /// Parameters of a [`TypedFunc`]: a [`WasmTy`], or a tuple of up to 16 of them.

@@ -262,6 +262,16 @@ impl Heap {
         layout
     }
 
+    /// The references in a payload that is not in the heap yet.
+    pub(crate) fn payload_references<'a>(
+        &'a self,
+        layout: PayloadLayout,
+        payload: &'a [ValRaw],
+    ) -> impl Iterator<Item = GcRef> + 'a {
+        let slots = &self.layouts[layout.0 as usize];
+        slots.iter().filter_map(|slot| GcRef::from_u32(payload.get(*slot as usize)?.get_u32()))
+    }
+
     #[inline]
     fn alloc(&mut self, class: usize, force: bool) -> Option<(GcRef, NonNull<u8>)> {
         if self.cursors[class].free == 0 && !self.refill(class, force) {

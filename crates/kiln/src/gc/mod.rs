@@ -5,11 +5,28 @@
 //! that is on its way through the host. It runs when an allocation finds that about as much was allocated since the last
 //! one as lives, so its cost per object is constant.
 
+pub(crate) mod builtins;
+mod collect;
+mod exnref;
+mod externref;
 mod heap;
+mod rooting;
 mod roots;
+mod tag;
 
+pub use exnref::{ExnRef, ThrownException};
+pub use externref::ExternRef;
+pub use rooting::{OwnedRooted, RootScope, Rooted};
+pub use tag::Tag;
+
+pub(crate) use collect::collect;
+pub(crate) use exnref::{take_thrown, thrown_error};
 pub(crate) use heap::{GcRef, Heap, HostValue, PayloadLayout};
 pub(crate) use roots::{OwnedRoot, Root, Roots, ScopeMark};
+
+use crate::types::FuncType;
+use crate::vm::context::VmTag;
+use crate::vm::handle::Owned;
 
 /// What a store has of all this. Empty, it owns no memory.
 #[derive(Default)]
@@ -18,18 +35,20 @@ pub(crate) struct GcStore {
     roots: Roots,
     /// The exception that a host function is throwing or that the host has not taken yet.
     pending_exception: Option<GcRef>,
+    /// Tags that the host made, and their types, which have to stay registered.
+    tags: Vec<(Owned<VmTag>, FuncType)>,
 }
 
 impl GcStore {
-    /// An empty one.
-    pub(crate) fn new() -> GcStore {
-        GcStore::default()
-    }
-
-    /// The objects.
+    /// The objects, made room for.
     #[inline]
     pub(crate) fn heap(&mut self) -> &mut Heap {
         self.heap.get_or_insert_with(|| Box::new(Heap::new(kiln_env::limits::MAX_OBJECT_HEAP)))
+    }
+
+    /// The objects, if there ever was one.
+    pub(crate) fn objects(&self) -> Option<&Heap> {
+        self.heap.as_deref()
     }
 
     /// Begins a scope of host handles: done around each call of a host function whose signature has references.
@@ -44,5 +63,3 @@ impl GcStore {
         self.roots.exit_scope(mark);
     }
 }
-pub use crate::stand_in::gc_rest::Tag;
-pub(crate) use crate::stand_in::gc_rest::{builtins, collect, take_thrown, thrown_error};

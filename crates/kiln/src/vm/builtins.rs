@@ -24,6 +24,16 @@ macro_rules! define_builtin_array {
     (@type i64) => { u64 };
     (@pointer raise) => { raise as *const () };
     (@pointer $snake:ident) => { entry::$snake as *const () };
+    // Always fails, and not with an error of the host.
+    (@entry throw_ref $($rest:tt)*) => {
+        pub(super) unsafe extern "C" fn throw_ref(vmctx: *mut VmContext, exception: u32) -> u64 {
+            catch_builtin(|| {
+                // SAFETY: as for fallible ones.
+                let mut caller = unsafe { Caller::new(vmctx) };
+                Err(gc::builtins::throw_ref(caller.store(), exception))
+            })
+        }
+    };
     // Fallible ones.
     (@entry $snake:ident ($vmctx:ident: vmctx $(, $param:ident: $pty:ident)*) fallible) => {
         pub(super) unsafe extern "C" fn $snake(
@@ -278,7 +288,8 @@ fn raise_trap(_: &mut Caller, code: u32) -> Result<u64> {
 }
 
 fn new_exception(caller: &mut Caller, tag: *mut u8, payload: *mut u8, len: u32) -> Result<u64> {
-    gc::builtins::new_exception(caller.store(), tag, payload, len)
+    // SAFETY: compiled code passes a tag of its instance and slots for the tag's type.
+    unsafe { gc::builtins::new_exception(caller.store(), tag, payload, len) }
 }
 
 fn exception_payload(caller: &mut Caller, exception: u32) -> Result<u64> {
@@ -287,8 +298,4 @@ fn exception_payload(caller: &mut Caller, exception: u32) -> Result<u64> {
 
 fn exception_tag(caller: &mut Caller, exception: u32) -> Result<u64> {
     gc::builtins::exception_tag(caller.store(), exception)
-}
-
-fn throw_ref(caller: &mut Caller, exception: u32) -> Result<u64> {
-    gc::builtins::throw_ref(caller.store(), exception)
 }

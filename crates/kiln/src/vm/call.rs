@@ -142,7 +142,7 @@ fn error_of(store: &mut StoreOpaque, unwound: Unwound) -> anyhow::Error {
         Reason::Error(e) => e,
         Reason::Trap { source: Some(e), code, .. } => e.context(Trap::from(code)),
         Reason::Trap { code, .. } => Trap::from(code).into(),
-        Reason::Exception { reference, tag } => gc::thrown_error(store, reference, tag),
+        Reason::Exception { reference, .. } => gc::thrown_error(store, reference),
     };
     backtrace::attach_raw(error, unwound.backtrace)
 }

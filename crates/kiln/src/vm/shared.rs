@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::collections::{HashMap, VecDeque};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,15 @@ impl SharedMemoryInner {
     pub(crate) fn data(&self) -> &[UnsafeCell<u8>] {
         // SAFETY: `len` bytes from the base are mapped as long as `self`; cells promise nothing about their contents.
         unsafe { std::slice::from_raw_parts(self.base().cast(), self.len()) }
+    }
+
+    /// A copy of the bytes. What other threads write meanwhile may be in it or not, byte by byte.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let byte = |cell: &UnsafeCell<u8>| {
+            // SAFETY: the cell is mapped, and all other accesses from Rust are atomic, too.
+            unsafe { AtomicU8::from_ptr(cell.get()) }.load(Ordering::Relaxed)
+        };
+        self.data().iter().map(byte).collect()
     }
 
     /// Grows by `delta` pages: the old size in pages, or `None`.

@@ -206,6 +206,11 @@ impl StoreOpaque {
         Ok(self.instance_handle(instance))
     }
 
+    /// Names all instances of this store, in the order in which they were made.
+    pub(crate) fn instance_handles(&self) -> impl Iterator<Item = Handle<InstanceData>> {
+        self.instances.iter().map(|instance| self.instance_handle(instance.ptr()))
+    }
+
     /// Names an instance of this store.
     pub(crate) fn instance_handle(&self, instance: NonNull<InstanceData>) -> Handle<InstanceData> {
         // SAFETY: instances live as long as their store.

@@ -1,0 +1,96 @@
+//! Allocation that collects when it is time, and collections.
+
+use std::mem;
+use std::ptr::NonNull;
+
+use anyhow::Result;
+use kiln_env::TrapCode;
+use kiln_env::types::ValType;
+
+use super::{GcRef, GcStore, Heap, HostValue, PayloadLayout};
+use crate::code::frames;
+use crate::sys::stack;
+use crate::trap::Trap;
+use crate::types::registry::TypeId;
+use crate::vm::context::{ValRaw, VmTag};
+use crate::vm::store::StoreOpaque;
+
+/// Frees what nothing refers to any more.
+pub(crate) fn collect(store: &mut StoreOpaque) {
+    drop(collect_with(store, &[]));
+}
+
+/// Puts a host value into the heap.
+pub(crate) fn alloc_host(store: &mut StoreOpaque, value: HostValue) -> Result<GcRef> {
+    let value = match store.gc_mut().heap().alloc_host(value, false) {
+        Ok(object) => return Ok(object),
+        Err(value) => value,
+    };
+    collect(store);
+    store.gc_mut().heap().alloc_host(value, true).map_err(|_| Trap::from(TrapCode::HeapExhausted).into())
+}
+
+/// Puts an exception with this payload into the heap. The payload suits the tag's type.
+pub(crate) fn alloc_exn(store: &mut StoreOpaque, tag: NonNull<VmTag>, payload: &[ValRaw]) -> Result<GcRef> {
+    // SAFETY: tags live as long as their store.
+    let type_id = unsafe { tag.as_ref().type_id as u32 };
+    let layout = match store.gc_mut().heap().known_layout(type_id) {
+        Some(layout) => layout,
+        None => find_layout(store, type_id),
+    };
+    let alloc = |heap: &mut Heap, force| {
+        // SAFETY: the payload is a slice, and not longer than a function type allows.
+        unsafe { heap.alloc_exn(tag, layout, payload.as_ptr(), payload.len() as u32, force) }
+    };
+    if let Some(object) = alloc(store.gc_mut().heap(), false) {
+        return Ok(object);
+    }
+    // Nothing else may hold what goes into the payload.
+    let held: Vec<GcRef> = store.gc_mut().heap().payload_references(layout, payload).collect();
+    drop(collect_with(store, &held));
+    alloc(store.gc_mut().heap(), true).ok_or_else(|| Trap::from(TrapCode::HeapExhausted).into())
+}
+
+#[cold]
+fn find_layout(store: &mut StoreOpaque, type_id: u32) -> PayloadLayout {
+    let ty = store.engine().types().get(TypeId::from_u32(type_id)).expect("a tag's store keeps its type registered");
+    let references: Box<[u32]> =
+        (0..).zip(&ty.signature().params).filter(|(_, ty): &(u32, &ValType)| ty.is_gc_ref()).map(|(i, _)| i).collect();
+    store.gc_mut().heap().add_layout(type_id, references)
+}
+
+/// A collection with further roots. The host values that died are for the caller to drop: their destructors are the
+/// host's code.
+#[cold]
+fn collect_with(store: &mut StoreOpaque, held: &[GcRef]) -> Vec<HostValue> {
+    let mut dead = Vec::new();
+    stack::on_service_stack(|| {
+        let mut gc = mem::take(store.gc_mut());
+        mark_and_sweep(store, &mut gc, held, &mut dead);
+        *store.gc_mut() = gc;
+    });
+    dead
+}
+
+fn mark_and_sweep(store: &mut StoreOpaque, gc: &mut GcStore, held: &[GcRef], dead: &mut Vec<HostValue>) {
+    gc.roots.trim();
+    let Some(heap) = gc.heap.as_deref_mut() else { return };
+    heap.begin();
+    held.iter().chain(&gc.pending_exception).for_each(|object| heap.mark(*object));
+    gc.roots.each(|object| heap.mark(object));
+    store.trace_roots(&mut |raw| mark_raw(heap, raw));
+    // SAFETY: we are called by the host or by a builtin, on the thread that runs the store; the addresses are those of
+    // 32-bit references in frames that are alive.
+    unsafe { frames::for_each_root(&store.vm, |slot| mark_raw(heap, slot.read())) };
+    heap.trace();
+    heap.sweep(dead);
+    if cfg!(debug_assertions) {
+        heap.each_reference(|object| assert!(heap.is_object(object), "an exception refers to no object"));
+    }
+}
+
+fn mark_raw(heap: &mut Heap, raw: u32) {
+    if let Some(object) = GcRef::from_u32(raw) {
+        heap.mark(object);
+    }
+}
