@@ -101,7 +101,7 @@ impl<'a> GuestMemory<'a> {
     /// Calls `f` with the pieces of memory that a `ciovec` array names, in order: what `f` gets is
     /// guest memory itself, nothing is copied.
     ///
-    /// At most [`IOVECS`] pieces are passed on.
+    /// At most 1,024 pieces are passed on, the host's own limit.
     ///
     /// # Errors
     /// [`Errno::Fault`] where the array or a piece lies outside of memory, and what `f` returns.
@@ -131,7 +131,7 @@ impl<'a> GuestMemory<'a> {
     /// `f` returns how many bytes it wrote. What `f` gets is guest memory itself, except when pieces
     /// overlap: then it gets one buffer, which is copied to the pieces in order afterwards.
     ///
-    /// At most [`IOVECS`] pieces are passed on.
+    /// At most 1,024 pieces are passed on, the host's own limit.
     ///
     /// # Errors
     /// [`Errno::Fault`] where the array or a piece lies outside of memory, and what `f` returns.

@@ -54,6 +54,12 @@ pub struct Guest {
 
 type Result<T> = std::result::Result<T, Errno>;
 
+/// `(userdata, kind, clock or descriptor, timeout, flags)`.
+type Subscription = (u64, u8, u32, u64, u16);
+
+/// `(userdata, error, kind, bytes, flags)`.
+type Event = (u64, u16, u8, u64, u16);
+
 impl Guest {
     pub fn new(builder: &mut WasiCtxBuilder) -> Self {
         Self { ctx: builder.build().unwrap(), bytes: vec![0; SIZE] }
@@ -249,9 +255,8 @@ impl Guest {
         Ok(all)
     }
 
-    /// One subscription: `(userdata, kind, clock or descriptor, timeout, flags)`; returns events
-    /// `(userdata, error, kind, bytes, flags)`.
-    pub fn poll(&mut self, subscriptions: &[(u64, u8, u32, u64, u16)]) -> Result<Vec<(u64, u16, u8, u64, u16)>> {
+    /// `poll_oneoff`.
+    pub fn poll(&mut self, subscriptions: &[Subscription]) -> Result<Vec<Event>> {
         for (index, &(userdata, tag, id, timeout, flags)) in subscriptions.iter().enumerate() {
             let at = DATA + index as u32 * 48;
             self.put(at, &[0; 48]);
