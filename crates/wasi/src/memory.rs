@@ -111,6 +111,10 @@ impl<'a> GuestMemory<'a> {
         count: u32,
         f: impl FnOnce(&[IoSlice<'_>]) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
+        if count == 1 {
+            let piece = Iovec::from_bytes(&self.read(iovs)?);
+            return f(&[IoSlice::new(self.slice(piece.buf, piece.len)?)]);
+        }
         if count as usize <= INLINE {
             let mut ranges = [const { 0..0 }; INLINE];
             let taken = self.ranges(iovs, count, &mut ranges)?;
@@ -141,6 +145,10 @@ impl<'a> GuestMemory<'a> {
         count: u32,
         f: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
+        if count == 1 {
+            let piece = Iovec::from_bytes(&self.read(iovs)?);
+            return f(&mut [IoSliceMut::new(self.slice_mut(piece.buf, piece.len)?)]);
+        }
         if count as usize <= INLINE {
             let mut ranges = [const { 0..0 }; INLINE];
             let taken = self.ranges(iovs, count, &mut ranges)?;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cap_primitives::fs::{DirOptions, FollowSymlinks, OpenOptions, OpenOptionsExt, SystemTimeSpec};
-use rustix::fs::{AtFlags, OFlags, RawDir, SeekFrom, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom, Timestamps};
 
 use crate::abi::{
     Dirent, Filestat, FilestatUnstable, Filetype, fdflags, flags_u16, lookupflags, oflags, rights, rights_of,
@@ -51,10 +51,14 @@ impl WasiCtx {
         let request = OpenRequest::new(lookup, oflags, base, inheriting, fdflags)?;
         memory.check(opened, 4)?;
         let path = path_of(memory, path, path_len)?;
+        if request.oflags & oflags::CREAT != 0 && path.as_os_str().as_bytes().ends_with(b"/") {
+            // Linux says this before it looks; cap-std without `openat2` would not.
+            return Err(Errno::Isdir);
+        }
         let folder = self.fds.get_mut(fd)?;
         let (rights, inheriting) = request.grant(folder)?;
         let read_only = folder.read_only;
-        let file = cap_primitives::fs::open(folder.owned()?, path, &request.options(rights))?;
+        let file = request.open(folder.owned()?, path, rights)?;
         let mut descriptor = if request.oflags & oflags::DIRECTORY != 0 {
             Descriptor::directory(file, rights, inheriting, request.fdflags)
         } else {
@@ -385,6 +389,18 @@ impl OpenRequest {
         Ok((self.rights & folder.inheriting, self.inheriting & folder.inheriting))
     }
 
+    fn open(&self, folder: &File, path: &Path, rights: u64) -> Result<File, Errno> {
+        match cap_primitives::fs::open(folder, path, &self.options(rights)).map_err(Errno::from) {
+            // Where the system has no `openat2`, cap-std takes a link to a directory for a file.
+            Err(Errno::Notdir) if self.follow && self.oflags & oflags::DIRECTORY != 0 => {
+                let reference = cap_primitives::fs::open_dir(folder, path)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                Ok(File::from(rustix::fs::openat(reference, ".", flags, Mode::empty())?))
+            }
+            result => result,
+        }
+    }
+
     /// What to ask of the host.
     fn options(&self, rights: u64) -> OpenOptions {
         let write = rights & rights::FD_WRITE != 0;
@@ -440,7 +456,9 @@ fn set_times(folder: &File, path: &Path, follow: bool, times: &Timestamps) -> st
 fn read_entries(folder: &File, out: &mut [u8], cookie: u64) -> Result<usize, Errno> {
     rustix::fs::seek(folder, SeekFrom::Start(cookie))?;
     let mut buffer = [MaybeUninit::uninit(); READDIR_BYTES];
-    let mut entries = RawDir::new(folder, &mut buffer);
+    // An entry takes about as much there as here: fetching more would be fetched again next time.
+    let room = out.len().clamp(512, READDIR_BYTES);
+    let mut entries = RawDir::new(folder, &mut buffer[..room]);
     let mut used = 0;
     while used < out.len() {
         let entry = match entries.next() {

@@ -27,6 +27,7 @@ fn folders() -> tempfile::TempDir {
     symlink("..", inside.join("up")).unwrap();
     symlink("/", inside.join("root")).unwrap();
     symlink("a/b/../../file", inside.join("harmless")).unwrap();
+    symlink("a/b", inside.join("harmless_dir")).unwrap();
     temp
 }
 
@@ -75,6 +76,7 @@ fn no_path_is_opened_outside() {
         assert_eq!(guest.set_times(3, SYMLINK_FOLLOW, path, 0, 0, 5), Err(Errno::Perm), "{path}");
     }
     assert_eq!(fs::read(temp.path().join("outside/secret")).unwrap(), b"secret");
+    assert!(guest.open(3, "harmless_dir", DIRECTORY, FOLDER).is_ok());
     let file = guest.open(3, "harmless", 0, READ).unwrap();
     assert_eq!(guest.read(file, 10).unwrap(), b"file");
 }
@@ -199,7 +201,7 @@ fn a_read_only_folder_stays_as_it_is() {
     // Programs ask for rights that they do not use; that does not keep them from reading.
     let file = guest.open(3, "file", 0, ALL & !(1 << 6)).unwrap();
     assert_eq!(guest.read(file, 10).unwrap(), b"file");
-    assert_eq!(guest.readdir(3, 4096).unwrap().len(), 10);
+    assert_eq!(guest.readdir(3, 4096).unwrap().len(), 11);
 }
 
 /// A file of a read-only folder must not become writable by a second name in another folder.
