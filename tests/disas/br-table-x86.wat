@@ -28,13 +28,11 @@
 ;;   popq %rbp
 ;;   retq
 ;; block4:
-;;   jmp     label5
-;; block5:
 ;;   movl $0x64, %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; block6:
+;; block5:
 ;;   movl $0x66, %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp

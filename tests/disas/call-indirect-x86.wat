@@ -18,14 +18,14 @@
 ;; block0:
 ;;   movq %rsi, %r12
 ;;   movq 0x38(%rdi), %rax
-;;   movl %edx, %edx
-;;   cmpq %rax, %rdx
-;;   jnb #trap=user5
-;;   movq 0x30(%rdi), %rcx
+;;   movq 0x30(%rdi), %rsi
 ;;   movq %rdi, %r10
-;;   movq %rdx, %rsi
-;;   shlq $0x5, %rsi
-;;   leaq (%rcx, %rsi), %rsi
+;;   movl %edx, %edx
+;;   uninit  %rcx
+;;   xorq %rcx, %rcx
+;;   movq %rdx, %rdi
+;;   shlq $0x5, %rdi
+;;   leaq (%rsi, %rdi), %rsi
 ;;   cmpq %rax, %rdx
 ;;   cmovaeq %rcx, %rsi
 ;;   movl 8(%rsi), %r8d
@@ -39,10 +39,12 @@
 ;;   movq %r10, %rbx
 ;;   jmp     label3
 ;; block3:
-;;   movq 8(%rbx), %rax
-;;   movq %rax, 8(%rdi)
-;;   movq %rbx, 0x18(%rdi)
+;;   cmpq %rbx, %rdi
+;;   jnz     label5; j label4
+;; block4:
 ;;   movq %r12, %rsi
+;;   jmp     label6
+;; block6:
 ;;   call    *%r9
 ;;   movq (%rsp), %rbx
 ;;   movq 8(%rsp), %r12
@@ -59,7 +61,13 @@
 ;;   movq (%rax), %r9
 ;;   movq 0x10(%rax), %rdi
 ;;   jmp     label3
-;; 170 bytes of code
-;; trap 0xa6: StackOverflow
-;; trap 0xa8: UndefinedElement
-;; reloc 0x96: X86CallPcRel4 builtin[resolve_indirect]
+;; block5:
+;;   movq 8(%rbx), %rax
+;;   movq %rax, 8(%rdi)
+;;   movq %rbx, 0x18(%rdi)
+;;   movq %r12, %rsi
+;;   jmp     label6
+;; 179 bytes of code
+;; trap 0x46: UndefinedElement
+;; trap 0xb1: StackOverflow
+;; reloc 0x8d: X86CallPcRel4 builtin[resolve_indirect]

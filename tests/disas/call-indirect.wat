@@ -19,32 +19,39 @@
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i32):
 ;; @0005                               v4 = load.i64 notrap aligned region0 v0+56
+;; @0005                               v6 = load.i64 notrap aligned region0 v0+48
 ;; @0005                               v3 = uextend.i64 v2
 ;; @0005                               v5 = icmp uge v3, v4
-;; @0005                               trapnz v5, user5
-;; @0005                               v6 = load.i64 notrap aligned region0 v0+48
+;; @0005                               v10 = iconst.i64 0
 ;; @0005                               v7 = iconst.i64 5
 ;; @0005                               v8 = ishl v3, v7  ; v7 = 5
 ;; @0005                               v9 = iadd v6, v8
-;; @0005                               v10 = select_spectre_guard v5, v6, v9
-;; @0005                               v11 = load.i32 notrap aligned region1 v10+8
-;; @0005                               v14 = load.i64 notrap aligned region1 v10
-;; @0005                               v15 = load.i64 notrap aligned region1 v10+16
-;; @0005                               v12 = load.i32 notrap aligned readonly can_move region0 v0+64
-;; @0005                               v13 = icmp eq v11, v12
-;; @0005                               brif v13, block1(v14, v15), block2
+;; @0005                               v11 = select_spectre_guard v5, v10, v9  ; v10 = 0
+;; @0005                               v12 = load.i32 user5 aligned region1 v11+8
+;; @0005                               v13 = load.i64 notrap aligned region1 v11
+;; @0005                               v14 = load.i64 notrap aligned region1 v11+16
+;; @0005                               v15 = load.i32 notrap aligned region0 v0+64
+;; @0005                               v16 = icmp eq v12, v15
+;; @0005                               brif v16, block1(v13, v14), block2
 ;;
 ;;                                 block2 cold:
-;; @0005                               v18 = iconst.i32 0
-;; @0005                               v19 = call fn0(v0, v18, v3, v12)  ; v18 = 0
-;; @0005                               v20 = load.i64 notrap aligned region1 v19
-;; @0005                               v21 = load.i64 notrap aligned region1 v19+16
-;; @0005                               jump block1(v20, v21)
+;; @0005                               v19 = iconst.i32 0
+;; @0005                               v20 = call fn0(v0, v19, v3, v15)  ; v19 = 0
+;; @0005                               v21 = load.i64 notrap aligned region1 v20
+;; @0005                               v22 = load.i64 notrap aligned region1 v20+16
+;; @0005                               jump block1(v21, v22)
 ;;
-;;                                 block1(v16: i64, v17: i64):
-;; @0005                               v22 = load.i64 notrap aligned region0 v0+8
-;; @0005                               store notrap aligned region0 v22, v17+8
-;; @0005                               store.i64 notrap aligned region0 v0, v17+24
-;; @0005                               v23 = call_indirect sig1, v16(v17, v1)
-;; @0008                               return v23
+;;                                 block1(v17: i64, v18: i64):
+;; @0005                               v23 = icmp ne v18, v0
+;; @0005                               brif v23, block3, block4
+;;
+;;                                 block3 cold:
+;; @0005                               v24 = load.i64 notrap aligned region0 v0+8
+;; @0005                               store notrap aligned region0 v24, v18+8
+;; @0005                               store.i64 notrap aligned region0 v0, v18+24
+;; @0005                               jump block4
+;;
+;;                                 block4:
+;; @0005                               v25 = call_indirect.i64 sig1, v17(v18, v1)
+;; @0008                               return v25
 ;; }

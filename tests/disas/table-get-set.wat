@@ -30,25 +30,25 @@
 ;; @0003                               v2 = uextend.i64 v1
 ;; @0003                               v3 = load.i64 notrap aligned region0 v0+56
 ;; @0003                               v4 = icmp uge v2, v3
-;; @0003                               trapnz v4, user4
 ;; @0003                               v5 = load.i64 notrap aligned region0 v0+48
 ;; @0003                               v6 = iconst.i64 5
 ;; @0003                               v7 = ishl v2, v6  ; v6 = 5
 ;; @0003                               v8 = iadd v5, v7
-;; @0003                               v9 = select_spectre_guard v4, v5, v8
-;; @0003                               v10 = load.i32 notrap aligned region1 v9+8
-;; @0003                               v11 = load.i64 notrap aligned region1 v9+24
-;; @0003                               v12 = iconst.i32 0
-;; @0003                               v13 = icmp eq v10, v12  ; v12 = 0
-;; @0003                               brif v13, block1, block2(v11)
+;; @0003                               v9 = iconst.i64 0
+;; @0003                               v10 = select_spectre_guard v4, v9, v8  ; v9 = 0
+;; @0003                               v11 = load.i32 user4 aligned region1 v10+8
+;; @0003                               v12 = load.i64 notrap aligned region1 v10+24
+;; @0003                               v13 = iconst.i32 0
+;; @0003                               v14 = icmp eq v11, v13  ; v13 = 0
+;; @0003                               brif v14, block1, block2(v12)
 ;;
 ;;                                 block1 cold:
-;; @0003                               v15 = iconst.i32 0
-;; @0003                               v16 = call fn0(v0, v15, v2)  ; v15 = 0
-;; @0003                               jump block2(v16)
+;; @0003                               v16 = iconst.i32 0
+;; @0003                               v17 = call fn0(v0, v16, v2)  ; v16 = 0
+;; @0003                               jump block2(v17)
 ;;
-;;                                 block2(v14: i64):
-;; @0005                               return v14
+;;                                 block2(v15: i64):
+;; @0005                               return v15
 ;; }
 ;; function wasm[1]:
 ;; function u0:1(i64 vmctx, i32, i64) tail {
@@ -73,14 +73,14 @@
 ;; @0003                               v2 = uextend.i64 v1
 ;; @0003                               v3 = load.i64 notrap aligned region0 v0+72
 ;; @0003                               v4 = icmp uge v2, v3
-;; @0003                               trapnz v4, user4
 ;; @0003                               v5 = load.i64 notrap aligned region0 v0+64
 ;; @0003                               v6 = iconst.i64 2
 ;; @0003                               v7 = ishl v2, v6  ; v6 = 2
 ;; @0003                               v8 = iadd v5, v7
-;; @0003                               v9 = select_spectre_guard v4, v5, v8
-;; @0003                               v10 = load.i32 notrap aligned region1 v9
-;; @0005                               return v10
+;; @0003                               v9 = iconst.i64 0
+;; @0003                               v10 = select_spectre_guard v4, v9, v8  ; v9 = 0
+;; @0003                               v11 = load.i32 user4 aligned region1 v10
+;; @0005                               return v11
 ;; }
 ;; function wasm[3]:
 ;; function u0:3(i64 vmctx, i32, i32) tail {
@@ -91,13 +91,13 @@
 ;; @0005                               v3 = uextend.i64 v1
 ;; @0005                               v4 = load.i64 notrap aligned region0 v0+72
 ;; @0005                               v5 = icmp uge v3, v4
-;; @0005                               trapnz v5, user4
 ;; @0005                               v6 = load.i64 notrap aligned region0 v0+64
 ;; @0005                               v7 = iconst.i64 2
 ;; @0005                               v8 = ishl v3, v7  ; v7 = 2
 ;; @0005                               v9 = iadd v6, v8
-;; @0005                               v10 = select_spectre_guard v5, v6, v9
-;; @0005                               store notrap aligned region1 v2, v10
+;; @0005                               v10 = iconst.i64 0
+;; @0005                               v11 = select_spectre_guard v5, v10, v9  ; v10 = 0
+;; @0005                               store user4 aligned region1 v2, v11
 ;; @0007                               return
 ;; }
 ;; function wasm[4]:

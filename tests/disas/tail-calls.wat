@@ -42,14 +42,14 @@
 ;; block0:
 ;;   movq %rsi, %r12
 ;;   movq 0x48(%rdi), %rax
-;;   movl %edx, %edx
-;;   cmpq %rax, %rdx
-;;   jnb #trap=user5
-;;   movq 0x40(%rdi), %rcx
+;;   movq 0x40(%rdi), %rsi
 ;;   movq %rdi, %r8
-;;   movq %rdx, %rsi
-;;   shlq $0x5, %rsi
-;;   leaq (%rcx, %rsi), %rsi
+;;   movl %edx, %edx
+;;   uninit  %rcx
+;;   xorq %rcx, %rcx
+;;   movq %rdx, %rdi
+;;   shlq $0x5, %rdi
+;;   leaq (%rsi, %rdi), %rsi
 ;;   cmpq %rax, %rdx
 ;;   cmovaeq %rcx, %rsi
 ;;   movl 8(%rsi), %eax
@@ -63,10 +63,12 @@
 ;;   movq %r8, %rbx
 ;;   jmp     label3
 ;; block3:
-;;   movq 8(%rbx), %rax
-;;   movq %rax, 8(%rdi)
-;;   movq %rbx, 0x18(%rdi)
+;;   cmpq %rbx, %rdi
+;;   jnz     label5; j label4
+;; block4:
 ;;   movq %r12, %rsi
+;;   jmp     label6
+;; block6:
 ;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
 ;; block2:
 ;;   uninit  %rsi
@@ -77,7 +79,13 @@
 ;;   movq (%rax), %r10
 ;;   movq 0x10(%rax), %rdi
 ;;   jmp     label3
-;; 167 bytes of code
-;; trap 0xa3: StackOverflow
-;; trap 0xa5: UndefinedElement
-;; reloc 0x93: X86CallPcRel4 builtin[resolve_indirect]
+;; block5:
+;;   movq 8(%rbx), %rax
+;;   movq %rax, 8(%rdi)
+;;   movq %rbx, 0x18(%rdi)
+;;   movq %r12, %rsi
+;;   jmp     label6
+;; 176 bytes of code
+;; trap 0x46: UndefinedElement
+;; trap 0xae: StackOverflow
+;; reloc 0x8a: X86CallPcRel4 builtin[resolve_indirect]
