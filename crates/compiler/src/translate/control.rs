@@ -1,9 +1,8 @@
 //! Control frames: what `block`, `loop`, `if` and `try` open and `end` closes.
 
-use cranelift_codegen::ir::{Block, Value};
+use cranelift_codegen::ir::{Block, Inst, Value};
 use kiln_env::types::{FuncType, ValType};
 use kiln_env::{Module, TypeIndex};
-use smallvec::SmallVec;
 use wasmparser::BlockType;
 
 use super::exceptions::Handler;
@@ -59,10 +58,11 @@ pub(super) enum FrameKind {
     Loop,
     /// `if` as long as no `else` has come.
     If {
-        /// Where the false condition goes.
-        otherwise: Block,
-        /// The frame's parameters, which an `else` starts with as well.
-        params: SmallVec<[Value; 2]>,
+        /// The conditional branch.
+        branch: Inst,
+        /// Where the false condition goes: a block of its own with the frame's parameters if there must be an `else`, else
+        /// the label.
+        otherwise: Option<Block>,
     },
     /// Legacy `try`.
     Try {
@@ -79,6 +79,8 @@ pub(super) struct Frame<'m> {
     pub(super) sig: BlockSig<'m>,
     /// Where branches to the frame go; made when the first one comes.
     pub(super) label: Option<Block>,
+    /// Whether there is such a branch, beside that of an `if` without `else`.
+    pub(super) branched: bool,
     /// Height of the operand stack below the frame's parameters.
     pub(super) height: usize,
     /// Whether the frame is a `try` or `try_table` with a scope of handlers.

@@ -254,7 +254,7 @@ impl FuncTranslator<'_, '_> {
 impl<'m> FuncTranslator<'_, 'm> {
     pub(super) fn push_frame(&mut self, kind: FrameKind, sig: BlockSig<'m>, params: usize) {
         let height = self.stack.len() - params;
-        self.frames.push(Frame { kind, sig, label: None, height, has_scope: false });
+        self.frames.push(Frame { kind, sig, label: None, branched: false, height, has_scope: false });
     }
 
     /// A block with parameters of these types.
@@ -283,6 +283,7 @@ impl<'m> FuncTranslator<'_, 'm> {
             FrameKind::Loop => sig.params(),
             _ => sig.results(),
         };
+        self.frames[frame].branched = true;
         let block = match self.frames[frame].label {
             Some(block) => block,
             None => {
@@ -330,28 +331,44 @@ impl<'m> FuncTranslator<'_, 'm> {
         let sig = BlockSig::new(self.e.env.module, ty)?;
         let condition = self.pop();
         self.e.flush_fuel();
+        let count = sig.params().len();
+        let args = self.block_args(count);
         let then = self.e.b.create_block();
-        let otherwise = self.e.b.create_block();
-        self.e.b.ins().brif(condition, then, &[], otherwise, &[]);
+        // Without `else` the false condition leads straight to the end. A block in between would be where values for the
+        // end are computed, and the `then` part would compute them again.
+        let may_lack_else = sig.params() == sig.results();
+        let target = self.block_with_params(sig.params());
+        let branch = self.e.b.ins().brif(condition, then, &[], target, &args);
         self.e.b.seal_block(then);
         self.e.b.switch_to_block(then);
-        let count = sig.params().len();
-        let params = SmallVec::from_slice(&self.stack[self.stack.len() - count..]);
-        self.push_frame(FrameKind::If { otherwise, params }, sig, count);
+        self.push_frame(FrameKind::If { branch, otherwise: (!may_lack_else).then_some(target) }, sig, count);
+        self.current_frame().label = may_lack_else.then_some(target);
         Ok(())
     }
 
     fn otherwise(&mut self) {
         self.leave_part();
         let frame = self.current_frame();
-        let height = frame.height;
-        let FrameKind::If { otherwise, params } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
+        let (height, sig) = (frame.height, frame.sig);
+        let FrameKind::If { branch, otherwise } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
             unreachable!("validated: else belongs to an if");
         };
-        self.stack.truncate(height);
-        self.stack.extend(params);
+        let otherwise = match (otherwise, frame.label) {
+            (Some(block), _) => block,
+            (None, None) => unreachable!("one of the two was made when the if was opened"),
+            (None, Some(label)) => {
+                if !frame.branched {
+                    frame.label = None;
+                }
+                let block = self.block_with_params(sig.params());
+                self.e.b.change_jump_destination(branch, label, block);
+                block
+            }
+        };
         self.e.b.seal_block(otherwise);
         self.e.b.switch_to_block(otherwise);
+        self.stack.truncate(height);
+        self.stack.extend_from_slice(self.e.b.block_params(otherwise));
         self.reachable = true;
     }
 
@@ -368,9 +385,6 @@ impl<'m> FuncTranslator<'_, 'm> {
     fn end(&mut self) {
         if self.current_frame().has_scope {
             self.close_scope();
-        }
-        if let FrameKind::If { otherwise, .. } = self.current_frame().kind {
-            self.end_if(otherwise);
         }
         let frame = self.frames.pop().expect("validated: a frame is open");
         match frame.kind {
@@ -402,21 +416,6 @@ impl<'m> FuncTranslator<'_, 'm> {
                 self.reachable = true;
             }
         }
-    }
-
-    /// The end of an `if` without `else`: the false condition arrives here with the parameters for results.
-    fn end_if(&mut self, otherwise: Block) {
-        self.leave_part();
-        let last = self.frames.len() - 1;
-        let height = self.frames[last].height;
-        let FrameKind::If { params, .. } = std::mem::replace(&mut self.frames[last].kind, FrameKind::Block) else {
-            unreachable!("the caller looked");
-        };
-        self.e.b.seal_block(otherwise);
-        self.e.b.switch_to_block(otherwise);
-        self.stack.truncate(height);
-        self.stack.extend(params);
-        self.reachable = true;
     }
 
     fn end_function(&mut self, frame: &Frame<'_>) {
