@@ -57,11 +57,6 @@ impl WasmBacktrace {
     pub fn is_truncated(&self) -> bool {
         self.raw.truncated
     }
-
-    /// The positions themselves.
-    pub(crate) fn raw(&self) -> &RawBacktrace {
-        &self.raw
-    }
 }
 
 /// One wasm frame of a backtrace.

@@ -16,9 +16,10 @@ use crate::vm::store::StoreOpaque;
 /// `tag` is a tag of the store, `payload` has `len` readable slots of the tag's types.
 pub(crate) unsafe fn new_exception(store: &mut StoreOpaque, tag: *mut u8, payload: *const u8, len: u32) -> Result<u64> {
     let tag = NonNull::new(tag.cast::<VmTag>()).context("an exception has a tag")?;
-    // SAFETY: the caller's. Without slots the pointer need not be one.
     let payload = match len {
+        // Without slots the pointer need not be one.
         0 => &[],
+        // SAFETY: the caller's.
         _ => unsafe { std::slice::from_raw_parts(payload.cast::<ValRaw>(), len as usize) },
     };
     Ok(collect::alloc_exn(store, tag, payload)?.as_u32().into())

@@ -147,6 +147,7 @@ pub(crate) struct Heap {
 }
 
 /// What lives in a heap.
+#[cfg(test)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct HeapStats {
     /// Objects, as of the last collection.
@@ -508,6 +509,7 @@ impl Heap {
     }
 
     /// Sizes.
+    #[cfg(test)]
     pub(crate) fn stats(&self) -> HeapStats {
         let blocks = || self.blocks.iter().flatten();
         HeapStats { live: blocks().map(|b| b.live as usize).sum(), bytes: blocks().count() * BLOCK_BYTES }

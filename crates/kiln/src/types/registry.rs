@@ -117,11 +117,6 @@ impl Shared {
 }
 
 impl TypeRegistry {
-    /// Whether both are the same registry.
-    pub(crate) fn same(&self, other: &TypeRegistry) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
-
     /// Registers all types of a module, which has been validated.
     pub(crate) fn register_module(&self, module: &Module) -> Result<ModuleTypes, TooManyTypes> {
         let mut ids: Vec<u32> = Vec::with_capacity(module.types.len());
@@ -434,8 +429,9 @@ mod tests {
         let registry = TypeRegistry::default();
         let a = func(&[ValType::I32], &[]);
         let b = func(&[ValType::I64], &[]);
-        let m1 = registry.register_module(&module(&[&[a.clone()], &[b.clone()], &[a.clone()]])).unwrap();
-        let m2 = registry.register_module(&module(&[&[b], &[a.clone()]])).unwrap();
+        let (alone_a, alone_b) = (std::slice::from_ref(&a), std::slice::from_ref(&b));
+        let m1 = registry.register_module(&module(&[alone_a, alone_b, alone_a])).unwrap();
+        let m2 = registry.register_module(&module(&[alone_b, alone_a])).unwrap();
         assert_eq!(m1.ids()[0], m1.ids()[2]);
         assert_ne!(m1.ids()[0], m1.ids()[1]);
         assert_eq!(m1.ids()[0], m2.ids()[1]);
