@@ -9,8 +9,8 @@ use crate::module_env::ModuleEnv;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, AliasRegion, AliasRegionData, ArgumentPurpose, Block, Endianness, ExtFuncData, ExternalName, FuncRef,
-    Inst, InstBuilder, MemFlagsData, SigRef, Signature, Type, UserExternalName, Value,
+    AbiParam, AliasRegion, AliasRegionData, AliasRegionSet, ArgumentPurpose, Block, Endianness, ExtFuncData,
+    ExternalName, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, Signature, Type, UserExternalName, Value,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
@@ -39,15 +39,16 @@ pub(crate) enum Region {
 impl Region {
     const COUNT: usize = 6;
 
-    fn name(self) -> &'static str {
-        match self {
+    fn data(self) -> AliasRegionData {
+        let name = match self {
             Region::Context => "context",
             Region::Heap => "heap",
             Region::Table => "table",
             Region::Global => "global",
             Region::Store => "store",
             Region::Slots => "slots",
-        }
+        };
+        AliasRegionData { user_id: self as u32, description: name.into() }
     }
 }
 
@@ -183,13 +184,13 @@ impl Emitter<'_, '_> {
 
     fn region(&mut self, region: Region) -> AliasRegion {
         let slot = &mut self.env.regions[region as usize];
-        *slot.get_or_insert_with(|| {
-            self.b
-                .func
-                .dfg
-                .alias_regions
-                .insert(AliasRegionData { user_id: region as u32, description: region.name().into() })
-        })
+        *slot.get_or_insert_with(|| self.b.func.dfg.alias_regions.insert(region.data()))
+    }
+
+    /// Gives collected references that are spilled around calls a region: a store without one counts as a store to all.
+    pub(crate) fn name_spills(&mut self) {
+        let region = |regions: &mut AliasRegionSet, _, _, _| Some(regions.insert(Region::Slots.data()));
+        self.b.make_stack_map_alias_region(Box::new(region));
     }
 
     /// A field of the context that never changes while the function runs.

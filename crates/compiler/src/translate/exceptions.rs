@@ -11,6 +11,7 @@ use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, Inst, InstBuilder, StackSlot, StackSlotData,
     StackSlotKind, Value,
 };
+use cranelift_frontend::FunctionBuilder;
 use kiln_env::abi::SLOT_SIZE;
 use kiln_env::layout::Place;
 use kiln_env::types::ValType;
@@ -59,6 +60,18 @@ pub(super) struct Handler {
     landing: Option<Block>,
     /// For `try_table`: position of the frame it branches to, and whether it passes the exception on.
     branch: Option<(usize, bool)>,
+}
+
+impl Handler {
+    /// Where the handler begins, with the exception as a word.
+    fn landing(&mut self, b: &mut FunctionBuilder<'_>) -> Block {
+        *self.landing.get_or_insert_with(|| {
+            let block = b.create_block();
+            b.append_block_param(block, I64);
+            b.set_cold_block(block);
+            block
+        })
+    }
 }
 
 /// What follows the body of a legacy `try`.
@@ -243,12 +256,7 @@ impl<'m> FuncTranslator<'_, 'm> {
                             continue;
                         }
                         let b = &mut self.e.b;
-                        let landing = *handler.landing.get_or_insert_with(|| {
-                            let block = b.create_block();
-                            b.append_block_param(block, I64);
-                            b.set_cold_block(block);
-                            block
-                        });
+                        let landing = handler.landing(b);
                         let call = BlockCall::new(landing, [BlockArg::TryCallExn(0)], &mut b.func.dfg.value_lists);
                         match handler.tag {
                             Some(tag) => {
@@ -325,6 +333,62 @@ impl FuncTranslator<'_, '_> {
         let module = self.e.env.module;
         let types = &module.signature(module.tags[tag].ty).params;
         let values = self.pop_n(types.len());
+        let handler = self.local_handler(tag);
+        if let Some((scope, handler)) = handler
+            && let ScopeKind::Handlers(handlers) = &self.exceptions.scopes[scope].kind
+            && let Handler { tag, branch: Some((frame, false)), .. } = handlers[handler]
+        {
+            // Nobody sees the exception itself: it is a branch.
+            self.e.flush_fuel();
+            let (label, _) = self.label(frame);
+            let args: SmallVec<[BlockArg; 4]> = values.iter().map(|v| BlockArg::Value(*v)).collect();
+            self.e.b.ins().jump(label, if tag.is_some() { &args[..] } else { &[] });
+            return self.end_block();
+        }
+        let word = self.new_exception(tag, &values);
+        if let Some((scope, handler)) = handler
+            && let ScopeKind::Handlers(handlers) = &mut self.exceptions.scopes[scope].kind
+        {
+            let landing = handlers[handler].landing(&mut self.e.b);
+            self.e.b.ins().jump(landing, &[word.into()]);
+            return self.end_block();
+        }
+        let exception = self.e.b.ins().ireduce(I32, word);
+        self.e.b.declare_value_needs_stack_map(exception);
+        self.throw_exception(exception);
+    }
+
+    /// The handler in this function that catches exceptions with this tag: its scope and its position there. `None` if
+    /// there is none, or if it takes the running instance to tell.
+    fn local_handler(&self, thrown: TagIndex) -> Option<(usize, usize)> {
+        let imported = |tag| self.e.env.module.defined_tag(tag).is_none();
+        let mut at = self.exceptions.scopes.len();
+        while at > 0 {
+            at -= 1;
+            match &self.exceptions.scopes[at].kind {
+                ScopeKind::Delegate(frame) => {
+                    while at > 0 && self.exceptions.scopes[at - 1].frame > *frame {
+                        at -= 1;
+                    }
+                }
+                ScopeKind::Handlers(handlers) => {
+                    for (i, handler) in handlers.iter().enumerate() {
+                        match handler.tag {
+                            None => return Some((at, i)),
+                            Some(tag) if tag == thrown => return Some((at, i)),
+                            // Two imports may be the same tag.
+                            Some(tag) if imported(tag) && imported(thrown) => return None,
+                            Some(_) => {}
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Allocates an exception; it comes as a word.
+    fn new_exception(&mut self, tag: TagIndex, values: &[Value]) -> Value {
         let pointer = match self.e.env.layout.tag(tag) {
             Place::Inline(at) => {
                 let at = self.e.i64(at.into());
@@ -344,10 +408,7 @@ impl FuncTranslator<'_, '_> {
             address
         };
         let len = self.e.i32(values.len() as u32);
-        let word = self.e.builtin_value(Builtin::NewException, &[pointer, payload, len]);
-        let exception = self.e.b.ins().ireduce(I32, word);
-        self.e.b.declare_value_needs_stack_map(exception);
-        self.throw_exception(exception);
+        self.e.builtin_value(Builtin::NewException, &[pointer, payload, len])
     }
 
     /// A stack slot of at least `size` bytes, shared by all throws of the function.

@@ -65,6 +65,7 @@ pub(super) fn translate(
         reachable: true,
         skipped: 0,
     };
+    t.e.name_spills();
     if !env.tunables.signals {
         t.e.check_stack();
     }

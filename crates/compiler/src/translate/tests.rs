@@ -435,6 +435,32 @@ fn handlers_are_used_only_where_they_apply() {
 }
 
 #[test]
+fn throwing_to_a_handler_of_the_same_function_is_a_branch() {
+    let body = |catch: &str, tag: &str| {
+        format!(
+            "(module (import \"\" \"a\" (tag $a)) (import \"\" \"b\" (tag $b)) (tag $t (param i32))
+               (func (param i32) (result i32)
+                 (block $h (result i32) (block $n (try_table {catch} (throw {tag}))) (i32.const 1))))"
+        )
+    };
+    let text = clif(&body("(catch $a $n) (catch $t $h)", "$t (local.get 0)"), &Tunables::default());
+    assert!(!text.contains("call"), "{text}");
+    let text = clif(&body("(catch_all $n)", "$a"), &Tunables::default());
+    assert!(!text.contains("call"), "{text}");
+    // The two imports may be one tag.
+    let text = clif(&body("(catch $a $n) (catch $b $n)", "$b"), &Tunables::default());
+    assert!(text.contains("try_call"), "{text}");
+    // A reference to the exception needs the exception, but nothing is unwound.
+    let text = clif(
+        &body("(catch_all_ref $h)", "$a")
+            .replace("$h (result i32)", "$h (result exnref)")
+            .replace("(i32.const 1))))", "(ref.null exn)) (drop) (i32.const 1)))"),
+        &Tunables::default(),
+    );
+    assert!(text.contains("call") && !text.contains("try_call"), "{text}");
+}
+
+#[test]
 fn unsupported_operators_are_errors() {
     let bytes = wat::parse_str(
         "(module (func (result i64 i64) (i64.add128 (i64.const 1) (i64.const 1) (i64.const 1) (i64.const 1))))",

@@ -145,9 +145,13 @@ pub(super) fn memory_base(e: &mut Emitter, memory: MemoryIndex) -> Value {
     }
 }
 
-/// A memory's size in bytes. Other threads may grow a shared memory: an aligned load of 64 bits is atomic everywhere,
+/// A memory's size in bytes. What cannot grow has a constant size; other threads may grow a shared memory: an aligned load of 64 bits is atomic everywhere,
 /// and none is reused across an atomic operator.
 pub(super) fn memory_len(e: &mut Emitter, memory: MemoryIndex) -> Value {
+    let ty = e.env.module.memories[memory];
+    if let (true, Some(bytes)) = (ty.limits.max == Some(ty.limits.min), ty.min_bytes()) {
+        return e.i64(bytes);
+    }
     match e.env.layout.memory(memory) {
         MemoryPlace::Inline(at) => e.context_field(I64, at + memory::len),
         MemoryPlace::Indirect(at) => {
