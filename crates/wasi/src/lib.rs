@@ -1,7 +1,7 @@
 //! WASI preview 1 for Kiln.
 //!
 //! A [`WasiCtx`] is the state of one guest. It is made by a [`WasiCtxBuilder`], which by default gives the guest
-//! nothing of the host.
+//! nothing of the host, and kept in the data of a store; [`add_to_linker`] defines the functions that use it.
 //!
 //! The functions themselves are methods of [`WasiCtx`] that take guest memory as a slice
 //! ([`GuestMemory`]) and know nothing of an engine, so that other bindings can use them too.
@@ -28,6 +28,7 @@ mod errno;
 mod file;
 mod functions;
 mod limits;
+mod linker;
 mod memory;
 mod path;
 mod poll;
@@ -39,6 +40,7 @@ mod table;
 pub use ctx::{BuildError, DirAccess, WasiCtx, WasiCtxBuilder};
 pub use errno::Errno;
 pub use functions::{FUNCTIONS, Function, WasmType};
+pub use linker::add_to_linker;
 pub use memory::GuestMemory;
 pub use stdio::{OutputPipe, Stdin, Stdout};
 
