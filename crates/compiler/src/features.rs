@@ -14,11 +14,14 @@ macro_rules! features {
 
         impl Default for Features {
             fn default() -> Features {
-                Features { $($name: $default,)* }
+                Features::DEFAULT
             }
         }
 
         impl Features {
+            /// What is on unless someone says otherwise: the proposals that are finished.
+            pub const DEFAULT: Features = Features { $($name: $default,)* };
+
             /// The names of all proposals, as [`Features::set`] takes them.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 

@@ -63,6 +63,7 @@ impl CompileStatistics {
 /// A compiler with an engine's configuration.
 pub(crate) struct ModuleCompiler {
     compiler: Arc<Compiler>,
+    features: Features,
     /// What lazily compiled functions of all modules cost.
     lazy: Mutex<CompileStatistics>,
 }
@@ -86,7 +87,11 @@ impl ModuleCompiler {
         if let Some(verify) = config.verify {
             settings.verify = verify;
         }
-        Ok(ModuleCompiler { compiler: Arc::new(Compiler::new(&settings)?), lazy: Mutex::default() })
+        Ok(ModuleCompiler { compiler: Arc::new(Compiler::new(&settings)?), features, lazy: Mutex::default() })
+    }
+
+    pub(crate) fn features(&self) -> &Features {
+        &self.features
     }
 
     pub(crate) fn fingerprint(&self) -> &Fingerprint {

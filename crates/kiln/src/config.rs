@@ -151,6 +151,12 @@ impl Config {
         self
     }
 
+    /// The names that [`Config::wasm_feature`] knows.
+    #[cfg(feature = "compiler")]
+    pub fn feature_names() -> &'static [&'static str] {
+        kiln_compiler::Features::NAMES
+    }
+
     /// How much to optimise. [`OptLevel::Speed`] by default.
     pub fn cranelift_opt_level(&mut self, level: OptLevel) -> &mut Config {
         self.opt_level = level;

@@ -125,6 +125,12 @@ impl Engine {
         self.inner.compiler.fingerprint()
     }
 
+    /// The proposals by name, and whether modules may use them.
+    #[cfg(feature = "compiler")]
+    pub fn features(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        self.inner.compiler.features().iter()
+    }
+
     #[cfg(feature = "compiler")]
     pub(crate) fn compiler(&self) -> &Arc<ModuleCompiler> {
         &self.inner.compiler

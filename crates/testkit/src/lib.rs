@@ -1,4 +1,11 @@
-//! What tests and fuzzers share: the golden-file runner.
+//! What Kiln's tests share: the runner of `.wast` scripts, the golden-file runner, and the modes in which every semantic
+//! test runs.
 #![forbid(unsafe_code)]
 
+pub mod expected;
 pub mod golden;
+pub mod legacy;
+pub mod modes;
+pub mod script;
+
+pub use modes::Mode;

