@@ -80,6 +80,12 @@ pub(super) fn find(names: &[String], flags: &[String], scratch: &Path) -> Result
         let program = path.or_else(|| locate(known.programs)).with_context(|| {
             format!("{name} is not there: build it, put it on PATH or name it: --engines {name}=PATH")
         })?;
+        if is_script(&program) {
+            eprintln!(
+                "note: {} is a script; name the program itself, or its start counts: --engines {name}=PATH",
+                program.display()
+            );
+        }
         let extra = flags.iter().filter_map(|f| f.split_once('=')).filter(|(n, _)| *n == name);
         let mut all: Vec<String> = known.flags.iter().map(|f| (*f).to_owned()).collect();
         all.extend(extra.flat_map(|(_, f)| f.split_whitespace().map(str::to_owned)));
@@ -98,6 +104,12 @@ fn locate(programs: &[&str]) -> Option<PathBuf> {
         }
         std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.is_file())
     })
+}
+
+fn is_script(program: &Path) -> bool {
+    let mut head = [0; 2];
+    std::fs::File::open(program).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut head)).is_ok()
+        && head == *b"#!"
 }
 
 fn version(program: &Path) -> String {

@@ -45,7 +45,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("kiln-component", &["kiln", "kiln-env"]),
     ("kiln-wasi", &["kiln", "kiln-component"]),
     ("kiln-testkit", &["kiln", "kiln-compiler", "kiln-env", "kiln-wasi"]),
-    ("kiln-cli", &["kiln", "kiln-wasi", "kiln-cache", "kiln-component", "kiln-testkit"]),
+    ("kiln-cli", &["kiln", "kiln-env", "kiln-wasi", "kiln-cache", "kiln-component", "kiln-testkit"]),
     ("xtask", &[]),
 ];
 

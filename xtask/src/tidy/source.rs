@@ -131,14 +131,28 @@ pub(super) fn words(path: &str, tokens: &[Token<'_>]) -> Vec<Finding> {
     out
 }
 
-/// Whether the statement that these tokens end in has a comment with the word that starts a safety argument.
+/// Whether the statement that these tokens end in has a comment with the word that starts a safety argument. Blocks of
+/// the statement around the end, as that of an `else`, are part of it.
 fn has_argument(before: &[Token<'_>]) -> bool {
+    let mut closed = 0usize;
+    let mut next: Option<&Token<'_>> = None;
     for t in before.iter().rev() {
         match t.kind {
-            Kind::Comment if t.text.contains("SAFETY:") => return true,
-            Kind::Punct if t.is(';') || t.is('{') || t.is('}') => return false,
+            Kind::Comment if closed == 0 && t.text.contains("SAFETY:") => return true,
+            Kind::Comment => continue,
+            Kind::Punct if t.is('}') => {
+                let goes_on = next.is_some_and(|n| n.is_word("else") || matches!(n.text, "." | "," | ")" | "?" | "="));
+                if closed == 0 && !goes_on {
+                    return false;
+                }
+                closed += 1;
+            }
+            Kind::Punct if t.is('{') => closed = closed.saturating_sub(1),
+            Kind::Punct if t.is(';') && closed == 0 => return false,
+            Kind::Word if t.text == "fn" && closed == 0 && next.is_some_and(|n| n.kind == Kind::Word) => return false,
             _ => {}
         }
+        next = Some(t);
     }
     false
 }
@@ -184,6 +198,10 @@ mod tests {
         assert_eq!(rules("crates/kiln/src/func.rs", argued), [Rule::Unsafe]);
         let bare = "fn f() {\n    // SAFETY: it is.\n    a();\n    unsafe { g() };\n}";
         assert_eq!(rules("crates/kiln/src/sys/mod.rs", bare), [Rule::Safety]);
+        let branch = "fn f() {\n    // SAFETY: it is.\n    let x = if a { b(); 1 } else { unsafe { g() } };\n}";
+        assert_eq!(rules("crates/kiln/src/sys/mod.rs", branch), []);
+        let other = "// SAFETY: of f.\nfn f() {}\nfn g() { unsafe { h() } }";
+        assert_eq!(rules("crates/kiln/src/sys/mod.rs", other), [Rule::Safety]);
         assert_eq!(rules("crates/kiln/src/sys/mod.rs", "type F = unsafe extern \"C\" fn();"), []);
         assert_eq!(
             rules("crates/env/src/lib.rs", "#![forbid(unsafe_code)]\n// unsafe\nconst S: &str = \"unsafe {\";"),
