@@ -79,11 +79,6 @@ impl<T> AppendList<T> {
         }
         low
     }
-
-    /// The items, as many as there are now.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        (0..self.len()).map_while(|i| self.get(i))
-    }
 }
 
 impl<T> Drop for AppendList<T> {
@@ -118,7 +113,7 @@ mod tests {
             unsafe { list.push(Box::new(i * 2)) };
         }
         assert_eq!(list.len(), 1000);
-        assert!(list.iter().map(|b| **b).eq((0..1000).map(|i| i * 2)));
+        assert!((0..1000).all(|i| **list.get(i).unwrap() == i * 2));
         assert_eq!(list.partition_point(|b| **b < 501), 251);
         assert!(list.get(1000).is_none());
     }

@@ -1,6 +1,5 @@
 //! The JIT interface of GDB and LLDB: small ELF objects in memory, in a list that the debugger knows how to find.
 
-use std::ops::Range;
 use std::ptr;
 use std::sync::Mutex;
 
@@ -168,8 +167,9 @@ impl Bytes {
 fn elf_object(functions: &[Placed<'_>], names: &NameFn) -> Vec<u8> {
     use object::elf;
     const TEXT: u16 = 1;
-    let text =
-        functions.iter().fold(usize::MAX..0, |a: Range<usize>, f| a.start.min(f.range.start)..a.end.max(f.range.end));
+    let start = functions.iter().map(|f| f.range.start).min().unwrap_or(0);
+    let end = functions.iter().map(|f| f.range.end).max().unwrap_or(0);
+    let text = start..end;
     let mut out = Bytes(vec![0; 64]);
 
     let frames_at = out.align();

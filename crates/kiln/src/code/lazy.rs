@@ -122,7 +122,7 @@ impl LazyCode {
         let bodies = body_bytes.saturating_mul(TEXT_PER_BODY_BYTE).saturating_add(u64::from(num_funcs) * TEXT_PER_FUNC);
         let bodies = bodies.clamp(MIN_BODIES, MAX_BODIES) as usize;
         let memory = CodeMemory::new(data, page + stubs + bodies)?;
-        Ok(LazyCode::with_memory(memory, num_funcs, compile)?)
+        LazyCode::with_memory(memory, num_funcs, compile)
     }
 
     /// The same in memory that is there.
@@ -226,10 +226,8 @@ impl LazyCode {
     pub(super) fn ready(&self, key: FuncKey) -> anyhow::Result<NonNull<u8>> {
         match key {
             FuncKey::Wasm(i) if i.0 >= self.num_funcs => return Err(CodeError::Missing(key).into()),
-            FuncKey::Wasm(i) => {
-                if self.state(i.0).load(Ordering::Acquire) == state::READY {
-                    return Ok(self.slot_code(i.0));
-                }
+            FuncKey::Wasm(i) if self.state(i.0).load(Ordering::Acquire) == state::READY => {
+                return Ok(self.slot_code(i.0));
             }
             _ => {}
         }
@@ -238,7 +236,7 @@ impl LazyCode {
         }
         // Whatever happens to the compiler, those who wait are told.
         let unfinished = Unfinished { code: self, key };
-        let result = (self.compile)(key).and_then(|func| Ok(self.place(key, func)?));
+        let result = (self.compile)(key).and_then(|func| self.place(key, func));
         mem::forget(unfinished);
         self.finish(key, result)
     }

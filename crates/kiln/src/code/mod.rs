@@ -123,7 +123,7 @@ enum Form {
     /// All of it, placed at once. Calls within it are direct.
     Sealed(sealed::SealedCode),
     /// Compiled function by function when they are first called. Calls go through entry stubs.
-    Lazy(lazy::LazyCode),
+    Lazy(Box<lazy::LazyCode>),
 }
 
 /// Who outside was told about the code, and forgets it when this is dropped.
@@ -217,7 +217,7 @@ impl ModuleCode {
         compile: CompileFn,
         setup: CodeSetup,
     ) -> Result<Arc<ModuleCode>, CodeError> {
-        let form = Form::Lazy(lazy::LazyCode::new(num_defined_funcs, body_bytes, compile)?);
+        let form = Form::Lazy(Box::new(lazy::LazyCode::new(num_defined_funcs, body_bytes, compile)?));
         let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
         Ok(code.observed())
     }
@@ -286,11 +286,6 @@ impl ModuleCode {
             Form::Sealed(code) => Ok(code.function(key)?),
             Form::Lazy(code) => code.ready(key),
         }
-    }
-
-    /// Compiles a function now if it is not compiled yet.
-    pub(crate) fn compile_now(&self, index: DefinedFuncIndex) -> anyhow::Result<()> {
-        self.trampoline(FuncKey::Wasm(index)).map(drop)
     }
 
     /// The function that contains `pc`. Neither allocates nor locks.

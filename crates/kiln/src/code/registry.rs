@@ -120,11 +120,6 @@ pub(crate) fn code_at(pc: usize) -> Option<Arc<ModuleCode>> {
     with_entry(pc, |entry| entry.handle.upgrade()).flatten()
 }
 
-/// Whether `pc` is in registered code. Neither allocates nor locks.
-pub(crate) fn is_code(pc: usize) -> bool {
-    with_entry(pc, |_| ()).is_some()
-}
-
 /// What is known about the instruction at `pc`: which function, and which wasm operator it stands for.
 /// For a return address ask for the byte before.
 pub(crate) fn lookup(pc: usize) -> Option<CodeFrame> {

@@ -33,7 +33,7 @@ impl MemoryImage {
         .map_err(fail)?;
         rustix::fs::ftruncate(&fd, len as u64).map_err(fail)?;
         for (offset, bytes) in segments {
-            if !offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= len as u64) {
+            if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > len as u64) {
                 return Err(fail(Errno::FBIG));
             }
             let mut done = 0;

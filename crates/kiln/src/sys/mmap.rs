@@ -38,8 +38,6 @@ unsafe impl Sync for Mapping {}
 pub(crate) enum Access {
     /// Nothing: every access faults.
     None,
-    /// Reading.
-    Read,
     /// Reading and writing.
     ReadWrite,
     /// Reading and executing.
@@ -50,7 +48,6 @@ impl Access {
     fn mprotect(self) -> MprotectFlags {
         match self {
             Access::None => MprotectFlags::empty(),
-            Access::Read => MprotectFlags::READ,
             Access::ReadWrite => MprotectFlags::READ | MprotectFlags::WRITE,
             Access::ReadExec => MprotectFlags::READ | MprotectFlags::EXEC,
         }
@@ -59,7 +56,6 @@ impl Access {
     fn prot(self) -> ProtFlags {
         match self {
             Access::None => ProtFlags::empty(),
-            Access::Read => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
             Access::ReadExec => ProtFlags::READ | ProtFlags::EXEC,
         }
@@ -194,22 +190,6 @@ impl Mapping {
         // SAFETY: the part is ours and the caller says that nobody relies on what is mapped there.
         unsafe { mm::mmap(start, len, access.prot(), MapFlags::SHARED | MapFlags::FIXED, fd, 0) }
             .map_err(|e| SysError::new("mapping a memory file", e))?;
-        Ok(())
-    }
-
-    /// Replaces what is mapped in `len` bytes from `offset` by inaccessible zeroes.
-    ///
-    /// # Safety
-    /// Both are multiples of the page size; nobody has references to what was there.
-    pub(crate) unsafe fn map_anonymous(&self, offset: usize, len: usize) -> Result<(), SysError> {
-        let start = self.part(offset, len);
-        if len == 0 {
-            return Ok(());
-        }
-        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
-        // SAFETY: the part is ours and the caller says that nobody relies on what is mapped there.
-        unsafe { mm::mmap_anonymous(start, len, Access::None.prot(), flags) }
-            .map_err(|e| SysError::new("reserving address space", e))?;
         Ok(())
     }
 }

@@ -84,11 +84,6 @@ pub(crate) fn install(hook: FaultHook) -> Result<(), SysError> {
     Ok(())
 }
 
-/// Whether the handlers are installed.
-pub(crate) fn installed() -> bool {
-    INSTALLED.load(Ordering::Relaxed)
-}
-
 /// The handler. Asks the hook, else behaves as if it were not there.
 unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the system passes valid pointers; the hook was written before this handler was installed.
