@@ -197,3 +197,50 @@ fn tags_and_fields_are_checked() -> Result<()> {
     assert!(ExnRef::new(&mut other, &tag, &[Val::I32(1), Val::null_func_ref()]).is_err());
     Ok(())
 }
+
+/// Nanoseconds for one throw that is caught some frames up, and through a frame of the host.
+#[test]
+#[ignore = "a measurement"]
+fn time_of_a_throw() -> Result<()> {
+    const WAT: &str = r#"(module
+        (import "host" "call" (func $host (param i32)))
+        (tag $t (param i32))
+        (func $deep (export "deep") (param $depth i32)
+            (if (i32.eqz (local.get $depth)) (then (throw $t (i32.const 1))))
+            (call $deep (i32.sub (local.get $depth) (i32.const 1))) (nop))
+        (func (export "wasm") (param $n i32) (param $depth i32)
+            (loop $again
+                (block $h (result i32) (try_table (catch $t $h) (call $deep (local.get $depth))) (unreachable))
+                (drop)
+                (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+        (func (export "host") (param $n i32) (param $depth i32)
+            (loop $again
+                (block $h (result i32) (try_table (catch $t $h) (call $host (local.get $depth))) (unreachable))
+                (drop)
+                (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))"#;
+    for engine in engines() {
+        let module = Module::new(&engine, WAT)?;
+        let mut linker = Linker::<Option<TypedFunc<i32, ()>>>::new(&engine);
+        let call = |mut caller: Caller<'_, Option<TypedFunc<i32, ()>>>, depth: i32| {
+            let deep = caller.data().clone().unwrap();
+            deep.call(&mut caller, depth)
+        };
+        linker.func_wrap("host", "call", call)?;
+        let mut store = Store::new(&engine, None);
+        let instance = linker.instantiate(&mut store, &module)?;
+        *store.data_mut() = Some(instance.get_typed_func(&mut store, "deep")?);
+        for (name, depth) in [("wasm", 0), ("wasm", 9), ("wasm", 99), ("host", 0), ("host", 9)] {
+            let func = instance.get_typed_func::<(i32, i32), ()>(&mut store, name)?;
+            let count = 200_000;
+            let best = (0..5)
+                .map(|_| {
+                    let start = std::time::Instant::now();
+                    func.call(&mut store, (count, depth)).unwrap();
+                    start.elapsed().as_nanos() / count as u128
+                })
+                .min();
+            println!("{name}, {} frames up: {} ns", depth + 1, best.unwrap());
+        }
+    }
+    Ok(())
+}
