@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use kiln_env::FuncKey;
 
 use crate::code::ModuleCode;
-use crate::code::frames::{self, RawBacktrace};
+use crate::code::frames::RawBacktrace;
 use crate::store::AsContext;
 use crate::symbols;
 use crate::vm::module::ModuleInfo;
@@ -40,8 +40,7 @@ impl WasmBacktrace {
     /// The wasm frames that are under way in a store: of interest to a host function. Without any, it is empty.
     pub fn capture(store: impl AsContext) -> WasmBacktrace {
         let store: &StoreOpaque = store.as_context().0;
-        // SAFETY: whoever has the store is on the thread that runs it, and its wasm code is waiting for the host.
-        WasmBacktrace::new(unsafe { frames::backtrace(&store.vm) })
+        WasmBacktrace::new(store.backtrace())
     }
 
     fn new(raw: RawBacktrace) -> WasmBacktrace {

@@ -161,7 +161,7 @@ fn dwarf() -> Vec<(&'static str, Vec<u8>)> {
 
     let encoding = Encoding { format: Format::Dwarf32, version: 4, address_size: 4 };
     let text = |s: &str| LineString::String(s.as_bytes().to_vec());
-    let mut lines = LineProgram::new(encoding, LineEncoding::default(), text("/work"), None, text("outer.cpp"), None);
+    let mut lines = LineProgram::new(encoding, LineEncoding::default(), text("/src"), None, text("outer.cpp"), None);
     let folder = lines.default_directory();
     let outer = lines.add_file(text("outer.cpp"), folder, None);
     let inner = lines.add_file(text("inner.h"), folder, None);
@@ -184,7 +184,7 @@ fn dwarf() -> Vec<(&'static str, Vec<u8>)> {
     };
     let entry = unit.get_mut(root);
     entry.set(gimli::DW_AT_name, name("outer.cpp"));
-    entry.set(gimli::DW_AT_comp_dir, name("/work"));
+    entry.set(gimli::DW_AT_comp_dir, name("/src"));
     entry.set(gimli::DW_AT_language, AttributeValue::Language(gimli::DW_LANG_C_plus_plus));
     range(entry, 1, 7);
     let crash = unit.add(root, gimli::DW_TAG_subprogram);
@@ -225,9 +225,9 @@ fn dwarf_gives_source_lines_and_inlined_functions() -> Result<()> {
 error while executing
 wasm backtrace:
     0: 0x21 - m!ns::crash(int)
-                    at /work/inner.h:3:7
+                    at /src/inner.h:3:7
               - main
-                    at /work/outer.cpp:20:5";
+                    at /src/outer.cpp:20:5";
     assert_eq!(trap_text(&wasm)?, expected);
     // Damage to any one byte must not do more than change the text.
     let start = wasm.len() - sections.iter().map(|(name, bytes)| bytes.len() + name.len() + 8).sum::<usize>();

@@ -20,6 +20,7 @@ use super::memory::{self, LinearMemory, MemoryPlan};
 use super::module::ModuleData;
 use super::shared::SharedMemoryInner;
 use super::table::{self, Element, TableData};
+use crate::code::frames::{self, RawBacktrace};
 use crate::engine::Engine;
 use crate::gc::GcStore;
 use crate::limits::{DEFAULT_COUNT, ResourceLimiter, UpdateDeadline};
@@ -204,6 +205,12 @@ impl StoreOpaque {
             }
         }
         Ok(self.instance_handle(instance))
+    }
+
+    /// The frames of compiled code that are under way in this store.
+    pub(crate) fn backtrace(&self) -> RawBacktrace {
+        // SAFETY: whoever has the store is on the thread that runs it, and its compiled code is waiting for the host.
+        unsafe { frames::backtrace(&self.vm) }
     }
 
     /// Names all instances of this store, in the order in which they were made.
