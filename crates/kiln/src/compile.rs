@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kiln_compiler::{Compiler, CompilerConfig, Features, Progress, Stats, TrampolineKind, ValidatedModule};
-use kiln_env::{Fingerprint, FuncKey};
+use kiln_env::Fingerprint;
 
 use crate::code::{CodeSetup, CompileFn, ModuleCode};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
-use crate::types::registry::{TypeId, TypeRegistry};
+use crate::trampolines::MakeTrampoline;
 use crate::vm::module::{ModuleData, ModuleInfo, code_info};
 
 /// What compiling a module cost, as far as it has been compiled.
@@ -105,17 +105,12 @@ impl ModuleCompiler {
         lazy.clone()
     }
 
-    /// Makes trampolines for engine-wide types, which keys name in place of module types.
-    pub(crate) fn trampoline_fn(&self, types: &TypeRegistry) -> CompileFn {
-        let (compiler, types) = (self.compiler.clone(), types.clone());
-        Arc::new(move |key| {
-            let (ty, kind) = match key {
-                FuncKey::ArrayToWasm(ty) => (ty, TrampolineKind::ArrayToWasm),
-                FuncKey::WasmToHost(ty) => (ty, TrampolineKind::WasmToHost),
-                other => anyhow::bail!("{other} belongs to a module"),
-            };
-            let ty = types.get(TypeId::from_u32(ty.0)).context("the type is not registered any more")?;
-            Ok(compiler.compile_trampoline_for(ty.signature(), kind)?)
+    /// Makes trampolines.
+    pub(crate) fn trampoline_fn(&self) -> MakeTrampoline {
+        let compiler = self.compiler.clone();
+        Arc::new(move |ty, to_host| {
+            let kind = if to_host { TrampolineKind::WasmToHost } else { TrampolineKind::ArrayToWasm };
+            Ok(compiler.compile_trampoline_for(ty, kind)?)
         })
     }
 

@@ -41,6 +41,9 @@ struct EngineInner {
     epoch: CacheLine<AtomicU64>,
 }
 
+/// Room for trampolines, in terms of the wasm code that would need as much.
+const TRAMPOLINE_BYTES: u64 = 1 << 20;
+
 #[repr(align(128))]
 struct CacheLine<X>(X);
 
@@ -71,12 +74,14 @@ impl Engine {
         #[cfg(feature = "compiler")]
         let compiler = Arc::new(ModuleCompiler::new(config)?);
         #[cfg(feature = "compiler")]
-        let compile: Option<CompileFn> = Some(compiler.trampoline_fn(&types));
+        let make = Some(compiler.trampoline_fn());
         #[cfg(not(feature = "compiler"))]
-        let compile: Option<CompileFn> = None;
+        let make = None;
         let layout = Arc::new(ContextLayout::new(&EnvModule::default())?);
         let setup = CodeSetup { names: Arc::new(|key| key.to_string()), ..code_setup(config, layout, Arc::new(())) };
-        let trampolines = Trampolines::new(compile, move |compile| Ok(ModuleCode::lazy(0, 0, compile, setup.clone())?));
+        let make_code =
+            move |stubs, compile: CompileFn| Ok(ModuleCode::lazy(stubs, TRAMPOLINE_BYTES, compile, setup.clone())?);
+        let trampolines = Trampolines::new(make, Box::new(make_code));
         let inner = EngineInner {
             config: config.clone(),
             types,
