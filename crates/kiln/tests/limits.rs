@@ -90,7 +90,7 @@ fn an_epoch_callback_decides() {
                 *store.data_mut() += 1;
                 ticking.increment_epoch();
                 match store.data() {
-                    ..=3 => Ok(UpdateDeadline::Continue(1)),
+                    ..=3 => Ok(UpdateDeadline::Continue(0)),
                     4 => anyhow::bail!("enough"),
                     _ => Ok(UpdateDeadline::Interrupt),
                 }

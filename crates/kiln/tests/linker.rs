@@ -26,7 +26,8 @@ fn an_unknown_import_is_named_with_its_type_and_near_names() -> anyhow::Result<(
     let mut linker: Linker<()> = Linker::new(&engine);
     linker.func_wrap("wasi_snapshot_preview1", "fd_write", |_: i32| 0)?;
     linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |_: i32| {})?;
-    let module = Module::new(&engine, r#"(module (import "wasi_unstable" "fd_write" (func (param i32 i64) (result f32))))"#)?;
+    let module =
+        Module::new(&engine, r#"(module (import "wasi_unstable" "fd_write" (func (param i32 i64) (result f32))))"#)?;
     let result = linker.instantiate(Store::new(&engine, ()), &module);
     let error = result.unwrap_err();
     assert_contains(
@@ -193,7 +194,10 @@ fn objects_of_other_stores_are_refused() -> anyhow::Result<()> {
 
     let other = Engine::default();
     let mut foreign = Store::new(&other, ());
-    assert_contains(&error_of(Instance::new(&mut foreign, &Module::new(&engine, "(module)")?, &[])), &["cross-`Engine`"]);
+    assert_contains(
+        &error_of(Instance::new(&mut foreign, &Module::new(&engine, "(module)")?, &[])),
+        &["cross-`Engine`"],
+    );
     Ok(())
 }
 
@@ -212,8 +216,8 @@ fn exports_and_imports_are_listed_in_order() -> anyhow::Result<()> {
     assert_eq!(exports, ["m (memory 1 3)", "g (global (mut f32))", "t (table 2 externref)", "f (func (result i64))"]);
     assert_eq!(module.imports().len(), 1);
     let mut store = Store::new(&engine, ());
-    let instance = Instance::new(&mut store, &module, &[Func::wrap(&mut store, |_: i32| {}).into()]);
-    let instance = instance?;
+    let f = Func::wrap(&mut store, |_: i32| {});
+    let instance = Instance::new(&mut store, &module, &[f.into()])?;
     let names: Vec<String> = instance.exports(&mut store).map(|e| e.name().to_owned()).collect();
     assert_eq!(names, ["m", "g", "t", "f"]);
     assert!(instance.get_export(&mut store, "nothing").is_none());

@@ -138,20 +138,20 @@ impl InstanceData {
         let mut instance = Owned::new(instance);
         let this = instance.ptr();
         instance.fill_header(this, &raw mut store.vm);
-        instance.fill_imports();
-        instance.make_memories()?;
-        instance.make_tables(this)?;
+        instance.fill_imports(module);
+        instance.make_memories(module)?;
+        instance.make_tables(module, this)?;
         // SAFETY: the instance is whole but for its globals, which are made in order and only refer back.
-        unsafe { Self::make_globals(this)? };
+        unsafe { Self::make_globals(module, this)? };
         store.instances.push(instance);
         // SAFETY: the store owns the instance now, and is borrowed mutably.
         unsafe {
-            Self::fill_tables(this)?;
-            if let Err(e) = Self::apply_elems(this) {
+            Self::fill_tables(module, this)?;
+            if let Err(e) = Self::apply_elems(module, this) {
                 (*this.as_ptr()).memories.iter_mut().for_each(LinearMemory::wipe);
                 return Err(e);
             }
-            Self::apply_datas(this)?;
+            Self::apply_datas(module, this)?;
         }
         Ok(this)
     }
@@ -165,8 +165,8 @@ impl InstanceData {
         }
     }
 
-    fn fill_imports(&mut self) {
-        let layout = &self.module.layout;
+    fn fill_imports(&mut self, module: &ModuleData) {
+        let layout = &module.layout;
         for (i, func) in self.imports.funcs.iter().enumerate() {
             // SAFETY: function references of the store are alive.
             let VmFuncRef { code, context, .. } = unsafe { *func.as_ptr() };
@@ -206,8 +206,7 @@ impl InstanceData {
         }
     }
 
-    fn make_memories(&mut self) -> Result<()> {
-        let module = self.module.clone();
+    fn make_memories(&mut self, module: &ModuleData) -> Result<()> {
         for (i, plan) in module.memories.iter().enumerate() {
             let index = MemoryIndex(module.env.num_imported_memories + i as u32);
             let place = module.layout.memory(index);
@@ -227,8 +226,7 @@ impl InstanceData {
         Ok(())
     }
 
-    fn make_tables(&mut self, this: NonNull<InstanceData>) -> Result<()> {
-        let module = self.module.clone();
+    fn make_tables(&mut self, module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
         for (i, plan) in module.tables.iter().enumerate() {
             let defined = DefinedTableIndex(i as u32);
             let Place::Inline(offset) = module.layout.table(module.env.table_index(defined)) else {
@@ -243,9 +241,7 @@ impl InstanceData {
 
     /// # Safety
     /// `this` is an instance whose imports are in place.
-    unsafe fn make_globals(this: NonNull<InstanceData>) -> Result<()> {
-        // SAFETY: the caller's; the module does not change.
-        let module = unsafe { (*this.as_ptr()).module.clone() };
+    unsafe fn make_globals(module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
         for defined in &module.dynamic_globals {
             let expr = &module.env.global_inits[*defined];
             // SAFETY: earlier globals have their values, and validation lets the expression see only those.
@@ -261,14 +257,12 @@ impl InstanceData {
     ///
     /// # Safety
     /// `this` is a whole instance of a store that is borrowed mutably, here and below.
-    unsafe fn fill_tables(this: NonNull<InstanceData>) -> Result<()> {
-        // SAFETY: the caller's.
-        let module = unsafe { (*this.as_ptr()).module.clone() };
+    unsafe fn fill_tables(module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
         for (defined, init) in module.env.table_inits.iter() {
             let Some(expr) = init else { continue };
             // SAFETY: the caller's; the table is borrowed after the expression was evaluated.
             unsafe {
-                let value = Self::element_of(&module, defined, const_expr::eval(this, expr)?);
+                let value = Self::element_of(module, defined, const_expr::eval(this, expr)?);
                 let table = &mut (&mut (*this.as_ptr()).tables)[defined.0 as usize];
                 // Segments that the module's plan stands for come after the fill.
                 let planned = module.tables[defined.0 as usize].funcs.len() as u64;
@@ -286,9 +280,7 @@ impl InstanceData {
         element_from_raw(module.tables[table.0 as usize].ty.element.repr(), value)
     }
 
-    unsafe fn apply_elems(this: NonNull<InstanceData>) -> Result<()> {
-        // SAFETY: the caller's.
-        let module = unsafe { (*this.as_ptr()).module.clone() };
+    unsafe fn apply_elems(module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
         for index in &module.eager_elems {
             let SegmentMode::Active { target, offset } = &module.env.elems[*index].mode else { continue };
             // SAFETY: the caller's.
@@ -301,9 +293,7 @@ impl InstanceData {
         Ok(())
     }
 
-    unsafe fn apply_datas(this: NonNull<InstanceData>) -> Result<()> {
-        // SAFETY: the caller's.
-        let module = unsafe { (*this.as_ptr()).module.clone() };
+    unsafe fn apply_datas(module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
         for index in &module.eager_datas {
             let segment = &module.env.datas[*index];
             let SegmentMode::Active { target, offset } = &segment.mode else { continue };

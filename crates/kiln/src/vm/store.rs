@@ -281,7 +281,9 @@ impl StoreOpaque {
     pub(crate) fn set_fuel(&mut self, fuel: u64) {
         let now = fuel.min(self.fuel_interval.unwrap_or(u64::MAX)).min(i64::MAX as u64);
         self.fuel_reserve = fuel - now;
-        self.vm.fuel = -(now as i64);
+        // Without any fuel not even a function without loops may run: the check at its entry must find the counter
+        // above zero.
+        self.vm.fuel = if now == 0 { 1 } else { -(now as i64) };
     }
 
     /// The fuel left.
