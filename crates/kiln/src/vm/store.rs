@@ -384,6 +384,8 @@ impl<T> StoreInner<T> {
     pub(crate) fn new(engine: &Engine, data: T) -> Owned<StoreInner<T>> {
         let unlimited = InstanceLimits { instances: DEFAULT_COUNT, tables: DEFAULT_COUNT, memories: DEFAULT_COUNT };
         let mut vm = VmStoreContext::ZERO;
+        // No fuel: see `set_fuel`.
+        vm.fuel = 1;
         vm.epoch = ptr::from_ref(engine.epoch()).cast_mut().cast();
         let opaque = StoreOpaque {
             vm,
