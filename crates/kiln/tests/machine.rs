@@ -21,6 +21,7 @@ const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("many_functions_start_fast_when_lazy", many_functions_start_fast_when_lazy),
     ("code_goes_away_with_its_module", code_goes_away_with_its_module),
     ("debuggers_see_wasm_frames", debuggers_see_wasm_frames),
+    ("profilers_name_wasm_functions", profilers_name_wasm_functions),
 ];
 
 fn main() -> Result<()> {
@@ -31,6 +32,9 @@ fn main() -> Result<()> {
     }
     if arguments.iter().any(|a| a == "under-debugger") {
         return stop_in_host_function();
+    }
+    if let Some(at) = arguments.iter().position(|a| a == "under-profiler") {
+        return spin(&arguments[at + 1], &arguments[at + 2]);
     }
     if arguments.iter().any(|a| a == "figures") {
         return figures();
@@ -445,6 +449,62 @@ fn debuggers_see_wasm_frames() -> Result<()> {
         let at = at.unwrap_or_else(|| panic!("no {name} in {text} {}", String::from_utf8_lossy(&output.stderr)));
         rest = &rest[at + name.len()..];
     }
+    Ok(())
+}
+
+/// Runs a named function for a while.
+fn spin(strategy: &str, tiering: &str) -> Result<()> {
+    let strategy = if strategy == "map" { ProfilingStrategy::PerfMap } else { ProfilingStrategy::JitDump };
+    let tiering = if tiering == "eager" { Tiering::Eager } else { Tiering::Lazy };
+    let engine = Engine::new(Config::new().tiering(tiering).profiler(strategy))?;
+    let module = Module::new(
+        &engine,
+        r#"(module (func $whirl (param i32) (result i32)
+                (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 0))
+            (func (export "go") (param i32) (result i32) (call $whirl (local.get 0))))"#,
+    )?;
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[])?;
+    let go = instance.get_typed_func::<i32, i32>(&mut store, "go")?;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(300) {
+        go.call(&mut store, 1_000_000)?;
+    }
+    println!("process {}", std::process::id());
+    Ok(())
+}
+
+fn profilers_name_wasm_functions() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("kiln-perf-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let perf = |arguments: &[&str]| Command::new("perf").args(arguments).current_dir(&folder).output();
+    let usable = perf(&["record", "-q", "-e", "cpu-clock", "-o", "try.data", "true"]);
+    if !usable.is_ok_and(|o| o.status.success()) {
+        println!("skipped: there is no perf, or it may not record here");
+        return Ok(());
+    }
+    let this = std::env::current_exe()?;
+    let this = this.to_str().unwrap();
+    // Code in a memory file is not looked up in the map: lazy code needs the dump.
+    for (strategy, tiering) in [("map", "eager"), ("dump", "eager"), ("dump", "lazy")] {
+        let record = ["record", "-q", "-k", "mono", "-e", "cpu-clock", "-o", "a.data"];
+        let output = perf(&[&record[..], &[this, "under-profiler", strategy, tiering]].concat())?;
+        assert!(output.status.success(), "{output:?}");
+        let data = if strategy == "map" { "a.data" } else { "b.data" };
+        if strategy == "dump" {
+            let output = perf(&["inject", "--jit", "-i", "a.data", "-o", "b.data"])?;
+            assert!(output.status.success(), "{output:?}");
+        }
+        let report = perf(&["report", "--stdio", "-i", data, "--sort", "symbol"])?;
+        let report = String::from_utf8_lossy(&report.stdout);
+        assert!(report.contains("whirl"), "{strategy} {tiering}: {report}");
+        let process = String::from_utf8_lossy(&output.stdout);
+        if let Some(id) = process.trim().strip_prefix("process ") {
+            let _ = std::fs::remove_file(format!("/tmp/perf-{id}.map"));
+        }
+    }
+    std::fs::remove_dir_all(folder)?;
     Ok(())
 }
 
