@@ -486,8 +486,7 @@ fn profilers_name_wasm_functions() -> Result<()> {
     }
     let this = std::env::current_exe()?;
     let this = this.to_str().unwrap();
-    // Code in a memory file is not looked up in the map: lazy code needs the dump.
-    for (strategy, tiering) in [("map", "eager"), ("dump", "eager"), ("dump", "lazy")] {
+    for (strategy, tiering) in [("map", "eager"), ("map", "lazy"), ("dump", "eager"), ("dump", "lazy")] {
         let record = ["record", "-q", "-k", "mono", "-e", "cpu-clock", "-o", "a.data"];
         let output = perf(&[&record[..], &[this, "under-profiler", strategy, tiering]].concat())?;
         assert!(output.status.success(), "{output:?}");

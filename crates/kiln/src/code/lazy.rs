@@ -112,7 +112,13 @@ enum Claim {
 }
 
 impl LazyCode {
-    pub(super) fn new(num_funcs: u32, body_bytes: u64, compile: CompileFn) -> Result<LazyCode, CodeError> {
+    /// `map_file`: profilers are to find functions through a map file, which they do not for memory files.
+    pub(super) fn new(
+        num_funcs: u32,
+        body_bytes: u64,
+        compile: CompileFn,
+        map_file: bool,
+    ) -> Result<LazyCode, CodeError> {
         let data = HEADER + num_funcs as usize * 9;
         let page = page_size();
         let stubs = (num_funcs as usize * STUB_SIZE).next_multiple_of(page);
@@ -121,7 +127,8 @@ impl LazyCode {
         }
         let bodies = body_bytes.saturating_mul(TEXT_PER_BODY_BYTE).saturating_add(u64::from(num_funcs) * TEXT_PER_FUNC);
         let bodies = bodies.clamp(MIN_BODIES, MAX_BODIES) as usize;
-        let memory = CodeMemory::new(data, page + stubs + bodies)?;
+        let reserve = if map_file { CodeMemory::reserve } else { CodeMemory::new };
+        let memory = reserve(data, page + stubs + bodies)?;
         LazyCode::with_memory(memory, num_funcs, compile)
     }
 

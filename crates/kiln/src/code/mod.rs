@@ -39,7 +39,8 @@ pub(crate) enum PerfMode {
     /// Not at all.
     #[default]
     None,
-    /// By `/tmp/perf-PID.map`: names only.
+    /// By `/tmp/perf-PID.map`: names only. `perf` ignores the file for code in memory files, so that lazily compiled
+    /// code is not put into one; each function then takes pages of its own.
     Map,
     /// By `jit-PID.dump` in the current folder, for `perf inject --jit`: names and code.
     Jitdump,
@@ -217,7 +218,12 @@ impl ModuleCode {
         compile: CompileFn,
         setup: CodeSetup,
     ) -> Result<Arc<ModuleCode>, CodeError> {
-        let form = Form::Lazy(Box::new(lazy::LazyCode::new(num_defined_funcs, body_bytes, compile)?));
+        let form = Form::Lazy(Box::new(lazy::LazyCode::new(
+            num_defined_funcs,
+            body_bytes,
+            compile,
+            setup.perf == PerfMode::Map,
+        )?));
         let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
         Ok(code.observed())
     }
