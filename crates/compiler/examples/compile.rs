@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "-j" => config.threads = args.next().ok_or("-j THREADS")?.parse()?,
             "-t" => config.target = args.next(),
             "-O0" => config.opt_level = OptLevel::None,
+            "-R1" => config.regalloc = kiln_env::settings::RegallocAlgorithm::SinglePass,
             "--validate" => only_validate = true,
             _ => file = Some(arg),
         }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use kiln_env::settings::{OptLevel, RegallocAlgorithm};
 use kiln_env::types::{CompositeType, FuncType, SubType};
 use kiln_env::{
     Builtin, ContextLayout, DefinedFuncIndex, Fingerprint, FuncKey, Image, MachineFunc, Module, Tunables, TypeIndex,
@@ -30,6 +31,7 @@ use crate::worker::{Input, WorkerGuard, WorkerStats, Workers, add_times};
 /// threads start when they are first needed.
 pub struct Compiler {
     isa: OwnedTargetIsa,
+    plain_isa: OwnedTargetIsa,
     fingerprint: Fingerprint,
     tunables: Tunables,
     features: Features,
@@ -105,6 +107,8 @@ impl Compiler {
     /// The configuration makes no sense, or this machine or target is not supported.
     pub fn new(config: &CompilerConfig) -> Result<Compiler> {
         let isa = isa::build(config)?;
+        let plain =
+            CompilerConfig { opt_level: OptLevel::None, regalloc: RegallocAlgorithm::SinglePass, ..config.clone() };
         let midend = Midend::new(&config.passes)?;
         let mut fingerprint = isa::fingerprint(&*isa, &config.tunables);
         fingerprint.flags.extend(midend.disabled().iter().map(|pass| (format!("pass.{pass}"), "off".to_owned())));
@@ -112,6 +116,7 @@ impl Compiler {
         Ok(Compiler {
             features: isa::supported_features(&*isa, config.features),
             isa,
+            plain_isa: isa::build(&plain)?,
             fingerprint,
             tunables: config.tunables.clone(),
             link: config.link,
@@ -187,7 +192,9 @@ impl Compiler {
         stats.compile_wall = start.elapsed();
         self.workers.trim();
         let start = Instant::now();
-        let image = link(&*self.isa, funcs, self.link)?;
+        // What is between functions is never executed; if it is after all, it traps.
+        let filler = if self.isa.name() == "x64" { 0xcc } else { 0 };
+        let image = link(funcs, self.link, filler)?;
         stats.link = start.elapsed();
         Ok((image, stats))
     }
@@ -263,7 +270,8 @@ impl Compiler {
     }
 
     fn input<'a>(&'a self, env: ModuleEnv<'a>, features: &Features, source: &'a [u8], plan: &'a Plan) -> Input<'a> {
-        Input { env, source, features: features.to_wasmparser(), midend: &self.midend, plan }
+        let plain_isa = &*self.plain_isa;
+        Input { env, plain_isa, source, features: features.to_wasmparser(), midend: &self.midend, plan }
     }
 
     fn compile_single(&self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {

@@ -6,6 +6,11 @@ use kiln_env::{DefinedFuncIndex, FuncIndex};
 /// How many of a function's locals are ranked by weight.
 pub const RANKED_LOCALS: usize = 16;
 
+/// Work of hoisting beyond which a function is not optimised: the sum over its operators of the square of the depth of
+/// loops around each, which is what Cranelift's loop-invariant code motion costs. Programs stay a thousand times below; a
+/// second of compile time is about six times as much.
+pub(crate) const MAX_HOIST_WORK: u64 = 1_000_000_000;
+
 /// What is known about all functions with a body.
 #[derive(Clone, Default, Debug)]
 pub struct FuncInfos {
@@ -39,6 +44,8 @@ pub(crate) mod flag {
     pub(crate) const CATCHES: u8 = 16;
     /// Uses an operator that may call the runtime.
     pub(crate) const CALLS_RUNTIME: u8 = 32;
+    /// Loops are nested so deeply that optimising takes too long.
+    pub(crate) const DEEP_LOOPS: u8 = 64;
 }
 
 /// A local and how much it is used.
@@ -114,6 +121,11 @@ impl<'a> FuncInfo<'a> {
     /// Whether it contains a handler for exceptions.
     pub fn catches(&self) -> bool {
         self.record.flags & flag::CATCHES != 0
+    }
+
+    /// Whether loops are nested so deeply that optimising would take too long.
+    pub fn has_deep_loops(&self) -> bool {
+        self.record.flags & flag::DEEP_LOOPS != 0
     }
 
     /// Greatest number of operands on the stack; 65,535 stands for that or more.

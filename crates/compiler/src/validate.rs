@@ -11,7 +11,7 @@ use wasmparser::{
 
 use crate::error::{CompileError, Result};
 use crate::features::Features;
-use crate::info::{FuncInfos, RANKED_LOCALS, Record, encode_weight, flag, write_leb};
+use crate::info::{FuncInfos, MAX_HOIST_WORK, RANKED_LOCALS, Record, encode_weight, flag, write_leb};
 use crate::names;
 use crate::parse::ParsedModule;
 use crate::pool::Pool;
@@ -253,6 +253,7 @@ struct Facts {
     callees: Vec<u32>,
     types: Vec<u32>,
     loop_depth: u32,
+    hoist_work: u64,
     max_stack: u32,
     num_loops: u32,
     flags: u8,
@@ -264,7 +265,7 @@ impl Facts {
         self.touched.clear();
         self.callees.clear();
         self.types.clear();
-        (self.loop_depth, self.max_stack, self.num_loops, self.flags) = (0, 0, 0, 0);
+        (self.loop_depth, self.hoist_work, self.max_stack, self.num_loops, self.flags) = (0, 0, 0, 0, 0);
     }
 
     /// Looks at an operator before it is validated. Immediates may be nonsense here; returns whether it ends a loop.
@@ -300,6 +301,7 @@ impl Facts {
     #[inline]
     fn after(&mut self, ends_loop: bool, validator: &FuncValidator<&ValidatorResources>) {
         self.loop_depth -= u32::from(ends_loop);
+        self.hoist_work += u64::from(self.loop_depth) * u64::from(self.loop_depth);
         self.max_stack = self.max_stack.max(validator.operand_stack_height());
     }
 
@@ -328,6 +330,9 @@ impl Facts {
     }
 
     fn finish(&mut self, out: &mut Bodies) {
+        if self.hoist_work > MAX_HOIST_WORK {
+            self.flags |= flag::DEEP_LOOPS;
+        }
         let infos = &mut out.infos;
         let arena = infos.arena.len() as u32;
         self.touched.sort_unstable_by_key(|l| (std::cmp::Reverse(self.weights[*l as usize]), *l));

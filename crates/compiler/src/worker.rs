@@ -4,6 +4,7 @@ use std::ops::{AddAssign, Deref, DerefMut};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use cranelift_codegen::isa::TargetIsa;
 use kiln_env::{FuncKey, MachineFunc};
 use wasmparser::{BinaryReader, FunctionBody};
 
@@ -61,10 +62,22 @@ pub(crate) struct Worker {
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
     pub(crate) env: ModuleEnv<'a>,
+    /// The same target without optimisation, for functions that would take too long with it.
+    pub(crate) plain_isa: &'a dyn TargetIsa,
     pub(crate) source: &'a [u8],
     pub(crate) features: wasmparser::WasmFeatures,
     pub(crate) midend: &'a Midend,
     pub(crate) plan: &'a Plan,
+}
+
+impl<'a> Input<'a> {
+    /// The target to generate code for: follows from the module's bytes alone.
+    fn isa_for(&self, key: FuncKey) -> &'a dyn TargetIsa {
+        match key {
+            FuncKey::Wasm(func) if self.env.infos.get(func).has_deep_loops() => self.plain_isa,
+            _ => self.env.isa,
+        }
+    }
 }
 
 impl Worker {
@@ -96,7 +109,7 @@ impl Worker {
     fn try_compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
         let ir = self.optimized_ir(input, key)?;
         let start = Instant::now();
-        let func = self.codegen.generate(input.env.isa, input.env.tunables, ir);
+        let func = self.codegen.generate(input.isa_for(key), input.env.tunables, ir);
         self.stats.codegen += start.elapsed();
         func
     }
