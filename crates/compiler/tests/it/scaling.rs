@@ -90,7 +90,7 @@ fn one_huge_function() {
 
 #[test]
 fn deep_nesting() {
-    grows_with_size(2_000, |n| {
+    grows_with_size(500, |n| {
         module([body(1, |f| {
             for _ in 0..n {
                 f.block(BlockType::Empty).local_get(0).br_if(0);
