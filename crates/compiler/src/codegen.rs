@@ -9,10 +9,9 @@ use cranelift_codegen::ir::{
     self, ArgumentPurpose, ExternalName, Function, GlobalValueData, MemFlagsData, SourceLoc, types,
 };
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_codegen::print_errors::pretty_error;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{
-    CompiledCode, Context, ExceptionContextLoc, FinalizedMachCallSite, FinalizedMachExceptionHandler,
+    CodegenError, CompiledCode, Context, ExceptionContextLoc, FinalizedMachCallSite, FinalizedMachExceptionHandler,
     FinalizedRelocTarget, MachBufferFinalized,
 };
 use kiln_env::machine::{
@@ -103,7 +102,7 @@ impl Codegen {
     fn compile(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
         match self.context.compile(isa, &mut ControlPlane::default()) {
             Ok(_) => {}
-            Err(e) => return Err(CompileError::codegen(pretty_error(e.func, e.inner))),
+            Err(e) => return Err(refusal(e.inner)),
         }
         self.context.take_compiled_code().ok_or_else(|| CompileError::internal("Cranelift left no code"))
     }
@@ -115,6 +114,17 @@ impl Codegen {
         func.stack_limit.is_none()
             && code.buffer.frame_layout().is_some_and(|f| f.frame_to_fp_offset > abi::STACK_RESERVE)
             && func.signature.uses_special_param(ArgumentPurpose::VMContext)
+    }
+}
+
+/// Cranelift's reason for refusing a function, on one line: the IR is attached elsewhere.
+fn refusal(error: CodegenError) -> CompileError {
+    match error {
+        CodegenError::Verifier(errors) => {
+            let errors: Vec<String> = errors.0.iter().map(|e| e.to_string()).collect();
+            CompileError::codegen(format_args!("the IR is not valid: {}", errors.join("; ")))
+        }
+        other => CompileError::codegen(other),
     }
 }
 
@@ -233,7 +243,61 @@ fn handler_site(site: FinalizedMachCallSite<'_>) -> Result<HandlerSite> {
 
 #[cfg(test)]
 mod tests {
+    use cranelift_codegen::cursor::{Cursor, FuncCursor};
+    use cranelift_codegen::ir::{InstBuilder, Signature};
+    use cranelift_codegen::isa::CallConv;
+
     use super::*;
+    use crate::ErrorKind;
+
+    fn trivial_ir(emit: impl FnOnce(&mut FuncCursor<'_>)) -> FuncIr {
+        let mut func = Function::new();
+        func.signature = Signature::new(CallConv::Tail);
+        let block = func.dfg.make_block();
+        let mut cursor = FuncCursor::new(&mut func);
+        cursor.insert_block(block);
+        emit(&mut cursor);
+        FuncIr { key: FuncKey::WasmToBuiltin(kiln_env::Builtin::Raise), func }
+    }
+
+    fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
+        let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
+        let isa = crate::isa::build(&config).unwrap();
+        codegen.generate(&*isa, &config.tunables, ir)
+    }
+
+    #[test]
+    fn library_calls_and_invalid_ir_are_refused_and_scratch_memory_stays_good() {
+        let mut codegen = Codegen::new();
+        let good = || {
+            trivial_ir(|c| {
+                c.ins().return_(&[]);
+            })
+        };
+        let code = generate(&mut codegen, good()).unwrap();
+        let library_call = trivial_ir(|c| {
+            let signature = c.func.import_signature(Signature::new(CallConv::SystemV));
+            let name = ExternalName::LibCall(ir::LibCall::CeilF32);
+            let data = ir::ExtFuncData { name, signature, colocated: true, patchable: false };
+            let callee = c.func.import_function(data);
+            c.ins().call(callee, &[]);
+            c.ins().return_(&[]);
+        });
+        let error = generate(&mut codegen, library_call).unwrap_err();
+        assert!(error.kind() == ErrorKind::Codegen && error.message().contains("CeilF32"), "{error}");
+        let no_end = trivial_ir(|c| {
+            c.ins().iconst(types::I32, 1);
+        });
+        let error = generate(&mut codegen, no_end).unwrap_err();
+        assert!(error.message().contains("not valid") && !error.message().contains('\n'), "{error}");
+        assert_eq!(generate(&mut codegen, good()).unwrap(), code);
+    }
+
+    #[test]
+    fn panics_are_errors() {
+        let error = guarded(|| -> Result<()> { panic!("of {} kinds", 2) }).unwrap_err();
+        assert!(error.kind() == ErrorKind::Internal && error.message().contains("of 2 kinds"), "{error}");
+    }
 
     #[test]
     fn trap_codes_round_trip() {

@@ -51,6 +51,9 @@ pub(crate) fn add_times(sum: &mut PassTimes, times: PassTimes) {
     }
 }
 
+/// Bytes of machine code of one function behind which a worker starts with fresh scratch memory.
+const LARGE_CODE: usize = 256 << 10;
+
 /// Reusable scratch memory of all phases.
 pub(crate) struct Worker {
     translator: Translator,
@@ -87,17 +90,20 @@ impl Worker {
 
     /// From a key to machine code. Errors say which function, and carry its IR where code generation is at fault.
     pub(crate) fn compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
-        let result = self.try_compile(input, key);
-        let func = result.or_else(|e| {
+        let func = self.try_compile(input, key).map_err(|e| {
             // Code generation consumes the IR, so it is made again for the message.
             let e = match self.translate(input, key) {
                 Ok(ir) => e.with_clif(ir.func),
                 Err(_) => e,
             };
-            let FuncKey::Wasm(defined) = key else { return Err(e.for_key(key)) };
+            let FuncKey::Wasm(defined) = key else { return e.for_key(key) };
             let index = input.env.module.func_index(defined);
-            Err(e.in_func(index, names::func_name(input.env.module, input.source, index)).for_key(key))
+            e.in_func(index, names::func_name(input.env.module, input.source, index)).for_key(key)
         })?;
+        if func.code.len() > LARGE_CODE {
+            // What it took is not kept for the small functions that follow.
+            (self.translator, self.codegen) = (Translator::new(), Codegen::new());
+        }
         self.stats.code_bytes += func.code.len() as u64;
         match key {
             FuncKey::Wasm(_) => self.stats.functions += 1,

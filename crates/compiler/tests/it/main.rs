@@ -5,6 +5,7 @@ mod errors;
 mod infos;
 mod limits;
 mod scaling;
+mod tables;
 mod targets;
 
 use kiln_compiler::{CompileError, Compiler, CompilerConfig, ValidatedModule};
