@@ -7,8 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use kiln::{Engine, Linker, Module, Store};
@@ -42,15 +45,23 @@ fn the_official_suite_passes_in_every_mode() {
     let programs = programs(temp.path());
     assert_eq!(programs.len(), PROGRAMS, "programs in {}", archive.display());
 
-    let mut failures = Vec::new();
-    for mode in Mode::chosen() {
-        for program in &programs {
-            if let Err(error) = run(&mode, program) {
-                let name = program.strip_prefix(temp.path()).unwrap_or(program).display();
-                failures.push(format!("{name} in mode {}: {error:?}", mode.name));
-            }
+    let modes = Mode::chosen();
+    let runs: Vec<_> = modes.iter().flat_map(|mode| programs.iter().map(move |program| (mode, program))).collect();
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+            scope.spawn(|| {
+                while let Some((mode, program)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(error) = run(mode, program) {
+                        let name = program.strip_prefix(temp.path()).unwrap_or(program).display();
+                        failures.lock().unwrap().push(format!("{name} in mode {}: {error:?}", mode.name));
+                    }
+                }
+            });
         }
-    }
+    });
+    let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n\n"));
 }
 
