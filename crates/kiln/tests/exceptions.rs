@@ -14,7 +14,7 @@ const MODULE: &str = r#"(module $m
     (tag $own (export "own") (param i64 externref f64))
     (func $throw_own (export "throw_own") (param i64 externref f64)
         (throw $own (local.get 0) (local.get 1) (local.get 2)))
-    (func (export "throw_imported") (param i32) (throw $imported (local.get 0)))
+    (func $throw_imported (export "throw_imported") (param i32) (throw $imported (local.get 0)))
     ;; What a call of the host throws with the imported tag, or -1 for other exceptions, or -2.
     (func $catch (export "catch") (param i32) (result i32)
         (block $all
@@ -33,7 +33,7 @@ const MODULE: &str = r#"(module $m
         (local $sum i32)
         (loop $again
             (block $h (result i32)
-                (try_table (catch $imported $h) (throw $imported (local.get $n)))
+                (try_table (catch $imported $h) (call $throw_imported (local.get $n)))
                 (unreachable))
             (local.set $sum (i32.add (local.get $sum)))
             (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
