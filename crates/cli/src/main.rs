@@ -1,2 +1,39 @@
-//! x
-fn main() {}
+//! The `kiln` command: runs WebAssembly programs.
+#![forbid(unsafe_code)]
+
+mod args;
+mod config;
+mod explain;
+mod invoke;
+mod options;
+mod progress;
+mod report;
+mod run;
+mod scripts;
+mod settings;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match args.command {
+        Some(Command::Run(run)) => run::main(run),
+        Some(Command::Wast(wast)) => scripts::main(&wast),
+        Some(Command::Validate(validate)) => validate::main(&validate),
+        Some(Command::Settings(settings)) => settings::main(&settings),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Args::command(), "kiln", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        None => run::main(args.run),
+    };
+    result.unwrap_or_else(|error| report::failure(&error))
+}

@@ -1,0 +1,211 @@
+//! The command line: what a user can say.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Compiles WebAssembly to machine code and runs it.
+#[derive(Parser)]
+#[command(
+    name = "kiln",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    override_usage = "kiln [OPTIONS] FILE [ARGS]...\n       kiln COMMAND ...",
+    after_help = "`kiln FILE` is short for `kiln run FILE`. What stands after FILE belongs to the program."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+/// The commands, for those who misspell them.
+pub(crate) const COMMANDS: [&str; 5] = ["run", "wast", "validate", "settings", "completions"];
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a program
+    Run(Run),
+    /// Run scripts of the official test suite's format
+    Wast(Wast),
+    /// Check modules without running them
+    Validate(Validate),
+    /// Show the host's features, the defaults and the limits
+    Settings(Settings),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options that decide how code is made and what it may do; the groups are those of other runtimes' command lines.
+#[derive(clap::Args, Clone, Default)]
+pub(crate) struct Groups {
+    /// Limits and proposals of WebAssembly; `-W help` lists them
+    #[arg(short = 'W', long = "wasm", value_name = "KEY[=VAL],..")]
+    pub(crate) wasm: Vec<String>,
+    /// What the host gives to the program; `-S help` lists it
+    #[arg(short = 'S', long = "wasi", value_name = "KEY[=VAL],..")]
+    pub(crate) wasi: Vec<String>,
+    /// Optimisation and memory layout; `-O help` lists them
+    #[arg(short = 'O', long = "optimize", value_name = "KEY[=VAL],..")]
+    pub(crate) optimize: Vec<String>,
+    /// Code generation; `-C help` lists it
+    #[arg(short = 'C', long = "codegen", value_name = "KEY[=VAL],..")]
+    pub(crate) codegen: Vec<String>,
+    /// Debugging; `-D help` lists it
+    #[arg(short = 'D', long = "debug", value_name = "KEY[=VAL],..")]
+    pub(crate) debug: Vec<String>,
+    /// When functions are compiled
+    #[arg(long, value_enum, value_name = "TIER", default_value_t = Tier::Eager)]
+    pub(crate) tier: Tier,
+    /// Write what profilers need to name compiled functions
+    #[arg(long, value_enum, value_name = "STRATEGY")]
+    pub(crate) profile: Option<Profile>,
+}
+
+/// When functions are compiled.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Tier {
+    /// All before the program starts, on all cores
+    #[default]
+    Eager,
+    /// Each when it is first called
+    Lazy,
+}
+
+/// How compiled functions are made known to profilers.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Profile {
+    /// A map of addresses for `perf report`: /tmp/perf-PID.map
+    Perfmap,
+    /// A jitdump file for `perf inject`
+    Jitdump,
+}
+
+/// How `--explain` prints.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Explain {
+    /// For people
+    Table,
+    /// One line of JSON
+    Json,
+}
+
+/// `kiln run`.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    /// Let the program use a folder of the host, under another name if one is given
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    pub(crate) dirs: Vec<String>,
+    /// Set an environment variable of the program, or pass on the host's
+    #[arg(long = "env", value_name = "NAME[=VAL]")]
+    pub(crate) env: Vec<String>,
+    /// The program's name as it sees it itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) argv0: Option<OsString>,
+    /// Call this exported function instead of the program's entry; ARGS are its arguments, results are printed
+    #[arg(long, value_name = "FUNCTION")]
+    pub(crate) invoke: Option<String>,
+    /// Instantiate a module before the program and let the program import from it
+    #[arg(long = "preload", value_name = "NAME=FILE")]
+    pub(crate) preloads: Vec<String>,
+    /// Print to standard error where the time went
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "table")]
+    pub(crate) explain: Option<Explain>,
+    /// Write a WebAssembly core dump to this file if the program traps
+    #[arg(long, value_name = "FILE")]
+    pub(crate) coredump: Option<PathBuf>,
+    /// The module, binary or text (`-` for standard input), and the program's arguments
+    #[arg(value_name = "FILE", required = true, trailing_var_arg = true)]
+    pub(crate) file_and_args: Vec<OsString>,
+}
+
+/// `kiln wast`.
+#[derive(clap::Args)]
+pub(crate) struct Wast {
+    /// Only these modes; all if none is named
+    #[arg(long = "mode", value_name = "MODE")]
+    pub(crate) modes: Vec<String>,
+    /// The scripts
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `kiln validate`.
+#[derive(clap::Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    /// Also compile every function, and throw the code away
+    #[arg(long)]
+    pub(crate) compile: bool,
+    /// The modules, binary or text
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `kiln settings`.
+#[derive(clap::Args)]
+pub(crate) struct Settings {
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Args {
+        Args::try_parse_from(line.split_whitespace()).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+        let command = Args::command();
+        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, COMMANDS);
+    }
+
+    #[test]
+    fn flags_after_the_file_are_the_guests() {
+        let run = parse("kiln --dir . -W fuel=1 a.wasm --dir x -h --").run;
+        assert_eq!(run.dirs, ["."]);
+        assert_eq!(run.file_and_args, ["a.wasm", "--dir", "x", "-h", "--"]);
+        let Some(Command::Run(run)) = parse("kiln run --invoke f a.wasm -1 2").command else { panic!("not run") };
+        assert_eq!(run.file_and_args, ["a.wasm", "-1", "2"]);
+        assert_eq!(run.invoke.as_deref(), Some("f"));
+    }
+
+    #[test]
+    fn names_of_commands_after_the_file_are_the_guests() {
+        let args = parse("kiln a.wasm run");
+        assert!(args.command.is_none());
+        assert_eq!(args.run.file_and_args, ["a.wasm", "run"]);
+    }
+
+    #[test]
+    fn explain_takes_no_following_word() {
+        let run = parse("kiln --explain a.wasm").run;
+        assert_eq!(run.explain, Some(Explain::Table));
+        assert_eq!(parse("kiln --explain=json a.wasm").run.explain, Some(Explain::Json));
+    }
+
+    #[test]
+    fn unknown_flags_suggest_near_ones() {
+        let error = Args::try_parse_from(["kiln", "run", "--invok", "f", "a.wasm"]).err().unwrap();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--invoke"), "{error}");
+    }
+}

@@ -1,0 +1,108 @@
+//! From options to an engine's configuration.
+
+use anyhow::{Context, Result};
+use kiln::{Config, Engine, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
+
+use crate::args::{Groups, Profile, Tier};
+use crate::options::{self, Asked, Options, UsageError};
+
+/// Bytes of stack that a program may use unless told otherwise.
+pub(crate) const MAX_WASM_STACK: usize = 8 << 20;
+
+/// Reads the groups; `None` if they asked for a list of options, which has been printed then.
+pub(crate) fn options(groups: &Groups) -> Result<Option<Options>> {
+    match options::read(groups, Config::feature_names())? {
+        Asked::Go(options) => Ok(Some(*options)),
+        Asked::Help(text) => {
+            use std::io::Write;
+            _ = std::io::stdout().write_all(text.as_bytes());
+            Ok(None)
+        }
+    }
+}
+
+/// The configuration that the command line asks for.
+pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
+    let mut config = Config::new();
+    config.tiering(match groups.tier {
+        Tier::Eager => Tiering::Eager,
+        Tier::Lazy => Tiering::Lazy,
+    });
+    config.profiler(match groups.profile {
+        None => ProfilingStrategy::None,
+        Some(Profile::Perfmap) => ProfilingStrategy::PerfMap,
+        Some(Profile::Jitdump) => ProfilingStrategy::JitDump,
+    });
+    wasm(&mut config, options)?;
+    optimize(&mut config, options);
+    if let Some(on) = options.codegen.parallel_compilation {
+        config.parallel_compilation(on);
+    }
+    if let Some(on) = options.codegen.native_unwind_info {
+        config.native_unwind_info(on);
+    }
+    if let Some(on) = options.codegen.cranelift_debug_verifier {
+        config.cranelift_debug_verifier(on);
+    }
+    if let Some(on) = options.debug.debug_info {
+        config.debug_info(on);
+    }
+    Ok(config)
+}
+
+fn wasm(config: &mut Config, options: &Options) -> Result<()> {
+    let wasm = &options.wasm;
+    if let Some(on) = wasm.all_proposals {
+        for name in Config::feature_names() {
+            config.wasm_feature(name, on);
+        }
+    }
+    for (name, on) in &options.proposals {
+        config.wasm_feature(name, *on);
+    }
+    config.consume_fuel(wasm.fuel.is_some());
+    config.epoch_interruption(wasm.timeout.is_some());
+    config.max_wasm_stack(match wasm.max_wasm_stack {
+        Some(bytes) => size("-W max-wasm-stack", bytes)?,
+        None => MAX_WASM_STACK,
+    });
+    Ok(())
+}
+
+fn optimize(config: &mut Config, options: &Options) {
+    let optimize = &options.optimize;
+    if let Some(level) = optimize.opt_level {
+        config.cranelift_opt_level(match level {
+            options::OptLevel::None => OptLevel::None,
+            options::OptLevel::Speed => OptLevel::Speed,
+            options::OptLevel::SpeedAndSize => OptLevel::SpeedAndSize,
+        });
+    }
+    if let Some(algorithm) = optimize.regalloc_algorithm {
+        config.cranelift_regalloc_algorithm(match algorithm {
+            options::Regalloc::Backtracking => RegallocAlgorithm::Backtracking,
+            options::Regalloc::SinglePass => RegallocAlgorithm::SinglePass,
+        });
+    }
+    if let Some(bytes) = optimize.memory_reservation {
+        config.memory_reservation(bytes);
+    }
+    if let Some(bytes) = optimize.memory_guard_size {
+        config.memory_guard_size(bytes);
+    }
+    if let Some(on) = optimize.signals_based_traps {
+        config.signals_based_traps(on);
+    }
+}
+
+/// A number of bytes or things that fits this machine.
+pub(crate) fn size(option: &str, number: u64) -> Result<usize, UsageError> {
+    usize::try_from(number).map_err(|_| UsageError(format!("{option}: {number} is too large for this machine")))
+}
+
+/// An engine as the command line asks for it; `None` if it asked for a list of options.
+pub(crate) fn engine(groups: &Groups) -> Result<Option<Engine>> {
+    let Some(options) = options(groups)? else { return Ok(None) };
+    let engine = Engine::new(&config(groups, &options)?).context("cannot make an engine with these options")?;
+    Ok(Some(engine))
+}

@@ -1,0 +1,139 @@
+//! `--explain`: where the time went.
+
+use std::time::{Duration, Instant};
+
+use kiln::CompileStatistics;
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+/// What a run took, phase by phase. Phases of compilation are sums over threads.
+#[derive(Clone, Default, Debug, Serialize)]
+pub(crate) struct Explanation {
+    pub(crate) read_seconds: f64,
+    pub(crate) parse_seconds: f64,
+    pub(crate) validate_seconds: f64,
+    pub(crate) translate_seconds: f64,
+    pub(crate) codegen_seconds: f64,
+    pub(crate) link_seconds: f64,
+    /// Wall clock time of all compilation before the start.
+    pub(crate) compile_wall_seconds: f64,
+    pub(crate) instantiate_seconds: f64,
+    pub(crate) run_seconds: f64,
+    /// Processor time of the program's thread.
+    pub(crate) run_cpu_seconds: f64,
+    /// Functions compiled, at the start or when first called.
+    pub(crate) functions: u64,
+    pub(crate) wasm_bytes: u64,
+    pub(crate) code_bytes: u64,
+    pub(crate) peak_memory_bytes: u64,
+}
+
+impl Explanation {
+    /// Takes over what the compiler counted.
+    pub(crate) fn compiled(&mut self, statistics: &CompileStatistics) {
+        self.parse_seconds = statistics.parse.as_secs_f64();
+        self.validate_seconds = statistics.validate.as_secs_f64();
+        self.translate_seconds = statistics.translate.as_secs_f64();
+        self.codegen_seconds = statistics.codegen.as_secs_f64();
+        self.link_seconds = statistics.link.as_secs_f64();
+        self.functions = statistics.functions;
+        self.wasm_bytes = statistics.wasm_bytes;
+        self.code_bytes = statistics.code_bytes;
+    }
+
+    /// One line of JSON.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).expect("numbers serialise")
+    }
+
+    /// A table for people.
+    pub(crate) fn table(&self) -> String {
+        let compiled = format!(
+            "compiled {} functions: {} of wasm to {} of code",
+            self.functions,
+            bytes(self.wasm_bytes),
+            bytes(self.code_bytes)
+        );
+        let wall = format!("all threads; {} by the clock", seconds(self.compile_wall_seconds));
+        let rows = [
+            ("read", self.read_seconds, String::new()),
+            ("parse", self.parse_seconds, String::new()),
+            ("validate", self.validate_seconds, "all threads".to_owned()),
+            ("translate", self.translate_seconds, "all threads".to_owned()),
+            ("codegen", self.codegen_seconds, wall),
+            ("link", self.link_seconds, String::new()),
+            ("instantiate", self.instantiate_seconds, String::new()),
+            ("run", self.run_seconds, format!("{} of processor time", seconds(self.run_cpu_seconds))),
+        ];
+        let mut out: String = rows
+            .iter()
+            .map(|(name, time, note)| format!("{name:<12}{:>12}  {note}", seconds(*time)).trim_end().to_owned() + "\n")
+            .collect();
+        out.push_str(&format!("{:<12}{:>12}\n", "peak memory", bytes(self.peak_memory_bytes)));
+        out.push_str(&compiled);
+        out
+    }
+}
+
+fn seconds(s: f64) -> String {
+    if s < 1.0 { format!("{:.3} ms", s * 1e3) } else { format!("{s:.3} s") }
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.2} GB", n as f64 / 1e9),
+    }
+}
+
+/// Runs `f`; its result and the seconds it took.
+pub(crate) fn timed<T>(f: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let result = f();
+    (result, start.elapsed().as_secs_f64())
+}
+
+/// Processor time that the calling thread has used.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Largest resident set of this process so far, in bytes; 0 where the system does not tell.
+pub(crate) fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units() {
+        assert_eq!(seconds(0.0125), "12.500 ms");
+        assert_eq!(seconds(2.0), "2.000 s");
+        assert_eq!(bytes(1_500_000), "1.5 MB");
+    }
+
+    #[test]
+    fn both_forms_name_every_phase() {
+        let explanation = Explanation { run_seconds: 1.5, ..Explanation::default() };
+        let table = explanation.table();
+        for phase in ["read", "parse", "validate", "translate", "codegen", "link", "instantiate", "run", "peak memory"]
+        {
+            assert!(table.contains(phase), "{table}");
+        }
+        assert!(explanation.json().contains("\"run_cpu_seconds\":0.0"));
+    }
+
+    #[test]
+    fn this_process_uses_memory_and_time() {
+        assert!(peak_memory() > 100_000);
+        assert!(thread_cpu_time() > Duration::ZERO);
+    }
+}

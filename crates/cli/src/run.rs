@@ -1,0 +1,267 @@
+//! `kiln run`: a program from its file to its exit code.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result, anyhow};
+use kiln::{Engine, ExternType, Instance, Linker, Module, Store, StoreLimits, StoreLimitsBuilder, WasmBacktrace};
+use kiln_wasi::{DirAccess, WasiCtx, WasiCtxBuilder};
+
+use crate::args::{self, Explain, Run};
+use crate::config::{self, size};
+use crate::explain::{self, Explanation, timed};
+use crate::options::{self, Options, UsageError};
+use crate::progress::Progress;
+use crate::{invoke, report};
+
+/// Stack of the program's thread beside what the program itself may use: for host functions, and for the compiler,
+/// which in lazy mode runs on its own stacks but is entered from this one.
+const HOST_STACK: usize = 56 << 20;
+
+/// What the store keeps for the host's side.
+struct Host {
+    wasi: WasiCtx,
+    limits: StoreLimits,
+}
+
+/// A run, worked out from the command line.
+struct Plan {
+    run: Run,
+    options: Options,
+    /// `-` is standard input.
+    file: PathBuf,
+    args: Vec<OsString>,
+}
+
+/// Runs the program; its exit code.
+pub(crate) fn main(run: Run) -> Result<ExitCode> {
+    let Some(options) = config::options(&run.groups)? else { return Ok(ExitCode::SUCCESS) };
+    let (file, args) = run.file_and_args.split_first().ok_or_else(|| UsageError("no file is named".to_owned()))?;
+    let (file, args) = (PathBuf::from(file), args.to_vec());
+    let plan = Plan { run, options, file, args };
+    let stack = size("-W max-wasm-stack", plan.options.wasm.max_wasm_stack.unwrap_or(0))?.max(config::MAX_WASM_STACK);
+    // The main thread's stack is as small as the shell likes; this one is as large as the program may ask for.
+    let thread = thread::Builder::new().name("guest".to_owned()).stack_size(stack.saturating_add(HOST_STACK));
+    let guest = thread.spawn(move || execute(&plan)).context("cannot start a thread with that much stack")?;
+    match guest.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn execute(plan: &Plan) -> Result<ExitCode> {
+    let mut explanation = Explanation::default();
+    let mut module = None;
+    let result = program(plan, &mut explanation, &mut module);
+    if let Some(form) = plan.run.explain {
+        if let Some(module) = &module {
+            explanation.compiled(&Module::compile_statistics(module));
+        }
+        explanation.peak_memory_bytes = explain::peak_memory();
+        report::note(&match form {
+            Explain::Table => explanation.table(),
+            Explain::Json => explanation.json(),
+        });
+    }
+    result
+}
+
+/// Everything but the report: reads, compiles, instantiates, runs.
+fn program(plan: &Plan, explanation: &mut Explanation, module: &mut Option<Module>) -> Result<ExitCode> {
+    let mut config = config::config(&plan.run.groups, &plan.options)?;
+    let progress = Progress::watch(&mut config);
+    let engine = Engine::new(&config).context("cannot make an engine with these options")?;
+    let (bytes, seconds) = timed(|| read(&plan.file));
+    explanation.read_seconds = seconds;
+    let bytes = bytes.map_err(|error| unreadable(&plan.file, error))?;
+    let name = plan.file.display().to_string();
+    let (compiled, seconds) = timed(|| Module::new(&engine, bytes).with_context(|| format!("cannot compile {name}")));
+    explanation.compile_wall_seconds = seconds;
+    drop(progress);
+    let compiled = module.insert(compiled?);
+
+    let (made, seconds) = timed(|| {
+        let mut store = store(plan, &engine)?;
+        let instance = instantiate(plan, &mut store, compiled);
+        Ok::<_, Error>((store, instance))
+    });
+    explanation.instantiate_seconds = seconds;
+    let (mut store, instance) = made?;
+    let instance = instance.map_err(|error| ended(plan, &mut store, error, "instantiate", &name))?;
+
+    let (start, cpu) = (Instant::now(), explain::thread_cpu_time());
+    let result = enter(plan, &mut store, instance);
+    explanation.run_seconds = start.elapsed().as_secs_f64();
+    explanation.run_cpu_seconds = explain::thread_cpu_time().saturating_sub(cpu).as_secs_f64();
+    result.map_err(|error| ended(plan, &mut store, error, "run", &name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The bytes of a file, or of standard input.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return fs::read(file);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Why the file cannot be read. A word without a dot that is no file may be a command misspelt.
+fn unreadable(file: &Path, error: std::io::Error) -> Error {
+    let message = format!("cannot read {}", file.display());
+    let word = file.to_str().filter(|w| !w.contains(['.', '/']) && error.kind() == std::io::ErrorKind::NotFound);
+    let near = word.and_then(|w| args::COMMANDS.iter().find(|c| options::distance(w, c) <= c.len() / 3));
+    match near {
+        Some(command) => Error::from(error).context(format!("{message}; did you mean `kiln {command}`?")),
+        None => Error::from(error).context(message),
+    }
+}
+
+/// A store with what the program gets from the host.
+fn store(plan: &Plan, engine: &Engine) -> Result<Store<Host>> {
+    let wasm = &plan.options.wasm;
+    let mut limits = StoreLimitsBuilder::new();
+    if let Some(n) = wasm.max_memory_size {
+        limits = limits.memory_size(size("-W max-memory-size", n)?);
+    }
+    if let Some(n) = wasm.max_table_elements {
+        limits = limits.table_elements(size("-W max-table-elements", n)?);
+    }
+    if let Some(n) = wasm.max_instances {
+        limits = limits.instances(size("-W max-instances", n)?);
+    }
+    if let Some(n) = wasm.max_tables {
+        limits = limits.tables(size("-W max-tables", n)?);
+    }
+    if let Some(n) = wasm.max_memories {
+        limits = limits.memories(size("-W max-memories", n)?);
+    }
+    if let Some(trap) = wasm.trap_on_grow_failure {
+        limits = limits.trap_on_grow_failure(trap);
+    }
+    let mut store = Store::new(engine, Host { wasi: wasi(plan)?, limits: limits.build() });
+    store.limiter(|host| &mut host.limits);
+    if let Some(fuel) = wasm.fuel {
+        store.set_fuel(fuel)?;
+    }
+    if let Some(timeout) = wasm.timeout {
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_trap();
+        let engine = engine.clone();
+        thread::spawn(move || {
+            thread::sleep(timeout);
+            engine.increment_epoch();
+        });
+    }
+    Ok(store)
+}
+
+/// The program's side of WASI: arguments, environment, folders, standard streams.
+fn wasi(plan: &Plan) -> Result<WasiCtx> {
+    let (run, options) = (&plan.run, &plan.options.wasi);
+    let mut wasi = WasiCtxBuilder::new();
+    let name = plan.file.file_name().unwrap_or(plan.file.as_os_str());
+    wasi.arg(run.argv0.as_deref().unwrap_or(name)).args(&plan.args);
+    if options.inherit_env == Some(true) {
+        wasi.inherit_env();
+    }
+    for variable in &run.env {
+        match variable.split_once('=') {
+            Some((name, value)) => _ = wasi.env(name, value),
+            None => {
+                let value = std::env::var_os(variable);
+                let value =
+                    value.ok_or_else(|| UsageError(format!("--env {variable}: the host has no such variable")))?;
+                wasi.env(variable, value);
+            }
+        }
+    }
+    for dir in &run.dirs {
+        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+        wasi.preopened_dir(host, guest, DirAccess::ReadWrite).with_context(|| format!("--dir {dir}"))?;
+    }
+    if options.inherit_stdin != Some(false) {
+        wasi.inherit_stdin();
+    }
+    if options.inherit_stdout != Some(false) {
+        wasi.inherit_stdout();
+    }
+    if options.inherit_stderr != Some(false) {
+        wasi.inherit_stderr();
+    }
+    Ok(wasi.build()?)
+}
+
+/// Links the module to the host, the preloaded modules and, if asked for, to made-up functions.
+fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<Instance> {
+    let engine = store.engine().clone();
+    let mut linker: Linker<Host> = Linker::new(&engine);
+    if plan.options.wasi.cli != Some(false) {
+        kiln_wasi::add_to_linker(&mut linker, |host| &mut host.wasi)?;
+    }
+    for preload in &plan.run.preloads {
+        let (name, file) =
+            preload.split_once('=').ok_or_else(|| UsageError(format!("--preload {preload}: expected NAME=FILE")))?;
+        let bytes = fs::read(file).with_context(|| format!("cannot read {file}"))?;
+        let preloaded = Module::new(&engine, bytes).with_context(|| format!("cannot compile {file}"))?;
+        linker.module(&mut *store, name, &preloaded).with_context(|| format!("cannot instantiate {file}"))?;
+    }
+    if plan.options.wasm.unknown_imports_default == Some(true) {
+        linker.define_unknown_imports_as_default_values(&mut *store, module)?;
+    }
+    if plan.options.wasm.unknown_imports_trap == Some(true) {
+        linker.define_unknown_imports_as_traps(module)?;
+    }
+    linker.instantiate(&mut *store, module)
+}
+
+/// Calls what the command line asks for: a function by name, or the entry of a command. A library without an entry has
+/// done all it does when it is instantiated and initialised.
+fn enter(plan: &Plan, store: &mut Store<Host>, instance: Instance) -> Result<()> {
+    if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
+        initialize.call(&mut *store, &[], &mut [])?;
+    }
+    let Some(name) = &plan.run.invoke else {
+        return match instance.get_func(&mut *store, "_start") {
+            Some(start) => start.call(&mut *store, &[], &mut []),
+            None => Ok(()),
+        };
+    };
+    let function = instance.get_func(&mut *store, name).ok_or_else(|| no_function(store, instance, name))?;
+    let args: Vec<String> = plan.args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let mut stdout = std::io::stdout().lock();
+    for line in invoke::call(&mut *store, &function, name, &args)? {
+        // A reader that has gone away wants no more results.
+        if writeln!(stdout, "{line}").is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn no_function(store: &mut Store<Host>, instance: Instance, name: &str) -> Error {
+    let module = instance.module(&*store);
+    let functions = module.exports().filter(|e| matches!(e.ty(), ExternType::Func(_)));
+    let functions: Vec<String> = functions.map(|e| format!("`{}`", e.name())).take(20).collect();
+    anyhow!("the module exports no function `{name}`; it exports {}", functions.join(", "))
+}
+
+/// The error of a program that did not come to its end by itself; leaves a core dump if one is wanted.
+fn ended(plan: &Plan, store: &mut Store<Host>, error: Error, what: &str, name: &str) -> Error {
+    if let Some(file) = plan.run.coredump.as_ref().or(plan.options.debug.coredump.as_ref()) {
+        match error.downcast_ref::<WasmBacktrace>().map(|b| b.core_dump(&mut *store, name)) {
+            Some(dump) => match fs::write(file, dump) {
+                Ok(()) => report::note(&format!("core dump written to {}", file.display())),
+                Err(e) => report::note(&format!("cannot write the core dump to {}: {e}", file.display())),
+            },
+            None => report::note("no core dump: the program did not trap"),
+        }
+    }
+    error.context(format!("failed to {what} {name}"))
+}

@@ -1,0 +1,27 @@
+//! `kiln validate`: whether modules are valid, and whether the compiler takes them.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use kiln::{Engine, Module};
+
+use crate::args::Validate;
+use crate::{config, report};
+
+/// Checks the modules, all of them whatever the first ones give; fails if one is not valid.
+pub(crate) fn main(args: &Validate) -> Result<ExitCode> {
+    let Some(engine) = config::engine(&args.groups)? else { return Ok(ExitCode::SUCCESS) };
+    let mut code = ExitCode::SUCCESS;
+    for file in &args.files {
+        if let Err(error) = check(&engine, file, args.compile) {
+            code = report::failure(&error.context(file.display().to_string()));
+        }
+    }
+    Ok(code)
+}
+
+fn check(engine: &Engine, file: &Path, compile: bool) -> Result<()> {
+    let bytes = std::fs::read(file).context("cannot read it")?;
+    if compile { Module::new(engine, bytes).map(drop) } else { Module::validate(engine, &wat::parse_bytes(&bytes)?) }
+}

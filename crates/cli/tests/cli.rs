@@ -1,0 +1,320 @@
+//! The command line as users meet it: exit codes, messages, what goes where.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const HELLO: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "hello\n")
+  (func (export "_start")
+    (i32.store (i32.const 0) (i32.const 16))
+    (i32.store (i32.const 4) (i32.const 6))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+const MATHS: &str = r#"(module
+  (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+  (func (export "two") (result i64 f64) (i64.const -7) (f64.const 2.5))
+  (func (export "div") (param i32 i32) (result i32) (i32.div_s (local.get 0) (local.get 1)))
+  (func (export "null") (param externref) (result externref) (local.get 0)))"#;
+
+/// Prints its arguments, one a line, all but the first.
+const ECHO: &str = r#"(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $i i32) (local $p i32) (local $end i32)
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (drop (call $args (i32.const 64) (i32.const 1024)))
+    (local.set $p (i32.load (i32.const 64)))
+    (local.set $end (i32.add (local.get $p) (i32.load (i32.const 4))))
+    (loop $next
+      (if (i32.lt_u (local.get $p) (local.get $end)) (then
+        (if (i32.eqz (i32.load8_u (local.get $p))) (then (i32.store8 (local.get $p) (i32.const 10))))
+        (local.set $p (i32.add (local.get $p) (i32.const 1)))
+        (br $next))))
+    (i32.store (i32.const 16) (i32.load (i32.const 64)))
+    (i32.store (i32.const 20) (i32.load (i32.const 4)))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))"#;
+
+/// A folder with files, and `kiln` run in it.
+struct Bench(TempDir);
+
+impl Bench {
+    fn new(files: &[(&str, &str)]) -> Bench {
+        let folder = TempDir::new().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Bench(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::new(self.command(args).output().unwrap())
+    }
+}
+
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Ran {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in {self:?}");
+        }
+    }
+
+    #[track_caller]
+    fn prints(&self, text: &str) {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(0), text), "{self:?}");
+    }
+}
+
+#[test]
+fn text_modules_run_with_and_without_the_command_and_in_both_tiers() {
+    let bench = Bench::new(&[("hello.wat", HELLO)]);
+    bench.run(&["hello.wat"]).prints("hello\n");
+    bench.run(&["run", "hello.wat"]).prints("hello\n");
+    bench.run(&["run", "--tier", "lazy", "hello.wat"]).prints("hello\n");
+    assert_eq!(bench.run(&["hello.wat"]).stderr, "", "nothing else is said");
+}
+
+#[test]
+fn a_module_on_standard_input() {
+    let bench = Bench::new(&[]);
+    let mut child = bench.command(&["-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(HELLO.as_bytes()).unwrap();
+    Ran::new(child.wait_with_output().unwrap()).prints("hello\n");
+}
+
+#[test]
+fn arguments_after_the_file_are_the_guests() {
+    let bench = Bench::new(&[("echo.wat", ECHO)]);
+    bench.run(&["echo.wat", "--dir", "x", "-W"]).prints("echo.wat\n--dir\nx\n-W\n");
+    bench.run(&["run", "--argv0", "other", "echo.wat", "run", "--"]).prints("other\nrun\n--\n");
+}
+
+#[test]
+fn the_programs_exit_code_is_ours() {
+    let exit = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (call $exit (i32.const 7))))"#;
+    let ran = Bench::new(&[("exit.wat", exit)]).run(&["exit.wat"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(7), ""));
+}
+
+#[test]
+fn a_trap_prints_a_backtrace_and_exits_134() {
+    let trap = r#"(module $m
+        (func $inner unreachable)
+        (func $outer (call $inner))
+        (func (export "_start") (call $outer)))"#;
+    let bench = Bench::new(&[("trap.wat", trap)]);
+    for tier in ["eager", "lazy"] {
+        bench
+            .run(&["run", "--tier", tier, "trap.wat"])
+            .fails(134, &["error:", "unreachable", "inner", "outer", "trap.wat"]);
+    }
+}
+
+#[test]
+fn deep_recursion_is_a_trap() {
+    let deep = r#"(module (func $f (export "_start") (call $f)))"#;
+    let bench = Bench::new(&[("deep.wat", deep)]);
+    bench.run(&["deep.wat"]).fails(134, &["call stack exhausted"]);
+    bench.run(&["-W", "max-wasm-stack=100000", "deep.wat"]).fails(134, &["call stack exhausted"]);
+    bench.run(&["-W", "max-wasm-stack=256MiB", "--tier", "lazy", "deep.wat"]).fails(134, &["call stack exhausted"]);
+}
+
+#[test]
+fn fuel_timeouts_and_limits() {
+    let endless = r#"(module (func (export "_start") (loop $l (br $l))))"#;
+    let grow = r#"(module (memory 1) (func (export "grow") (result i32) (memory.grow (i32.const 10))))"#;
+    let bench = Bench::new(&[("endless.wat", endless), ("grow.wat", grow)]);
+    bench.run(&["-W", "fuel=10000", "endless.wat"]).fails(134, &["all fuel consumed"]);
+    bench.run(&["-W", "timeout=50ms", "endless.wat"]).fails(134, &["interrupt"]);
+    bench.run(&["-W", "timeout=50ms", "--tier=lazy", "endless.wat"]).fails(134, &["interrupt"]);
+    bench.run(&["--invoke", "grow", "grow.wat"]).prints("1\n");
+    bench.run(&["-W", "max-memory-size=100000", "--invoke", "grow", "grow.wat"]).prints("-1\n");
+    let trapping = ["-W", "max-memory-size=100000,trap-on-grow-failure", "--invoke", "grow", "grow.wat"];
+    assert_ne!(bench.run(&trapping).code, Some(0));
+}
+
+#[test]
+fn functions_by_name() {
+    let bench = Bench::new(&[("maths.wat", MATHS)]);
+    bench.run(&["--invoke", "add", "maths.wat", "2", "-3"]).prints("-1\n");
+    bench.run(&["run", "--invoke", "add", "maths.wat", "0xffffffff", "1"]).prints("0\n");
+    bench.run(&["--invoke", "two", "maths.wat"]).prints("-7\n2.5\n");
+    bench.run(&["--invoke", "null", "maths.wat", "null"]).prints("null\n");
+    bench.run(&["--invoke", "add", "maths.wat", "1"]).fails(2, &["`add` takes 2 arguments (i32 i32), but 1 is given"]);
+    bench.run(&["--invoke", "add", "maths.wat", "1", "x"]).fails(2, &["argument 2", "\"x\"", "i32"]);
+    bench.run(&["--invoke", "sub", "maths.wat"]).fails(1, &["no function `sub`", "`add`"]);
+    bench.run(&["--invoke", "div", "maths.wat", "1", "0"]).fails(134, &["integer divide by zero"]);
+}
+
+#[test]
+fn mistakes_on_the_command_line_exit_2_and_say_what_is_near() {
+    let bench = Bench::new(&[("hello.wat", HELLO)]);
+    bench.run(&["--invok", "f", "hello.wat"]).fails(2, &["--invok", "--invoke"]);
+    bench.run(&["-W", "feul=1", "hello.wat"]).fails(2, &["feul", "`fuel`"]);
+    bench.run(&["-O", "opt-level=7", "hello.wat"]).fails(2, &["opt-level"]);
+    bench.run(&["--preload", "bench", "hello.wat"]).fails(2, &["NAME=FILE"]);
+    bench.run(&["--env", "KILN_TEST_NO_SUCH_VARIABLE", "hello.wat"]).fails(2, &["no such variable"]);
+    bench.run(&["--tier", "later", "hello.wat"]).fails(2, &["eager", "lazy"]);
+    bench.run(&["run"]).fails(2, &["FILE"]);
+    bench.run(&[]).fails(2, &["Usage"]);
+}
+
+#[test]
+fn files_that_are_not_there_or_no_modules() {
+    let bench = Bench::new(&[("bad.wat", "(module (func (result i32)))"), ("torn.wat", "(module")]);
+    bench.run(&["absent.wasm"]).fails(1, &["cannot read absent.wasm"]);
+    bench.run(&["validat"]).fails(1, &["did you mean `kiln validate`?"]);
+    bench.run(&["bad.wat"]).fails(1, &["bad.wat", "type mismatch"]);
+    bench.run(&["torn.wat"]).fails(1, &["torn.wat"]);
+    bench.run(&["--dir", "absent", "bad.wat"]).fails(1, &["bad.wat"]);
+    std::fs::write(bench.path("noise.wasm"), [0u8, 1, 2, 3]).unwrap();
+    bench.run(&["noise.wasm"]).fails(1, &["noise.wasm"]);
+}
+
+#[test]
+fn imports_that_nothing_provides() {
+    let needs = r#"(module
+        (import "env" "answer" (func $answer (result i32)))
+        (import "wasi_snapshot_preview1" "fd_wrote" (func (param i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "f") (result i32) (call $answer)))"#;
+    let bench = Bench::new(&[("needs.wat", needs)]);
+    bench.run(&["--invoke", "f", "needs.wat"]).fails(1, &["env", "answer"]);
+    bench.run(&["-W", "unknown-imports-default=y", "--invoke", "f", "needs.wat"]).prints("0\n");
+    bench.run(&["-W", "unknown-imports-trap", "--invoke", "f", "needs.wat"]).fails(1, &["answer", "wasm backtrace"]);
+    let misspelt = r#"(module (import "wasi_snapshot_preview1" "fd_wrote" (func (param i32) (result i32))))"#;
+    let bench = Bench::new(&[("misspelt.wat", misspelt)]);
+    bench.run(&["misspelt.wat"]).fails(1, &["fd_wrote", "fd_write"]);
+}
+
+#[test]
+fn preloaded_modules() {
+    let library = r#"(module (func (export "answer") (result i32) (i32.const 42)))"#;
+    let user = r#"(module (import "lib" "answer" (func $f (result i32))) (func (export "f") (result i32) (call $f)))"#;
+    let bench = Bench::new(&[("library.wat", library), ("user.wat", user)]);
+    bench.run(&["--preload", "lib=library.wat", "--invoke", "f", "user.wat"]).prints("42\n");
+    bench.run(&["--preload", "lib=absent.wat", "user.wat"]).fails(1, &["cannot read absent.wat"]);
+}
+
+#[test]
+fn proposals_can_be_switched_off() {
+    let simd = r#"(module (func (export "f") (result v128) (v128.const i64x2 1 2)))"#;
+    let bench = Bench::new(&[("simd.wat", simd)]);
+    bench.run(&["--invoke", "f", "simd.wat"]).prints("0x00000000000000020000000000000001\n");
+    bench.run(&["-W", "simd=n,relaxed-simd=n", "--invoke", "f", "simd.wat"]).fails(1, &["SIMD"]);
+}
+
+#[test]
+fn explain_goes_to_standard_error() {
+    let bench = Bench::new(&[("hello.wat", HELLO)]);
+    let ran = bench.run(&["run", "--explain", "hello.wat"]);
+    ran.prints("hello\n");
+    for phase in ["read", "parse", "validate", "translate", "codegen", "link", "instantiate", "run", "peak memory"] {
+        assert!(ran.stderr.contains(phase), "{ran:?}");
+    }
+    let ran = bench.run(&["run", "--explain=json", "hello.wat"]);
+    let report: serde_json::Value = serde_json::from_str(ran.stderr.trim()).unwrap();
+    assert!(report["run_seconds"].as_f64().unwrap() > 0.0);
+    assert!(report["functions"].as_u64().unwrap() >= 1);
+    assert!(report["peak_memory_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn output_that_nobody_reads_does_not_crash() {
+    let chatty = HELLO
+        .replace("(drop (call $write", "(loop $l (br_if $l (i32.eqz (call $write")
+        .replace("(i32.const 1) (i32.const 8)))))", "(i32.const 1) (i32.const 8)))))))");
+    let bench = Bench::new(&[("chatty.wat", &chatty)]);
+    let mut child = bench.command(&["chatty.wat"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = Ran::new(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "the program saw the error and ended");
+}
+
+#[test]
+fn validation_tells_of_every_file() {
+    let bench = Bench::new(&[("good.wat", HELLO), ("bad.wat", "(module (func (result i32)))"), ("worse.wat", "(")]);
+    let ran = bench.run(&["validate", "good.wat"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
+    bench.run(&["validate", "--compile", "good.wat"]).prints("");
+    bench.run(&["validate", "bad.wat", "good.wat", "worse.wat"]).fails(1, &["bad.wat", "worse.wat"]);
+}
+
+#[test]
+fn scripts() {
+    let good = r#"(module (func (export "f") (result i32) (i32.const 1))) (assert_return (invoke "f") (i32.const 1))"#;
+    let bad = r#"(module (func (export "f") (result i32) (i32.const 1)))
+(assert_return (invoke "f") (i32.const 2))"#;
+    let bench = Bench::new(&[("good.wast", good), ("bad.wast", bad)]);
+    let ran = bench.run(&["wast", "good.wast"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    bench.run(&["wast", "--mode", "lazy", "bad.wast"]).fails(1, &["bad.wast:2:", "expected i32 2", "[lazy]"]);
+    bench.run(&["wast", "--mode", "quick", "bad.wast"]).fails(2, &["quick", "lazy"]);
+}
+
+#[test]
+fn settings_and_lists() {
+    let bench = Bench::new(&[]);
+    let ran = bench.run(&["settings", "--json"]);
+    let settings: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(settings["proposals"]["simd"], true);
+    assert!(settings["kiln"]["target"].as_str().unwrap().contains('-'));
+    assert!(bench.run(&["settings"]).stdout.contains("max-wasm-stack"));
+    let ran = bench.run(&["settings", "-W", "simd=n,relaxed-simd=n", "--json"]);
+    let settings: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(settings["proposals"]["simd"], false);
+    let ran = bench.run(&["run", "-W", "help", "x.wasm"]);
+    assert!(ran.code == Some(0) && ran.stdout.contains("max-memory-size"), "{ran:?}");
+}
+
+#[test]
+fn completions_and_help() {
+    let bench = Bench::new(&[]);
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(bench.run(&["completions", shell]).stdout.contains("invoke"), "{shell}");
+    }
+    assert!(bench.run(&["--help"]).stdout.contains("--invoke"));
+    assert!(bench.run(&["--version"]).stdout.starts_with("kiln "));
+}
+
+#[test]
+fn core_dumps() {
+    let trap = r#"(module $m (memory 1) (func $inner unreachable) (func (export "_start") (call $inner)))"#;
+    let bench = Bench::new(&[("trap.wat", trap)]);
+    bench.run(&["--coredump", "core.wasm", "trap.wat"]).fails(134, &["core dump written to core.wasm"]);
+    let dump = std::fs::read(bench.path("core.wasm")).unwrap();
+    assert!(dump.starts_with(b"\0asm"));
+    assert!(dump.windows(9).any(|w| w == b"corestack"));
+}
