@@ -16,7 +16,7 @@ struct Entry {
 
 /// The list.
 ///
-/// A line of its text is `SCRIPT[:LINE] [in MODE] | REASON`; lines that start with `#` and empty lines do not count.
+/// A line of its text is `SCRIPT[:LINE,..] [in MODE] | REASON`; lines that start with `#` and empty lines do not count.
 #[derive(Debug, Default)]
 pub struct Expected {
     entries: BTreeMap<Entry, Use>,
@@ -42,15 +42,15 @@ impl Expected {
                 Some((place, mode)) => (place.trim(), Some(mode.trim().to_owned())),
                 None => (what.trim(), None),
             };
-            let (script, number) = match place.rsplit_once(':') {
-                Some((script, n)) => {
-                    (script, Some(n.parse::<usize>().with_context(|| format!("not a line number: {line}"))?))
-                }
-                None => (place, None),
+            let (script, lines) = match place.rsplit_once(':') {
+                Some((script, lines)) => (script, line_numbers(lines).with_context(|| format!("in {line:?}"))?),
+                None => (place, vec![None]),
             };
-            let entry = Entry { script: script.to_owned(), line: number, mode };
-            let old = entries.insert(entry, Use { reason: reason.trim().to_owned(), happened: false });
-            ensure!(old.is_none(), "stands there twice: {line}");
+            for number in lines {
+                let entry = Entry { script: script.to_owned(), line: number, mode: mode.clone() };
+                let old = entries.insert(entry, Use { reason: reason.trim().to_owned(), happened: false });
+                ensure!(old.is_none(), "stands there twice: {line}");
+            }
         }
         Ok(Expected { entries })
     }
@@ -83,6 +83,10 @@ impl Expected {
     }
 }
 
+fn line_numbers(text: &str) -> Result<Vec<Option<usize>>> {
+    text.split(',').map(|n| Ok(Some(n.parse::<usize>().with_context(|| format!("not a line number: {n}"))?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,13 +97,13 @@ mod tests {
 
     #[test]
     fn entries_by_script_line_and_mode() {
-        let mut list = Expected::parse("# x\na.wast | why\nb.wast:3 in lazy | why\n\nc.wast:4 | why").unwrap();
+        let mut list = Expected::parse("# x\na.wast | why\nb.wast:3 in lazy | why\n\nc.wast:4,7 | why").unwrap();
         assert!(list.covers(&failure("a.wast", 9), "eager"));
         assert!(list.covers(&failure("b.wast", 3), "lazy"));
         assert!(!list.covers(&failure("b.wast", 3), "eager"));
         assert!(!list.covers(&failure("c.wast", 5), "eager"));
         let all = ["a.wast", "b.wast", "c.wast"].map(str::to_owned);
-        assert_eq!(list.stale(&all).len(), 1, "only the entry of c.wast did not happen");
+        assert_eq!(list.stale(&all).len(), 2, "only the entries of c.wast did not happen");
         assert_eq!(list.stale(&all[..2]).len(), 0, "scripts that did not run say nothing");
     }
 

@@ -139,9 +139,13 @@ fn core_version_3() {
     check(version(SpecVersion::V3), Features::default());
 }
 
+/// What changed after version 3.0.
 #[test]
 fn core_latest() {
-    check(version(SpecVersion::Latest), Features::default());
+    let released = version(SpecVersion::V3);
+    let mut scripts = version(SpecVersion::Latest);
+    scripts.retain(|s| !released.iter().any(|r| r.text == s.text));
+    check(scripts, Features::default());
 }
 
 /// Proposals that are part of version 2.0; their scripts know nothing later.
