@@ -1,7 +1,7 @@
 //! Between translation and code generation: passes of our own.
 //!
 //! Module passes run once, before any function is translated: they look at the declarations and at what validation found
-//! out, and write down in a [`Plan`] what function passes are to do. So functions can still be translated, changed and
+//! out, and write down in a plan what function passes are to do. So functions can still be translated, changed and
 //! compiled one by one, and never are all of them in memory. Function passes change one [`FuncIr`].
 //!
 //! There is no pass yet.

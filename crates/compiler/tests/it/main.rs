@@ -4,6 +4,7 @@ mod determinism;
 mod errors;
 mod infos;
 mod limits;
+mod mutants;
 mod scaling;
 mod tables;
 mod targets;
