@@ -246,3 +246,63 @@ fn traps_on_several_threads_stay_with_their_own() {
         }
     });
 }
+
+/// How much faster two threads draw a Mandelbrot set than one.
+#[test]
+#[ignore = "a measurement: it needs two idle processors"]
+fn two_threads_are_nearly_twice_as_fast() -> Result<()> {
+    const ROWS: i32 = 600;
+    let wat = r#"(module
+        (import "env" "memory" (memory 1 4 shared))
+        ;; Takes rows from the counter at 0 until there are none left; adds the iterations to the cell at 8.
+        (func (export "work") (param $rows i32)
+            (local $row i32) (local $col i32) (local $i i32) (local $sum i64)
+            (local $x f64) (local $y f64) (local $cx f64) (local $cy f64) (local $t f64)
+            (block $done
+                (loop $next
+                    (local.set $row (i32.atomic.rmw.add (i32.const 0) (i32.const 1)))
+                    (br_if $done (i32.ge_s (local.get $row) (local.get $rows)))
+                    (local.set $cy (f64.sub (f64.div (f64.convert_i32_s (local.get $row)) (f64.const 300)) (f64.const 1)))
+                    (local.set $col (i32.const 0))
+                    (loop $pixel
+                        (local.set $cx
+                            (f64.sub (f64.div (f64.convert_i32_s (local.get $col)) (f64.const 300)) (f64.const 1.5)))
+                        (local.set $x (f64.const 0)) (local.set $y (f64.const 0)) (local.set $i (i32.const 0))
+                        (block $out
+                            (loop $step
+                                (local.set $t (f64.add (local.get $cx) (f64.sub
+                                    (f64.mul (local.get $x) (local.get $x)) (f64.mul (local.get $y) (local.get $y)))))
+                                (local.set $y (f64.add (local.get $cy)
+                                    (f64.mul (f64.const 2) (f64.mul (local.get $x) (local.get $y)))))
+                                (local.set $x (local.get $t))
+                                (br_if $out (f64.gt (f64.add (f64.mul (local.get $x) (local.get $x))
+                                    (f64.mul (local.get $y) (local.get $y))) (f64.const 4)))
+                                (br_if $step (i32.lt_s (local.tee $i (i32.add (local.get $i) (i32.const 1)))
+                                    (i32.const 500)))))
+                        (local.set $sum (i64.add (local.get $sum) (i64.extend_i32_s (local.get $i))))
+                        (br_if $pixel (i32.lt_s (local.tee $col (i32.add (local.get $col) (i32.const 1)))
+                            (i32.const 600))))
+                    (br $next)))
+            (drop (i64.atomic.rmw.add (i32.const 8) (local.get $sum)))))"#;
+    let engine = Engine::default();
+    let module = Module::new(&engine, wat)?;
+    let mut run = |threads: usize| {
+        let memory = SharedMemory::new(&engine, MemoryType::shared(1, 4)).unwrap();
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let mut store = Store::new(&engine, ());
+                    let instance = Instance::new(&mut store, &module, &[memory.clone().into()]).unwrap();
+                    let work = instance.get_typed_func::<i32, ()>(&mut store, "work").unwrap();
+                    work.call(&mut store, ROWS).unwrap();
+                });
+            }
+        });
+        start.elapsed()
+    };
+    let best = |threads: usize, run: &mut dyn FnMut(usize) -> Duration| (0..5).map(|_| run(threads)).min().unwrap();
+    let (one, two) = (best(1, &mut run), best(2, &mut run));
+    println!("one thread {one:?}, two {two:?}: {:.2} times as fast", one.as_secs_f64() / two.as_secs_f64());
+    Ok(())
+}
