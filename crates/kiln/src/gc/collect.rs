@@ -78,12 +78,21 @@ fn mark_and_sweep(store: &mut StoreOpaque, gc: &mut GcStore, held: &[GcRef], dea
     heap.begin();
     held.iter().chain(&gc.pending_exception).for_each(|object| heap.mark(*object));
     gc.roots.each(|object| heap.mark(object));
-    store.trace_roots(&mut |raw| mark_raw(heap, raw));
+    let mut roots = 0;
+    store.trace_roots(&mut |raw| {
+        roots += 1;
+        mark_raw(heap, raw);
+    });
     // SAFETY: we are called by the host or by a builtin, on the thread that runs the store; the addresses are those of
     // 32-bit references in frames that are alive.
-    unsafe { frames::for_each_root(&store.vm, |slot| mark_raw(heap, slot.read())) };
+    unsafe {
+        frames::for_each_root(&store.vm, |slot| {
+            roots += 1;
+            mark_raw(heap, slot.read());
+        });
+    }
     heap.trace();
-    heap.sweep(dead);
+    heap.sweep(roots, dead);
     if cfg!(debug_assertions) {
         heap.each_reference(|object| assert!(heap.is_object(object), "an exception refers to no object"));
     }

@@ -35,6 +35,8 @@ const MAX_BLOCKS: usize = (1 << (32 - GRANULE_BITS)) - 1;
 const WORDS: usize = GRANULES / 64;
 /// What a program may allocate before a collection is worth its while: about what stays in a level-2 cache.
 const MIN_THRESHOLD: usize = 512 << 10;
+/// Bytes of allocation that cost about as much as looking at one root.
+const ROOT_COST: usize = 4;
 /// Blocks that are kept when nothing lives in them.
 const SPARE_BLOCKS: usize = 2 * MIN_THRESHOLD / BLOCK_BYTES;
 /// What a host value costs beside itself: its cell and the allocator's bookkeeping.
@@ -448,8 +450,8 @@ impl Heap {
     }
 
     /// Ends a collection: objects that are not marked are gone. Host values among them are moved to `dead`; the caller
-    /// drops them where their destructors may run.
-    pub(crate) fn sweep(&mut self, dead: &mut Vec<HostValue>) {
+    /// drops them where their destructors may run. `roots`: how many places were looked at for references.
+    pub(crate) fn sweep(&mut self, roots: usize, dead: &mut Vec<HostValue>) {
         let mut live_bytes = 0;
         let mut blocks_in_use = 0;
         for (index, place) in self.blocks.iter_mut().enumerate() {
@@ -479,7 +481,8 @@ impl Heap {
             self.free_block(number);
         }
         self.allocated = 0;
-        self.threshold = MIN_THRESHOLD.max(live_bytes);
+        // A collection costs about as much as what lives and the roots; as much has to be allocated before the next.
+        self.threshold = MIN_THRESHOLD.max(live_bytes).max(roots.saturating_mul(ROOT_COST));
     }
 
     fn free_block(&mut self, number: u32) {
@@ -545,7 +548,7 @@ impl Drop for Heap {
     fn drop(&mut self) {
         let mut dead = Vec::new();
         self.begin();
-        self.sweep(&mut dead);
+        self.sweep(0, &mut dead);
         for number in 1..=self.blocks.len() as u32 {
             self.free_block(number);
         }
@@ -576,7 +579,7 @@ mod tests {
         heap.begin();
         roots.iter().for_each(|r| heap.mark(*r));
         heap.trace();
-        heap.sweep(&mut Vec::new());
+        heap.sweep(0, &mut Vec::new());
         heap.each_reference(|r| assert!(heap.is_object(r)));
     }
 
