@@ -60,6 +60,7 @@
 ;; function wasm[3]:
 ;; function u0:3(i64 vmctx) -> i32 tail {
 ;;                                 block0(v0: i64):
+;; @0001                               nop
 ;; @0001                               trap user11
 ;; }
 ;; function wasm[4]:

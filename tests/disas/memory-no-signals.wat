@@ -155,6 +155,7 @@
 ;;                                     trap user11
 ;;
 ;;                                 block2:
+;; @0001                               nop
 ;; @0001                               v5 = iconst.i32 11
 ;; @0001                               call fn0(v0, v5)  ; v5 = 11
 ;; @0001                               trap user11

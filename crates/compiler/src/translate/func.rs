@@ -169,6 +169,9 @@ impl<'m> FuncTranslator<'_, 'm> {
         match *op {
             Operator::Nop => {}
             Operator::Unreachable => {
+                // Cranelift makes a branch to a lone trap into a conditional trap at the place of the branch; the trap
+                // is to be found at this operator.
+                self.e.b.ins().nop();
                 self.e.trap(TrapCode::Unreachable);
                 self.end_block();
             }
