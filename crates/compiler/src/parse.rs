@@ -175,7 +175,6 @@ impl Builder<'_> {
         for table in section {
             let table = table?;
             let ty = convert::table_type(table.ty)?;
-            check_limit("elements of a table", ty.limits.min, limits::MAX_TABLE_ELEMENTS)?;
             self.module.tables.push(ty);
             self.module.table_inits.push(match table.init {
                 wasmparser::TableInit::RefNull => None,

@@ -21,30 +21,22 @@ const MAX_FREE: usize = 16;
 pub(crate) struct MemoryPlan {
     ty: MemoryType,
     style: MemoryStyle,
-    /// Bytes of address space.
-    reservation: usize,
-    /// Bytes at the start.
+    /// Bytes of address space; `None` if that many cannot be addressed.
+    reservation: Option<usize>,
+    /// Bytes at the start; 0 if the memory cannot be made.
     min: usize,
     image: OnceLock<Option<MemoryImage>>,
     free: Mutex<Vec<Mapping>>,
 }
 
 impl MemoryPlan {
-    /// Plans memories of type `ty`. Fails if not even its least size can be addressed.
-    pub(crate) fn new(ty: &MemoryType, tunables: &Tunables) -> Result<MemoryPlan> {
+    /// Plans memories of type `ty`. A module may define one that cannot be addressed; only making it fails.
+    pub(crate) fn new(ty: &MemoryType, tunables: &Tunables) -> MemoryPlan {
         let style = MemoryStyle::of(ty, tunables);
-        let min = addressable(ty.min_bytes()).with_context(|| too_large(ty))?;
-        let reservation = match style {
-            MemoryStyle::Reserved { guard } => addressable(tunables.memory_reservation.max(1 << 32).checked_add(guard)),
-            MemoryStyle::Checked { fixed: true } => addressable(max_bytes(ty)),
-            MemoryStyle::Checked { fixed: false } => {
-                let wanted = max_bytes(ty).unwrap_or(u64::MAX).min(tunables.memory_reservation);
-                addressable(Some(wanted)).map(|w| w.max(min))
-            }
-        };
-        let reservation = reservation.with_context(|| too_large(ty))?;
+        let sizes = sizes(ty, style, tunables);
         let (image, free) = (OnceLock::new(), Mutex::new(Vec::new()));
-        Ok(MemoryPlan { ty: *ty, style, reservation, min, image, free })
+        let min = sizes.map_or(0, |(_, min)| min);
+        MemoryPlan { ty: *ty, style, reservation: sizes.map(|(reservation, _)| reservation), min, image, free }
     }
 
     /// Whether a segment of `len` bytes at `offset` lies within the initial size.
@@ -77,8 +69,9 @@ impl MemoryPlan {
         if let Some(mapping) = self.free.lock().unwrap_or_else(|e| e.into_inner()).pop() {
             return Ok(mapping);
         }
-        let mapping = Mapping::reserve(self.reservation)
-            .with_context(|| format!("cannot reserve {:#x} bytes of address space for a memory", self.reservation))?;
+        let reservation = self.reservation.with_context(|| too_large(&self.ty))?;
+        let mapping = Mapping::reserve(reservation)
+            .with_context(|| format!("cannot reserve {reservation:#x} bytes of address space for a memory"))?;
         let accessible = round_up(self.min);
         let imaged = image.map_or(0, MemoryImage::len).min(accessible);
         // SAFETY: the ranges are page multiples within the reservation, which nobody uses yet.
@@ -110,6 +103,20 @@ impl MemoryPlan {
             free.push(mapping);
         }
     }
+}
+
+/// Bytes of address space, and of these the bytes at the start, if they can be addressed.
+fn sizes(ty: &MemoryType, style: MemoryStyle, tunables: &Tunables) -> Option<(usize, usize)> {
+    let min = addressable(ty.min_bytes())?;
+    let reservation = match style {
+        MemoryStyle::Reserved { guard } => addressable(tunables.memory_reservation.max(1 << 32).checked_add(guard)),
+        MemoryStyle::Checked { fixed: true } => addressable(max_bytes(ty)),
+        MemoryStyle::Checked { fixed: false } => {
+            let wanted = max_bytes(ty).unwrap_or(u64::MAX).min(tunables.memory_reservation);
+            addressable(Some(wanted)).map(|w| w.max(min))
+        }
+    };
+    Some((reservation?, min))
 }
 
 fn too_large(ty: &MemoryType) -> String {
@@ -284,7 +291,7 @@ impl Drop for LinearMemory {
         // A moved mapping has not the planned shape.
         if let Backing::Own { mapping, accessible } = &mut self.backing
             && let Some(mapping) = mapping.take()
-            && mapping.len() >= self.plan.reservation
+            && Some(mapping.len()) >= self.plan.reservation
             && !matches!(self.plan.style, MemoryStyle::Checked { .. })
         {
             self.plan.recycle(mapping, *accessible);

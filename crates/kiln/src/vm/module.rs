@@ -120,8 +120,7 @@ impl ModuleData {
         let env = info.env.clone();
         let (tables, eager_elems) = plan_tables(&env, &types);
         let defined = env.memories.values().skip(env.num_imported_memories as usize);
-        let memories: Box<[_]> =
-            defined.map(|ty| MemoryPlan::new(ty, engine.tunables()).map(Arc::new)).collect::<Result<_>>()?;
+        let memories: Box<[_]> = defined.map(|ty| Arc::new(MemoryPlan::new(ty, engine.tunables()))).collect();
         let (imaged_datas, eager_datas) = plan_datas(&env, &memories);
         let (template, dynamic_globals) = make_template(&env, &layout, &types);
         Ok(ModuleData {

@@ -54,7 +54,7 @@ unsafe impl Sync for SharedMemoryInner {}
 impl SharedMemoryInner {
     /// A shared memory of this type, all zero.
     pub(crate) fn new(ty: &MemoryType, tunables: &Tunables) -> Result<Arc<SharedMemoryInner>> {
-        let plan = Arc::new(MemoryPlan::new(ty, tunables)?);
+        let plan = Arc::new(MemoryPlan::new(ty, tunables));
         let mapping = plan.map(&|| Ok(None))?;
         Ok(SharedMemoryInner::from_mapping(&plan, mapping))
     }
