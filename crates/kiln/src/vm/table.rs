@@ -4,10 +4,10 @@
 //! call reads one place. Fresh elements are zero, which is `TYPE_LAZY`: their value is what the module's element
 //! segments say, found when somebody first asks.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::{self, NonNull};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kiln_env::layout::{TYPE_LAZY, TYPE_NULL, table_element_size};
 use kiln_env::limits::MAX_TABLE_ELEMENTS;
 use kiln_env::types::{RefRepr, TableType};
@@ -93,9 +93,8 @@ impl TableData {
             "a table of {} elements exceeds the limit of {MAX_TABLE_ELEMENTS}",
             ty.limits.min
         );
-        let Some(elements) = Elements::new(repr, ty.limits.min) else {
-            handle_alloc_error(Layout::new::<VmFuncRef>());
-        };
+        let elements = Elements::new(repr, ty.limits.min)
+            .with_context(|| format!("no memory for a table of {} elements", ty.limits.min))?;
         // SAFETY: the caller hands it over.
         unsafe { vm.write(VmTable { base: elements.ptr.as_ptr(), len: ty.limits.min }) };
         Ok(TableData { ty, repr, vm, elements, owner })
