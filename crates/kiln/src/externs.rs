@@ -87,10 +87,8 @@ impl Extern {
                 let value = value.and_then(|v| v.ref_()).context("the element type has no default value")?;
                 Table::new(store, ty.clone(), value)?.into()
             }
-            ExternType::Memory(ty) if ty.is_shared() => {
-                SharedMemory::new(store.as_context().engine(), ty.clone())?.into()
-            }
-            ExternType::Memory(ty) => Memory::new(store, ty.clone())?.into(),
+            ExternType::Memory(ty) if ty.is_shared() => SharedMemory::new(store.as_context().engine(), *ty)?.into(),
+            ExternType::Memory(ty) => Memory::new(store, *ty)?.into(),
             ExternType::Func(_) | ExternType::Tag(_) => bail!("there is no default for functions and tags"),
         })
     }

@@ -256,7 +256,7 @@ where
     }
 
     #[inline]
-    fn call(&self, mut caller: Caller<'_, T>, values: &mut [ValRaw]) -> Result<()> {
+    fn call(&self, caller: Caller<'_, T>, values: &mut [ValRaw]) -> Result<()> {
         if !(P::HAS_REFS || R::Results::HAS_REFS) {
             let params = P::load(caller.store.0, values);
             // The results are numbers: they need no store.

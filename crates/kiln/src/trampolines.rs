@@ -2,6 +2,7 @@
 //! host calls, and all of them in lazy mode.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -92,8 +93,8 @@ impl Trampolines {
 }
 
 fn keep(types: &mut Types, registry: &TypeRegistry, ty: TypeId) -> Result<()> {
-    if !types.by_number.contains_key(&ty) {
-        types.by_number.insert(ty, registry.get(ty).context("the type is not registered any more")?);
+    if let Entry::Vacant(entry) = types.by_number.entry(ty) {
+        entry.insert(registry.get(ty).context("the type is not registered any more")?);
     }
     Ok(())
 }

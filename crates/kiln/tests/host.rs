@@ -18,10 +18,12 @@ const NESTED: &str = r#"(module
     (import "h" "step" (func $step (param i32) (result i32)))
     (func (export "down") (param i32) (result i32) (i32.add (call $step (local.get 0)) (i32.const 1))))"#;
 
+type Down = TypedFunc<i32, i32>;
+
 fn nested(
     engine: &Engine,
     last: impl Fn() -> anyhow::Result<i32> + Send + Sync + 'static,
-) -> anyhow::Result<(Store<Vec<i32>>, TypedFunc<i32, i32>)> {
+) -> anyhow::Result<(Store<Vec<i32>>, Down)> {
     let mut linker: Linker<Vec<i32>> = Linker::new(engine);
     linker.func_wrap("h", "step", move |mut caller: Caller<'_, Vec<i32>>, n: i32| -> anyhow::Result<i32> {
         caller.data_mut().push(n);

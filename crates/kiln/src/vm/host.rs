@@ -27,7 +27,7 @@ pub(crate) trait HostCall<T>: Send + Sync + 'static {
 }
 
 /// A host function that belongs to no store.
-pub(crate) struct HostFunc {
+pub struct HostFunc {
     ty: FuncType,
     array_call: HostArrayCall,
     direct_call: DirectCall,

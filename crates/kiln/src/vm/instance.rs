@@ -18,7 +18,7 @@ use super::context::{
     ValRaw, VmContext, VmContextHeader, VmFuncRef, VmImportedFunc, VmMemory, VmStoreContext, VmTable, VmTag,
 };
 use super::global::{GlobalHandle, GlobalStorage};
-use super::handle::{Handle, Owned, StoreId};
+use super::handle::{Handle, Owned};
 use super::memory::{self, LinearMemory, RawMemory};
 use super::module::ModuleData;
 use super::store::StoreOpaque;
@@ -38,7 +38,6 @@ pub(crate) struct Imports {
 /// One instance of a module in a store.
 pub(crate) struct InstanceData {
     module: Arc<ModuleData>,
-    store: StoreId,
     context: ContextMemory,
     imports: Imports,
     memories: SmallVec<[LinearMemory; 1]>,
@@ -126,7 +125,6 @@ impl InstanceData {
         let context = ContextMemory::copy_of(&module.template);
         let instance = InstanceData {
             module: module.clone(),
-            store: store.id(),
             context,
             imports,
             memories: SmallVec::new(),
@@ -327,11 +325,6 @@ impl InstanceData {
         &self.module
     }
 
-    /// Its context.
-    pub(crate) fn context(&self) -> NonNull<VmContext> {
-        self.context.ptr
-    }
-
     /// A reference to one of the functions in the instance's index space.
     ///
     /// # Safety
@@ -374,11 +367,9 @@ impl InstanceData {
         let module = unsafe { &*(*this.as_ptr()).module as *const ModuleData };
         // SAFETY: the instance keeps its module alive.
         let plan = unsafe { &(&(*module).tables)[table.0 as usize] };
-        Ok(match usize::try_from(index).ok().and_then(|i| plan.funcs.get(i)).copied().flatten() {
-            // SAFETY: the caller's.
-            Some(func) => Some(unsafe { Self::func_ref(this, func.get()) }),
-            None => None,
-        })
+        let func = usize::try_from(index).ok().and_then(|i| plan.funcs.get(i)).copied().flatten();
+        // SAFETY: the caller's.
+        Ok(func.map(|func| unsafe { Self::func_ref(this, func.get()) }))
     }
 
     /// The storage of a global.
@@ -572,21 +563,18 @@ impl InstanceData {
                 EntityIndex::Table(i) => Entity::Table(store.handle(Self::table(this, i))),
                 EntityIndex::Memory(i) => Entity::Memory(store.handle(Self::memory(this, i))),
                 EntityIndex::Tag(i) => Entity::Tag(Self::tag(this, i)),
-                EntityIndex::Global(i) => Entity::Global(match (&(*this.as_ptr()).imports.globals).get(i.0 as usize) {
-                    Some(imported) => *imported,
-                    None => {
-                        let module = &(*this.as_ptr()).module;
-                        let ty = module.types.global_type(module.env.globals[i]);
-                        GlobalHandle { storage: store.handle(Self::global(this, i)), ty }
-                    }
-                }),
+                EntityIndex::Global(i) => {
+                    let instance = &*this.as_ptr();
+                    Entity::Global(match instance.imports.globals.get(i.0 as usize) {
+                        Some(imported) => *imported,
+                        None => GlobalHandle {
+                            storage: store.handle(Self::global(this, i)),
+                            ty: instance.module.types.global_type(instance.module.env.globals[i]),
+                        },
+                    })
+                }
             }
         }
-    }
-
-    /// The store it belongs to.
-    pub(crate) fn store_id(&self) -> StoreId {
-        self.store
     }
 }
 

@@ -10,9 +10,7 @@ use anyhow::{Context, Result};
 use kiln_env::layout::{MAGIC_INSTANCE, Place};
 use kiln_env::module::{ConstExpr, ConstOp, ElemItems, ElemSegment, SegmentMode, SourceRange};
 use kiln_env::types::{RefRepr, TableType};
-use kiln_env::{
-    ContextLayout, DataIndex, DefinedGlobalIndex, ElemIndex, EntityIndex, FuncIndex, MemoryIndex, Module, TypeIndex,
-};
+use kiln_env::{ContextLayout, DataIndex, DefinedGlobalIndex, ElemIndex, EntityIndex, FuncIndex, MemoryIndex, Module};
 
 use super::builtins;
 use super::const_expr::eval_static;
@@ -74,6 +72,9 @@ impl PlannedFunc {
     }
 }
 
+/// Data segments of one memory with their offsets.
+type Placed = Vec<(u64, DataIndex)>;
+
 /// A table that the module defines.
 pub(crate) struct TablePlan {
     /// Engine-numbered.
@@ -101,7 +102,7 @@ pub(crate) struct ModuleData {
     /// Active data segments that are copied at instantiation.
     pub(crate) eager_datas: Box<[DataIndex]>,
     /// The data segments before those: with their offsets, by defined memory.
-    imaged_datas: Vec<Vec<(u64, DataIndex)>>,
+    imaged_datas: Vec<Placed>,
     exports: OnceLock<HashMap<String, EntityIndex>>,
     /// What compiling it cost.
     #[cfg(feature = "compiler")]
@@ -173,16 +174,6 @@ impl ModuleData {
         let make = || self.env.exports.iter().map(|e| (e.name.clone(), e.index)).collect();
         self.exports.get_or_init(make).get(name).copied()
     }
-
-    /// The engine-wide number of a function's type.
-    pub(crate) fn func_type_id(&self, index: FuncIndex) -> u32 {
-        self.type_id(self.env.funcs[index].ty)
-    }
-
-    /// The engine-wide number of a type.
-    pub(crate) fn type_id(&self, index: TypeIndex) -> u32 {
-        self.types.ids()[index.0 as usize]
-    }
 }
 
 /// What `ModuleCode` keeps for whoever looks up an address.
@@ -246,7 +237,7 @@ fn plan_elem(env: &Module, plans: &mut [TablePlan], segment: &ElemSegment) -> Op
 }
 
 /// Lays data segments over the memories likewise.
-fn plan_datas(env: &Module, memories: &[Arc<MemoryPlan>]) -> (Vec<Vec<(u64, DataIndex)>>, Box<[DataIndex]>) {
+fn plan_datas(env: &Module, memories: &[Arc<MemoryPlan>]) -> (Vec<Placed>, Box<[DataIndex]>) {
     let mut imaged = vec![Vec::new(); memories.len()];
     let mut eager = Vec::new();
     for (index, segment) in env.datas.iter() {

@@ -37,7 +37,7 @@ pub(crate) fn trap_of(error: anyhow::Error) -> anyhow::Error {
 
 /// What a store is made of. Its address never changes; `vm.owner` points back to it.
 #[repr(C)]
-pub(crate) struct StoreOpaque {
+pub struct StoreOpaque {
     pub(crate) vm: VmStoreContext,
     id: StoreId,
     engine: Engine,

@@ -3,7 +3,7 @@
 use kiln::{Config, Engine, Instance, Linker, Module, Store, Tiering};
 
 /// Runs a test with engines that compile eagerly and lazily, with signals and without.
-pub fn in_all_modes(configure: impl Fn(&mut Config), test: impl Fn(&Engine) -> anyhow::Result<()>) {
+pub(crate) fn in_all_modes(configure: impl Fn(&mut Config), test: impl Fn(&Engine) -> anyhow::Result<()>) {
     for tiering in [Tiering::Eager, Tiering::Lazy] {
         for signals in [true, false] {
             let mut config = Config::new();
@@ -19,7 +19,7 @@ pub fn in_all_modes(configure: impl Fn(&mut Config), test: impl Fn(&Engine) -> a
 
 /// An instance without imports, with its store.
 #[allow(dead_code, reason = "not all tests use all of this")]
-pub fn instance(engine: &Engine, wat: &str) -> anyhow::Result<(Store<()>, Instance)> {
+pub(crate) fn instance(engine: &Engine, wat: &str) -> anyhow::Result<(Store<()>, Instance)> {
     let module = Module::new(engine, wat)?;
     let mut store = Store::new(engine, ());
     let instance = Linker::new(engine).instantiate(&mut store, &module)?;
