@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use smallvec::{SmallVec, smallvec};
 
 use crate::engine::Engine;
 use crate::externs::Extern;
@@ -79,13 +80,14 @@ impl Func {
     /// [`TypedFunc::call`].
     pub fn call(&self, mut store: impl AsContextMut, params: &[Val], results: &mut [Val]) -> Result<()> {
         let store: &mut StoreOpaque = store.as_context_mut().0;
-        let ty = FuncType::from_id(store.engine().types(), self.type_id(store));
+        let ty = store.func_type(self.type_id(store));
         let signature = ty.signature();
         let (expected, given) = (signature.params.len(), params.len());
         ensure!(expected == given, "expected {expected} arguments, got {given}");
         let (expected, given) = (signature.results.len(), results.len());
         ensure!(expected == given, "expected {expected} results, got {given}");
-        let mut slots = vec![ValRaw::ZERO; signature.params.len().max(signature.results.len())];
+        let slots = signature.params.len().max(signature.results.len());
+        let mut slots: SmallVec<[ValRaw; 8]> = smallvec![ValRaw::ZERO; slots];
         for (i, (value, ty)) in params.iter().zip(&signature.params).enumerate() {
             value.check_type(store, ty).with_context(|| format!("argument {i}"))?;
         }

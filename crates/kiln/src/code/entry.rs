@@ -21,17 +21,21 @@ use crate::sys::{SysError, asm, signals, stack};
 use crate::vm::context::{ArrayToWasm, ValRaw, VmContext, VmStoreContext, VmTag};
 
 /// An entry into compiled code that has not been left yet, and what the store's context held before it.
+///
+/// `exit_pc` and `exit_fp` are apart so that they are copied one by one: one wide load right after the two narrow stores
+/// of the last entry's end would wait for these to leave the store buffer.
+#[repr(C)]
 pub(super) struct Activation {
+    /// The exit to the host during which this entry happened.
+    pub(super) exit_pc: u64,
     /// The next older one of the thread.
     pub(super) older: *const Activation,
+    /// Frame pointer at that exit.
+    pub(super) exit_fp: u64,
     /// The store that was entered.
     pub(super) store: *mut VmStoreContext,
     /// Frame pointer of the store's next older entry trampoline, or 0.
     pub(super) entry_fp: u64,
-    /// The exit to the host during which this entry happened.
-    pub(super) exit_pc: u64,
-    /// Frame pointer at that exit.
-    pub(super) exit_fp: u64,
 }
 
 /// What the runtime keeps for each thread. Without destructor, so that a signal handler may use it.

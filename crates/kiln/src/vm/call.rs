@@ -37,7 +37,9 @@ pub(crate) unsafe fn invoke(store: &mut StoreOpaque, func: NonNull<VmFuncRef>, v
 
 /// Calls a function. Panics if it belongs to another store. The caller has seen to the room in `values`, and to the types
 /// of what is in there.
-#[inline]
+///
+/// Not inlined: callers are generic and belong to other crates, from where thread-local data is farther away.
+#[inline(never)]
 pub(crate) fn invoke_checked(store: &mut StoreOpaque, func: Handle<VmFuncRef>, values: &mut [ValRaw]) -> Result<()> {
     let func = func.ptr(store);
     // SAFETY: checked above; typed functions and `Func::call` check types when they are made or called.

@@ -25,7 +25,8 @@ use crate::engine::Engine;
 use crate::gc::GcStore;
 use crate::limits::{DEFAULT_COUNT, ResourceLimiter, UpdateDeadline};
 use crate::trap::Trap;
-use crate::types::{GlobalType as PublicGlobalType, TableType as PublicTableType};
+use crate::types::registry::TypeId;
+use crate::types::{FuncType, GlobalType as PublicGlobalType, TableType as PublicTableType};
 
 /// An error of the runtime as the host sees it.
 pub(crate) fn trap_of(error: anyhow::Error) -> anyhow::Error {
@@ -55,6 +56,8 @@ pub struct StoreOpaque {
     epoch_callback: Option<EpochFn>,
     limits: InstanceLimits,
     counts: InstanceLimits,
+    /// The type of the function that was last called dynamically: looking one up takes a lock.
+    last_called: Option<FuncType>,
     /// The user's data: a leaked `Box<T>`.
     data: NonNull<()>,
     /// Whether the data was handed back to the user.
@@ -231,6 +234,17 @@ impl StoreOpaque {
         unsafe { InstanceData::entity(self, instance, index) }
     }
 
+    /// The function type of this number.
+    pub(crate) fn func_type(&mut self, id: TypeId) -> FuncType {
+        match &self.last_called {
+            Some(ty) if ty.id() == id => ty.clone(),
+            _ => {
+                let ty = FuncType::from_id(self.engine.types(), id);
+                self.last_called.insert(ty).clone()
+            }
+        }
+    }
+
     /// Reports every collected reference in tables and globals.
     pub(crate) fn trace_roots(&mut self, f: &mut dyn FnMut(u32)) {
         for instance in &self.instances {
@@ -404,6 +418,7 @@ impl<T> StoreInner<T> {
             epoch_callback: None,
             limits: unlimited,
             counts: InstanceLimits { instances: 0, tables: 0, memories: 0 },
+            last_called: None,
             data: NonNull::from(Box::leak(Box::new(data))).cast(),
             data_taken: false,
         };
