@@ -306,12 +306,12 @@ impl Emitter<'_, '_> {
     }
 
     /// An index or size as 64 bits: zero-extended if it is 32 bits wide.
-    pub(crate) fn to_i64(&mut self, index: Value) -> Value {
+    pub(crate) fn widen(&mut self, index: Value) -> Value {
         if self.b.func.dfg.value_type(index) == I32 { self.b.ins().uextend(I64, index) } else { index }
     }
 
     /// A 64-bit size or index as the index type of a memory or table.
-    pub(crate) fn to_index(&mut self, value: Value, is_64: bool) -> Value {
+    pub(crate) fn as_index(&mut self, value: Value, is_64: bool) -> Value {
         if is_64 { value } else { self.b.ins().ireduce(I32, value) }
     }
 

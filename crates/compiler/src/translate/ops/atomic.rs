@@ -133,7 +133,7 @@ pub(super) fn visit_atomic_fence(e: &mut Emitter, []: [Value; 0], _ordering: Ord
 /// Index and memory of a wait or notify as its builtin takes them: the memory's number and the effective address.
 fn effective(e: &mut Emitter, index: Value, memarg: &MemArg) -> [Value; 2] {
     let memory = e.i32(memory_index(memarg).as_u32());
-    let index = e.to_i64(index);
+    let index = e.widen(index);
     if memarg.offset == 0 {
         return [memory, index];
     }

@@ -7,7 +7,7 @@ use kiln_env::{Builtin, TableIndex};
 use crate::translate::emitter::Emitter;
 
 pub(super) fn visit_memory_init(e: &mut Emitter, [dst, src, len]: [Value; 3], data_index: u32, mem: u32) {
-    let args = [e.i32(mem), e.i32(data_index), e.to_i64(dst), e.to_i64(src), e.to_i64(len)];
+    let args = [e.i32(mem), e.i32(data_index), e.widen(dst), e.widen(src), e.widen(len)];
     e.builtin(Builtin::MemoryInit, &args);
 }
 
@@ -17,17 +17,17 @@ pub(super) fn visit_data_drop(e: &mut Emitter, []: [Value; 0], data_index: u32) 
 }
 
 pub(super) fn visit_memory_copy(e: &mut Emitter, [dst, src, len]: [Value; 3], dst_mem: u32, src_mem: u32) {
-    let args = [e.i32(dst_mem), e.i32(src_mem), e.to_i64(dst), e.to_i64(src), e.to_i64(len)];
+    let args = [e.i32(dst_mem), e.i32(src_mem), e.widen(dst), e.widen(src), e.widen(len)];
     e.builtin(Builtin::MemoryCopy, &args);
 }
 
 pub(super) fn visit_memory_fill(e: &mut Emitter, [dst, value, len]: [Value; 3], mem: u32) {
-    let args = [e.i32(mem), e.to_i64(dst), value, e.to_i64(len)];
+    let args = [e.i32(mem), e.widen(dst), value, e.widen(len)];
     e.builtin(Builtin::MemoryFill, &args);
 }
 
 pub(super) fn visit_table_init(e: &mut Emitter, [dst, src, len]: [Value; 3], elem_index: u32, table: u32) {
-    let args = [e.i32(table), e.i32(elem_index), e.to_i64(dst), e.to_i64(src), e.to_i64(len)];
+    let args = [e.i32(table), e.i32(elem_index), e.widen(dst), e.widen(src), e.widen(len)];
     e.builtin(Builtin::TableInit, &args);
 }
 
@@ -37,7 +37,7 @@ pub(super) fn visit_elem_drop(e: &mut Emitter, []: [Value; 0], elem_index: u32) 
 }
 
 pub(super) fn visit_table_copy(e: &mut Emitter, [dst, src, len]: [Value; 3], dst_table: u32, src_table: u32) {
-    let args = [e.i32(dst_table), e.i32(src_table), e.to_i64(dst), e.to_i64(src), e.to_i64(len)];
+    let args = [e.i32(dst_table), e.i32(src_table), e.widen(dst), e.widen(src), e.widen(len)];
     e.builtin(Builtin::TableCopy, &args);
 }
 
@@ -46,7 +46,7 @@ pub(super) fn visit_table_fill(e: &mut Emitter, [dst, value, len]: [Value; 3], t
         RefRepr::FuncPointer => Builtin::TableFillFunc,
         RefRepr::Gc => Builtin::TableFillRef,
     };
-    let args = [e.i32(table), e.to_i64(dst), value, e.to_i64(len)];
+    let args = [e.i32(table), e.widen(dst), value, e.widen(len)];
     e.builtin(builtin, &args);
 }
 
@@ -56,7 +56,7 @@ pub(super) fn visit_table_grow(e: &mut Emitter, [init, delta]: [Value; 2], table
         RefRepr::FuncPointer => Builtin::TableGrowFunc,
         RefRepr::Gc => Builtin::TableGrowRef,
     };
-    let args = [e.i32(table), e.to_i64(delta), init];
+    let args = [e.i32(table), e.widen(delta), init];
     let old = e.builtin_value(builtin, &args);
-    e.to_index(old, ty.limits.is_64)
+    e.as_index(old, ty.limits.is_64)
 }

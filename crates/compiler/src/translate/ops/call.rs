@@ -47,7 +47,7 @@ pub(crate) fn direct(e: &mut Emitter, func: FuncIndex) -> Callee {
 /// The function of a `call_indirect` through element `element` of a table.
 pub(crate) fn indirect(e: &mut Emitter, table: TableIndex, ty: TypeIndex, element: Value) -> Callee {
     e.flush_fuel();
-    let element = e.to_i64(element);
+    let element = e.widen(element);
     let (entry, first) = element_address(e, table, element, TrapCode::UndefinedElement);
     let flags = e.trusted(Region::Table);
     let type_field = e.type_id_field();

@@ -37,7 +37,7 @@ pub(super) fn access(e: &mut Emitter, memarg: &MemArg, index: Value, size: u8) -
     let style = MemoryStyle::of(&ty, e.env.tunables);
     // In 128 bits: what does not fit in 64 is out of any memory.
     let end = u128::from(memarg.offset) + u128::from(size);
-    let index = e.to_i64(index);
+    let index = e.widen(index);
     match style {
         MemoryStyle::Reserved { guard } if end <= u128::from(guard) => {
             let flags = e.heap_flags();
@@ -223,13 +223,13 @@ pub(super) fn visit_memory_size(e: &mut Emitter, []: [Value; 0], mem: u32) -> Va
     let ty = e.env.module.memories[MemoryIndex(mem)];
     let len = memory_len(e, MemoryIndex(mem));
     let pages = e.b.ins().ushr_imm_u(len, i64::from(ty.page_size_log2));
-    e.to_index(pages, ty.limits.is_64)
+    e.as_index(pages, ty.limits.is_64)
 }
 
 pub(super) fn visit_memory_grow(e: &mut Emitter, [delta]: [Value; 1], mem: u32) -> Value {
     let is_64 = e.env.module.memories[MemoryIndex(mem)].limits.is_64;
     let memory = e.i32(mem);
-    let delta = e.to_i64(delta);
+    let delta = e.widen(delta);
     let old = e.builtin_value(Builtin::MemoryGrow, &[memory, delta]);
-    e.to_index(old, is_64)
+    e.as_index(old, is_64)
 }

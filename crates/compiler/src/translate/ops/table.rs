@@ -66,7 +66,7 @@ pub(crate) fn element_address(
 pub(super) fn visit_table_get(e: &mut Emitter, [element]: [Value; 1], table: u32) -> Value {
     let table = TableIndex(table);
     let ty = e.env.module.tables[table];
-    let element = e.to_i64(element);
+    let element = e.widen(element);
     let (address, first) = element_address(e, table, element, TrapCode::TableOutOfBounds);
     let flags = e.trusted(Region::Table);
     match ty.element.repr() {
@@ -90,7 +90,7 @@ pub(super) fn visit_table_get(e: &mut Emitter, [element]: [Value; 1], table: u32
 
 pub(super) fn visit_table_set(e: &mut Emitter, [element, value]: [Value; 2], table: u32) {
     let index = TableIndex(table);
-    let element = e.to_i64(element);
+    let element = e.widen(element);
     match e.env.module.tables[index].element.repr() {
         RefRepr::FuncPointer => {
             let table = e.i32(table);
@@ -108,5 +108,5 @@ pub(super) fn visit_table_set(e: &mut Emitter, [element, value]: [Value; 2], tab
 pub(super) fn visit_table_size(e: &mut Emitter, []: [Value; 0], table: u32) -> Value {
     let table = TableIndex(table);
     let len = len(e, table);
-    e.to_index(len, e.env.module.tables[table].limits.is_64)
+    e.as_index(len, e.env.module.tables[table].limits.is_64)
 }
