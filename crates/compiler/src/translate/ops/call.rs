@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{FuncRef, InstBuilder, MemFlagsData, SigRef, Value};
+use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, MemFlagsData, SigRef, Value};
 use kiln_env::layout::{context, func_ref, imported_func};
 use kiln_env::{Builtin, FuncIndex, TableIndex, TrapCode, TypeIndex};
 
@@ -58,24 +58,41 @@ pub(crate) fn indirect(e: &mut Emitter, table: TableIndex, ty: TypeIndex, elemen
     let wanted = e.context_field(I32, e.env.layout.type_id(ty));
     let same = e.b.ins().icmp(IntCC::Equal, found, wanted);
 
-    let call = e.b.create_block();
+    let own = e.b.create_block();
     let resolve = e.b.create_block();
-    e.b.set_cold_block(resolve);
-    let final_code = e.b.append_block_param(call, I64);
-    let final_context = e.b.append_block_param(call, I64);
-    e.b.ins().brif(same, call, &[code.into(), context.into()], resolve, &[]);
+    let foreign = e.b.create_block();
+    let call = e.b.create_block();
+    for block in [resolve, foreign] {
+        e.b.set_cold_block(block);
+    }
+    let [foreign_code, foreign_context, final_code, final_context] =
+        [foreign, foreign, call, call].map(|block| e.b.append_block_param(block, I64));
+    e.b.ins().brif(same, own, &[], resolve, &[]);
+    e.b.seal_block(own);
     e.b.seal_block(resolve);
+
+    e.b.switch_to_block(own);
+    let vmctx = e.env.vmctx;
+    let other = e.b.ins().icmp(IntCC::NotEqual, context, vmctx);
+    let callee: [BlockArg; 2] = [code.into(), context.into()];
+    e.b.ins().brif(other, foreign, &callee, call, &callee);
 
     e.b.switch_to_block(resolve);
     let table = e.i32(table.0);
     let reference = e.builtin_value(Builtin::ResolveIndirect, &[table, element, wanted]);
     let code = e.b.ins().load(I64, flags, reference, func_ref::code as i32);
     let context = e.b.ins().load(I64, flags, reference, func_ref::context as i32);
-    e.b.ins().jump(call, &[code.into(), context.into()]);
+    // It may be a function of this instance after all, where this does no harm.
+    e.b.ins().jump(foreign, &[code.into(), context.into()]);
+    e.b.seal_block(foreign);
+
+    e.b.switch_to_block(foreign);
+    enter_foreign(e, foreign_context);
+    e.b.ins().jump(call, &[foreign_code.into(), foreign_context.into()]);
     e.b.seal_block(call);
 
     e.b.switch_to_block(call);
-    perhaps_foreign(e, ty, final_code, final_context)
+    Callee { target: Target::Indirect(e.sig_ref(ty), final_code), context: final_context }
 }
 
 /// The function of a `call_ref`.
