@@ -34,13 +34,11 @@
 ;;   movq %r10, %rax
 ;;   movl 0x40(%rax), %ecx
 ;;   cmpl %ecx, %r8d
-;;   jz      label1; j label2
-;; block1:
+;;   jz      label2; j label1
+;; block2:
 ;;   movq %r10, %rbx
-;;   jmp     label3
-;; block3:
 ;;   cmpq %rbx, %rdi
-;;   jnz     label5; j label4
+;;   jnz     label3; j label4
 ;; block4:
 ;;   movq %r12, %rsi
 ;;   jmp     label6
@@ -52,7 +50,7 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; block2:
+;; block1:
 ;;   uninit  %rsi
 ;;   xorl %esi, %esi
 ;;   movq %r10, %rbx
@@ -60,14 +58,16 @@
 ;;   call    User(userextname0)
 ;;   movq (%rax), %r9
 ;;   movq 0x10(%rax), %rdi
-;;   jmp     label3
+;;   jmp     label5
+;; block3:
+;;   jmp     label5
 ;; block5:
 ;;   movq 8(%rbx), %rax
 ;;   movq %rax, 8(%rdi)
 ;;   movq %rbx, 0x18(%rdi)
 ;;   movq %r12, %rsi
 ;;   jmp     label6
-;; 179 bytes of code
+;; 174 bytes of code
 ;; trap 0x46: UndefinedElement
-;; trap 0xb1: StackOverflow
+;; trap 0xac: StackOverflow
 ;; reloc 0x8d: X86CallPcRel4 builtin[resolve_indirect]

@@ -58,19 +58,17 @@
 ;;   movq %r8, %rsi
 ;;   movl 0x50(%rsi), %ecx
 ;;   cmpl %ecx, %eax
-;;   jz      label1; j label2
-;; block1:
+;;   jz      label2; j label1
+;; block2:
 ;;   movq %r8, %rbx
-;;   jmp     label3
-;; block3:
 ;;   cmpq %rbx, %rdi
-;;   jnz     label5; j label4
+;;   jnz     label3; j label4
 ;; block4:
 ;;   movq %r12, %rsi
 ;;   jmp     label6
 ;; block6:
 ;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
-;; block2:
+;; block1:
 ;;   uninit  %rsi
 ;;   xorl %esi, %esi
 ;;   movq %r8, %rbx
@@ -78,14 +76,16 @@
 ;;   call    User(userextname0)
 ;;   movq (%rax), %r10
 ;;   movq 0x10(%rax), %rdi
-;;   jmp     label3
+;;   jmp     label5
+;; block3:
+;;   jmp     label5
 ;; block5:
 ;;   movq 8(%rbx), %rax
 ;;   movq %rax, 8(%rdi)
 ;;   movq %rbx, 0x18(%rdi)
 ;;   movq %r12, %rsi
 ;;   jmp     label6
-;; 176 bytes of code
+;; 171 bytes of code
 ;; trap 0x46: UndefinedElement
-;; trap 0xae: StackOverflow
+;; trap 0xa9: StackOverflow
 ;; reloc 0x8a: X86CallPcRel4 builtin[resolve_indirect]
