@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow};
 use kiln::{Engine, ExternType, Instance, Linker, Module, Store, StoreLimits, StoreLimitsBuilder, WasmBacktrace};
-use kiln_wasi::{DirAccess, WasiCtx, WasiCtxBuilder};
+use kiln_wasi::{DirAccess, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use crate::args::{self, Explain, Run};
 use crate::config::{self, size};
@@ -68,6 +68,7 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
             Explain::Json => explanation.json(),
         });
     }
+    std::mem::forget(module);
     result
 }
 
@@ -80,7 +81,8 @@ fn program(plan: &Plan, explanation: &mut Explanation, module: &mut Option<Modul
     explanation.read_seconds = seconds;
     let bytes = bytes.map_err(|error| unreadable(&plan.file, error))?;
     let name = plan.file.display().to_string();
-    let (compiled, seconds) = timed(|| Module::new(&engine, bytes).with_context(|| format!("cannot compile {name}")));
+    let (compiled, seconds) =
+        timed(|| Module::from_vec(&engine, bytes).with_context(|| format!("cannot compile {name}")));
     explanation.compile_wall_seconds = seconds;
     drop(progress);
     let compiled = module.insert(compiled?);
@@ -98,8 +100,10 @@ fn program(plan: &Plan, explanation: &mut Explanation, module: &mut Option<Modul
     let result = enter(plan, &mut store, instance);
     explanation.run_seconds = start.elapsed().as_secs_f64();
     explanation.run_cpu_seconds = explain::thread_cpu_time().saturating_sub(cpu).as_secs_f64();
-    result.map_err(|error| ended(plan, &mut store, error, "run", &name))?;
-    Ok(ExitCode::SUCCESS)
+    let result = result.map_err(|error| ended(plan, &mut store, error, "run", &name));
+    // The process ends now, and the system frees it all at once.
+    std::mem::forget(store);
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 /// The bytes of a file, or of standard input.
@@ -254,6 +258,9 @@ fn no_function(store: &mut Store<Host>, instance: Instance, name: &str) -> Error
 
 /// The error of a program that did not come to its end by itself; leaves a core dump if one is wanted.
 fn ended(plan: &Plan, store: &mut Store<Host>, error: Error, what: &str, name: &str) -> Error {
+    if error.is::<I32Exit>() {
+        return error;
+    }
     if let Some(file) = plan.run.coredump.as_ref().or(plan.options.debug.coredump.as_ref()) {
         match error.downcast_ref::<WasmBacktrace>().map(|b| b.core_dump(&mut *store, name)) {
             Some(dump) => match fs::write(file, dump) {

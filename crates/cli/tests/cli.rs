@@ -124,8 +124,12 @@ fn the_programs_exit_code_is_ours() {
     let exit = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
         (memory (export "memory") 1)
         (func (export "_start") (call $exit (i32.const 7))))"#;
-    let ran = Bench::new(&[("exit.wat", exit)]).run(&["exit.wat"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(7), ""));
+    let bench = Bench::new(&[("exit.wat", exit)]);
+    for flags in [&["exit.wat"][..], &["--coredump", "core.wasm", "--tier", "lazy", "exit.wat"]] {
+        let ran = bench.run(flags);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(7), ""));
+    }
+    assert!(!bench.path("core.wasm").exists());
 }
 
 #[test]

@@ -57,7 +57,15 @@ impl Module {
     pub fn from_file(engine: &Engine, file: impl AsRef<Path>) -> Result<Module> {
         let file = file.as_ref();
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let binary = match compile::to_binary(&bytes).with_context(|| format!("in {}", file.display()))? {
+        Module::from_vec(engine, bytes).with_context(|| format!("in {}", file.display()))
+    }
+
+    /// The same as [`Module::new`], but takes over the bytes: a large binary is not copied.
+    ///
+    /// # Errors
+    /// As for [`Module::new`].
+    pub fn from_vec(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
+        let binary = match compile::to_binary(&bytes)? {
             std::borrow::Cow::Borrowed(_) => bytes,
             std::borrow::Cow::Owned(binary) => binary,
         };
