@@ -41,6 +41,9 @@ impl Func {
     /// A host function of type `ty`. `func` reads its parameters from the first slice and writes its results into the
     /// second; a result of the wrong type is an error for the caller. A panic travels to whoever called into wasm; an
     /// error likewise.
+    ///
+    /// # Panics
+    /// If the type belongs to another engine than the store.
     pub fn new<T: 'static>(
         mut store: impl AsContextMut<Data = T>,
         ty: FuncType,

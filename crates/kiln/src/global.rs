@@ -25,9 +25,10 @@ impl Global {
     /// Makes a global.
     ///
     /// # Errors
-    /// The value has another type, or belongs to another store.
+    /// The value has another type, or belongs to another store; the type belongs to another engine.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Global> {
         let store = store.as_context_mut().0;
+        ensure!(ty.content().is_of(store.engine().types()), "the type belongs to another engine");
         let env = ty.to_env();
         value.check_type(store, &env.content).context("initial value of a global")?;
         let raw = value.to_raw(store)?;

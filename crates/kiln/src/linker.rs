@@ -357,7 +357,7 @@ impl<T: 'static> Linker<T> {
         Ok(InstancePre { inner: Arc::new(inner), marker: PhantomData })
     }
 
-    /// What is defined under a name, for use in `store`.
+    /// What is defined under a name, for use in `store`. Panics if that belongs to another engine.
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
         let definition = self.definition(module, name)?;
         let store = store.as_context_mut();

@@ -9,7 +9,7 @@ pub(crate) fn names<'a>(module: &str, name: &str, given: impl Iterator<Item = (&
         .filter_map(|(m, n)| {
             let apart = distance(module, m) + distance(name, n);
             let same_name = n == name;
-            let near = same_name || (apart <= 2 + name.chars().count() / 3 && apart < name.chars().count().max(2));
+            let near = same_name || (apart <= 1 + name.chars().count() / 3 && apart < name.chars().count().max(2));
             near.then(|| (if same_name { 1 } else { apart }, format!("`{m}::{n}`")))
         })
         .collect();

@@ -32,9 +32,11 @@ impl Table {
     /// Makes a table, every element `init`.
     ///
     /// # Errors
-    /// `init` has another type, or belongs to another store; the table is too large, or the store's limiter refuses.
+    /// `init` has another type, or belongs to another store; the type belongs to another engine; the table is too large,
+    /// or the store's limiter refuses.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Ref) -> Result<Table> {
         let store = store.as_context_mut().0;
+        ensure!(ty.element().is_of(store.engine().types()), "the type belongs to another engine");
         let init = to_element(store, init, ty.to_env().element)?;
         Ok(Table(store.add_table(ty, init)?))
     }

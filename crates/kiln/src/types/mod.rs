@@ -142,7 +142,8 @@ impl ValType {
         }
     }
 
-    fn is_of(&self, registry: &TypeRegistry) -> bool {
+    /// Whether it can be used with this registry.
+    pub(crate) fn is_of(&self, registry: &TypeRegistry) -> bool {
         self.as_ref().is_none_or(|r| r.is_of(registry))
     }
 }
@@ -183,7 +184,8 @@ impl RefType {
         env::RefType { nullable: self.nullable, heap: self.heap.to_env() }
     }
 
-    fn is_of(&self, registry: &TypeRegistry) -> bool {
+    /// Whether it can be used with this registry.
+    pub(crate) fn is_of(&self, registry: &TypeRegistry) -> bool {
         self.heap.as_concrete_func().is_none_or(|f| f.ty.is_of(registry))
     }
 }

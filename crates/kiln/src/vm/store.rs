@@ -136,8 +136,10 @@ impl StoreOpaque {
         func_refs
     }
 
-    /// Adds a host function. Where its code for wasm callers cannot be made, only the host can call it.
+    /// Adds a host function. Where its code for wasm callers cannot be made, only the host can call it. Panics if its type
+    /// belongs to another engine.
     pub(crate) fn add_host_func(&mut self, func: Arc<HostFunc>) -> Handle<VmFuncRef> {
+        assert!(func.ty().is_of(self.engine.types()), "the function's type belongs to another engine than the store");
         let code = call::host_code(self, func.ty().id()).unwrap_or(ptr::null());
         let slab = HostSlab::new(&mut self.vm, &Arc::from([func]), &[code]);
         let func_ref = slab.func_refs().next().expect("one was given");
