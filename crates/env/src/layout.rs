@@ -1,6 +1,6 @@
 //! Layouts of the structures that compiled code reads and writes. Offsets in bytes.
 //!
-//! Fixed structures come from [`for_each_vm_struct`]; the runtime defines its `repr(C)` types from the same table and
+//! Fixed structures come from [`for_each_vm_struct`](crate::for_each_vm_struct); the runtime defines its `repr(C)` types from the same table and
 //! asserts that offsets agree. An instance's context has a fixed header and then what its module needs: [`ContextLayout`].
 
 use crate::index::*;

@@ -196,7 +196,7 @@ mod tests {
             RelocKind::Arm64Call.write_veneer(&mut code, place, target).unwrap();
             let adrp = word(&code, 0);
             let pages = i64::from(((adrp >> 5 & 0x7_ffff) << 2 | adrp >> 29 & 3) << 11) << 32 >> 43;
-            let reached = ((place as i64 >> 12) + pages << 12) + i64::from(word(&code, 4) >> 10 & 0xfff);
+            let reached = (((place as i64 >> 12) + pages) << 12) + i64::from(word(&code, 4) >> 10 & 0xfff);
             assert_eq!(reached, target as i64);
             assert_eq!(word(&code, 8), 0xd61f_0200);
 

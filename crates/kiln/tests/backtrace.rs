@@ -143,7 +143,7 @@ fn source_maps_inside_the_module_are_read() -> Result<()> {
 #[test]
 fn damaged_debug_information_is_left_out() -> Result<()> {
     let wat = "(module $m (func $run (export \"run\") unreachable))";
-    let garbage: Vec<u8> = (0..200u32).map(|i| (i * 7919 >> 3) as u8).collect();
+    let garbage: Vec<u8> = (0..200u32).map(|i| ((i * 7919) >> 3) as u8).collect();
     let plain = trap_text(&with_sections(wat, &[]))?;
     for name in [".debug_info", "name", "sourceMappingURL"] {
         let sections = [(name, &garbage[..]), (".debug_line", &garbage), (".debug_abbrev", &garbage)];

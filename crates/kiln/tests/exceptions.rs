@@ -69,7 +69,7 @@ fn setup(engine: &Engine, act: impl Fn(i32) -> Act + Send + Sync + 'static) -> R
     let mut linker = Linker::new(engine);
     linker.define(&store, "host", "tag", tag)?;
     let call = move |mut caller: Caller<'_, Option<Tag>>, n: i32| -> Result<()> {
-        let mut nested = |caller: &mut Caller<'_, _>, name: &str, n: i32| -> Result<()> {
+        let nested = |caller: &mut Caller<'_, _>, name: &str, n: i32| -> Result<()> {
             let func = caller.get_export(name).unwrap().into_func().unwrap();
             let mut results = vec![Val::I32(0); func.ty(&*caller).results().len()];
             func.call(caller, &[Val::I32(n)], &mut results)
@@ -222,7 +222,7 @@ fn time_of_a_throw() -> Result<()> {
         let module = Module::new(&engine, WAT)?;
         let mut linker = Linker::<Option<TypedFunc<i32, ()>>>::new(&engine);
         let call = |mut caller: Caller<'_, Option<TypedFunc<i32, ()>>>, depth: i32| {
-            let deep = caller.data().clone().unwrap();
+            let deep = caller.data().unwrap();
             deep.call(&mut caller, depth)
         };
         linker.func_wrap("host", "call", call)?;

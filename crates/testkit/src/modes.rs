@@ -92,7 +92,7 @@ impl Mode {
     /// # Errors
     /// The host does not support what the mode asks for.
     pub fn engine(&self) -> Result<Engine> {
-        Ok(Engine::new(&self.config()?)?)
+        Engine::new(&self.config()?)
     }
 
     /// Gives a new store what it needs to run in this mode: fuel and a deadline that are never used up.

@@ -180,11 +180,11 @@ impl<'scope, 'a: 'scope> Context<'scope, 'a> {
     /// Compiles a module of the script.
     fn compile(&self, mut module: QuoteWat<'a>) -> Result<Module> {
         let bytes = module.encode().map_err(|e| anyhow!("the text is malformed: {}", e.message()))?;
-        Ok(Module::new(self.store.engine(), bytes)?)
+        Module::new(self.store.engine(), bytes)
     }
 
     fn instantiate(&mut self, module: &Module) -> Result<Instance> {
-        Ok(self.linker.instantiate(&mut self.store, module)?)
+        self.linker.instantiate(&mut self.store, module)
     }
 
     fn module(&mut self, module: QuoteWat<'a>) -> Result<()> {
@@ -272,7 +272,7 @@ impl<'scope, 'a: 'scope> Context<'scope, 'a> {
                 WastDirective::Register { span, name, module: Some(id) } if Some(id.name()) == shared => {
                     match self.linker.alias_module(id.name(), name) {
                         Ok(_) => self.outcome.passed += 1,
-                        Err(error) => self.fail(span, &error.into()),
+                        Err(error) => self.fail(span, &error),
                     }
                 }
                 other => self.directives(scope, vec![other]),
