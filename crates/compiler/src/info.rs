@@ -11,6 +11,17 @@ pub const RANKED_LOCALS: usize = 16;
 /// second of compile time is about six times as much.
 pub(crate) const MAX_HOIST_WORK: u64 = 1_000_000_000;
 
+/// Locals in use and operands on the stack of one function up to which it is optimised. The time of the backtracking
+/// register allocator grows with the square of what is live at once: 1 s at 8,000, 45 s at 50,000.
+pub(crate) const MAX_VALUES: u64 = 10_000;
+
+/// Locals in use times blocks of one function up to which locals are SSA values. Making them takes 4 bytes for each
+/// local in each block.
+pub(crate) const MAX_LOCAL_BLOCKS: u64 = 1 << 27;
+
+/// The same for locals times loops: a loop may need a block parameter for each local.
+pub(crate) const MAX_LOCAL_LOOPS: u64 = 1 << 24;
+
 /// What is known about all functions with a body.
 #[derive(Clone, Default, Debug)]
 pub struct FuncInfos {
@@ -27,25 +38,31 @@ pub(crate) struct Record {
     pub(crate) max_stack: u16,
     pub(crate) num_loops: u16,
     pub(crate) num_ranked: u8,
-    pub(crate) flags: u8,
+    pub(crate) flags: u16,
 }
 
 /// Flags of a record.
 pub(crate) mod flag {
     /// Calls a function, directly or not.
-    pub(crate) const CALLS: u8 = 1;
+    pub(crate) const CALLS: u16 = 1;
     /// Calls by table or reference.
-    pub(crate) const CALLS_INDIRECTLY: u8 = 2;
+    pub(crate) const CALLS_INDIRECTLY: u16 = 2;
     /// Contains `throw`, `throw_ref` or `rethrow`.
-    pub(crate) const THROWS: u8 = 4;
+    pub(crate) const THROWS: u16 = 4;
     /// Contains a tail call.
-    pub(crate) const TAIL_CALLS: u8 = 8;
+    pub(crate) const TAIL_CALLS: u16 = 8;
     /// Contains a handler for exceptions.
-    pub(crate) const CATCHES: u8 = 16;
+    pub(crate) const CATCHES: u16 = 16;
     /// Uses an operator that may call the runtime.
-    pub(crate) const CALLS_RUNTIME: u8 = 32;
+    pub(crate) const CALLS_RUNTIME: u16 = 32;
     /// Loops are nested so deeply that optimising takes too long.
-    pub(crate) const DEEP_LOOPS: u8 = 64;
+    pub(crate) const DEEP_LOOPS: u16 = 64;
+    /// So many values may be live at once that allocating registers well takes too long.
+    pub(crate) const MANY_VALUES: u16 = 128;
+    /// So many locals and blocks that locals live in memory.
+    pub(crate) const LOCALS_IN_MEMORY: u16 = 256;
+    /// The same where accesses to memories and other trapping operators make blocks.
+    pub(crate) const LOCALS_IN_MEMORY_IF_CHECKED: u16 = 512;
 }
 
 /// A local and how much it is used.
@@ -123,9 +140,16 @@ impl<'a> FuncInfo<'a> {
         self.record.flags & flag::CATCHES != 0
     }
 
-    /// Whether loops are nested so deeply that optimising would take too long.
-    pub fn has_deep_loops(&self) -> bool {
-        self.record.flags & flag::DEEP_LOOPS != 0
+    /// Whether optimising would take too long: loops are nested too deeply, or too many values may be live at once.
+    pub fn is_costly(&self) -> bool {
+        self.record.flags & (flag::DEEP_LOOPS | flag::MANY_VALUES) != 0
+    }
+
+    /// Whether its locals are better kept in memory, because making SSA values of them would take too much of it.
+    /// `checked`: traps are explicit checks, which make more blocks.
+    pub fn keeps_locals_in_memory(&self, checked: bool) -> bool {
+        let flag = if checked { flag::LOCALS_IN_MEMORY_IF_CHECKED } else { flag::LOCALS_IN_MEMORY };
+        self.record.flags & flag != 0
     }
 
     /// Greatest number of operands on the stack; 65,535 stands for that or more.

@@ -11,7 +11,10 @@ use wasmparser::{
 
 use crate::error::{CompileError, Result};
 use crate::features::Features;
-use crate::info::{FuncInfos, MAX_HOIST_WORK, RANKED_LOCALS, Record, encode_weight, flag, write_leb};
+use crate::info::{
+    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_LOOPS, MAX_VALUES, RANKED_LOCALS, Record, encode_weight,
+    flag, write_leb,
+};
 use crate::names;
 use crate::parse::ParsedModule;
 use crate::pool::Pool;
@@ -256,7 +259,11 @@ struct Facts {
     hoist_work: u64,
     max_stack: u32,
     num_loops: u32,
-    flags: u8,
+    /// Operators that end or begin a block of IR.
+    num_blocks: u32,
+    /// Operators that do so where their traps are explicit checks.
+    num_checks: u32,
+    flags: u16,
 }
 
 impl Facts {
@@ -266,6 +273,7 @@ impl Facts {
         self.callees.clear();
         self.types.clear();
         (self.loop_depth, self.hoist_work, self.max_stack, self.num_loops, self.flags) = (0, 0, 0, 0, 0);
+        (self.num_blocks, self.num_checks) = (0, 0);
     }
 
     /// Looks at an operator before it is validated. Immediates may be nonsense here; returns whether it ends a loop.
@@ -275,6 +283,7 @@ impl Facts {
             0x20..=0x22 => self.use_local(peek_leb(&code[1..])),
             0x03 => {
                 self.num_loops += 1;
+                self.num_blocks += 1;
                 self.loop_depth += 1;
             }
             0x0b => return validator.get_control_frame(0).is_some_and(|f| f.kind == FrameKind::Loop),
@@ -288,11 +297,20 @@ impl Facts {
             0x08..=0x0a => self.flags |= flag::THROWS | flag::CALLS_RUNTIME,
             // try, try_table
             0x06 | 0x1f => self.flags |= flag::CATCHES,
+            // block, if, else, br, br_if, br_table, return, br_on_null, br_on_non_null
+            0x02 | 0x04 | 0x05 | 0x0c..=0x0f | 0xd5 | 0xd6 => self.num_blocks += 1,
+            // Loads and stores, divisions, conversions that trap, ref.as_non_null
+            0x28..=0x3e | 0x6d..=0x70 | 0x7f..=0x82 | 0xa8..=0xb1 | 0xd4 => self.num_checks += 1,
+            0xfd => self.num_checks += 1,
             // memory.grow, table.get, table.set, ref.func
-            0x40 | 0x25 | 0x26 | 0xd2 => self.flags |= flag::CALLS_RUNTIME,
+            0x40 | 0x25 | 0x26 | 0xd2 => {
+                self.flags |= flag::CALLS_RUNTIME;
+                self.num_checks += 1;
+            }
             // Bulk operations on memories and tables, except table.size; wait and notify.
             0xfc if matches!(peek_leb(&code[1..]), 8..=15 | 17) => self.flags |= flag::CALLS_RUNTIME,
             0xfe if peek_leb(&code[1..]) <= 2 => self.flags |= flag::CALLS_RUNTIME,
+            0xfe => self.num_checks += 1,
             _ => {}
         }
         false
@@ -319,12 +337,12 @@ impl Facts {
         self.weights[at] = self.weights[at].saturating_add(1 << (3 * self.loop_depth.min(10)));
     }
 
-    fn call(&mut self, flags: u8, immediates: &[u8]) {
+    fn call(&mut self, flags: u16, immediates: &[u8]) {
         self.flags |= flags;
         self.callees.push(peek_leb(immediates));
     }
 
-    fn call_indirect(&mut self, flags: u8, immediates: &[u8]) {
+    fn call_indirect(&mut self, flags: u16, immediates: &[u8]) {
         self.flags |= flags;
         self.types.push(peek_leb(immediates));
     }
@@ -332,6 +350,20 @@ impl Facts {
     fn finish(&mut self, out: &mut Bodies) {
         if self.hoist_work > MAX_HOIST_WORK {
             self.flags |= flag::DEEP_LOOPS;
+        }
+        if self.touched.len() as u64 + u64::from(self.max_stack) > MAX_VALUES {
+            self.flags |= flag::MANY_VALUES;
+        }
+        let locals = self.touched.len() as u64;
+        let too_many =
+            |blocks: u64| locals * blocks > MAX_LOCAL_BLOCKS || locals * u64::from(self.num_loops) > MAX_LOCAL_LOOPS;
+        // A call through a table checks twice, a check makes two blocks.
+        let calls = (self.callees.len() + 4 * self.types.len()) as u64;
+        if too_many(2 * u64::from(self.num_blocks) + calls) {
+            self.flags |= flag::LOCALS_IN_MEMORY;
+        }
+        if too_many(2 * u64::from(self.num_blocks) + 2 * u64::from(self.num_checks) + calls) {
+            self.flags |= flag::LOCALS_IN_MEMORY_IF_CHECKED;
         }
         let infos = &mut out.infos;
         let arena = infos.arena.len() as u32;

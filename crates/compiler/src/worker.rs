@@ -77,7 +77,7 @@ impl<'a> Input<'a> {
     /// The target to generate code for: follows from the module's bytes alone.
     fn isa_for(&self, key: FuncKey) -> &'a dyn TargetIsa {
         match key {
-            FuncKey::Wasm(func) if self.env.infos.get(func).has_deep_loops() => self.plain_isa,
+            FuncKey::Wasm(func) if self.env.infos.get(func).is_costly() => self.plain_isa,
             _ => self.env.isa,
         }
     }

@@ -24,3 +24,11 @@ pub const MAX_TYPES: u32 = 1_000_000;
 pub const MAX_CONTEXT_SIZE: u32 = 1 << 28;
 /// Bytes of a store's object heap; a bound on what a guest can make the host allocate, like a memory's 4 GiB.
 pub const MAX_OBJECT_HEAP: usize = 1 << 32;
+/// Locals that hold collected references, in a function so large that its other locals are kept in memory. References
+/// cannot be: the collector finds them by maps of what is live.
+pub const MAX_REFERENCE_LOCALS: u32 = 100;
+/// Values of one function in the compiler's IR: four times what Cranelift's register allocator can name. Reached only
+/// by functions that pass a thousand values at every step.
+pub const MAX_FUNC_VALUES: u32 = 1 << 23;
+/// Uses of values as arguments of calls and branches in one function. Each takes 4 bytes.
+pub const MAX_FUNC_USES: u32 = 1 << 26;

@@ -1,23 +1,23 @@
 //! A function body to IR: operand stack, locals and control flow. What operators do is in [`ops`].
 
-use cranelift_codegen::ir::types::{F32, F64, I8X16};
 use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, JumpTableData, SourceLoc, Value};
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
-use kiln_env::types::ValType;
-use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TrapCode};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use kiln_env::types::{FuncType, ValType};
+use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TrapCode, limits};
 use smallvec::SmallVec;
 use wasmparser::{BlockType, BrTable, FunctionBody, Operator, OperatorsReader};
 
 use super::control::{BlockSig, Frame, FrameKind};
 use super::emitter::{Emitter, OpEnv, clif_type, wasm_signature};
 use super::exceptions::Exceptions;
+use super::locals::Locals;
 use super::ops;
 use super::ops::call::Callee;
 use super::ops::call::Target;
+use crate::codegen;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
-use crate::{codegen, convert};
 
 /// How many entries of a `br_table` may go to one label each on an edge of its own. Fewer make Cranelift repeat in every
 /// target what it could compute once before the branch, more make many equal edges: 4 gave the least code.
@@ -29,7 +29,7 @@ pub(super) struct FuncTranslator<'f, 'm> {
     pub(super) stack: Vec<Value>,
     pub(super) frames: Vec<Frame<'m>>,
     pub(super) exceptions: Exceptions,
-    locals: Vec<Variable>,
+    locals: Locals,
     /// Whether the current position can be reached. If not, no block is open and operators are skipped.
     pub(super) reachable: bool,
     /// How many frames have been opened since the position became unreachable.
@@ -56,12 +56,16 @@ pub(super) fn translate(
     b.seal_block(entry);
     b.ensure_inserted_block();
     let vmctx = b.block_params(entry)[0];
+    let mut e = Emitter { b, env: OpEnv::new(env, vmctx) };
+    let in_memory = env.infos.get(index).keeps_locals_in_memory(!env.tunables.signals);
+    let num_locals = if in_memory { count_locals(ty, body)? } else { 0 };
+    let locals = Locals::new(&mut e, in_memory, num_locals);
     let mut t = FuncTranslator {
-        e: Emitter { b, env: OpEnv::new(env, vmctx) },
+        e,
         stack: Vec::new(),
         frames: Vec::new(),
         exceptions: Exceptions::default(),
-        locals: Vec::new(),
+        locals,
         reachable: true,
         skipped: 0,
     };
@@ -69,7 +73,7 @@ pub(super) fn translate(
     if !env.tunables.signals {
         t.e.check_stack();
     }
-    t.declare_locals(entry, &ty.params, body)?;
+    t.locals.declare(&mut t.e, entry, &ty.params, body)?;
     t.push_frame(FrameKind::Function, BlockSig::Func(ty), 0);
     t.e.check_interrupts();
     t.body(body)?;
@@ -82,49 +86,17 @@ pub(super) fn translate(
     Ok(FuncIr { key, func })
 }
 
-/// Locals and the walk over operators.
+/// Parameters and locals: limited by validation.
+fn count_locals(ty: &FuncType, body: &FunctionBody<'_>) -> Result<u32> {
+    let mut count = ty.params.len() as u32;
+    for group in body.get_locals_reader()? {
+        count += group?.0;
+    }
+    Ok(count)
+}
+
+/// The walk over operators.
 impl<'m> FuncTranslator<'_, 'm> {
-    fn declare_locals(&mut self, entry: Block, params: &[ValType], body: &FunctionBody<'_>) -> Result<()> {
-        for (i, ty) in params.iter().enumerate() {
-            let value = self.e.b.block_params(entry)[i + 1];
-            let local = self.declare_local(*ty);
-            self.e.b.def_var(local, value);
-        }
-        for group in body.get_locals_reader()? {
-            let (count, ty) = group?;
-            let ty = convert::val_type(ty)?;
-            // One zero serves all locals of the group.
-            let zero = self.zero(ty);
-            for _ in 0..count {
-                let local = self.declare_local(ty);
-                self.e.b.def_var(local, zero);
-            }
-        }
-        Ok(())
-    }
-
-    fn declare_local(&mut self, ty: ValType) -> Variable {
-        let local = self.e.b.declare_var(clif_type(ty));
-        if ty.is_gc_ref() {
-            self.e.b.declare_var_needs_stack_map(local);
-        }
-        self.locals.push(local);
-        local
-    }
-
-    fn zero(&mut self, ty: ValType) -> Value {
-        let ins = self.e.b.ins();
-        match clif_type(ty) {
-            F32 => ins.f32const(0.0),
-            F64 => ins.f64const(0.0),
-            I8X16 => {
-                let zero = self.e.b.func.dfg.constants.insert([0; 16].as_slice().into());
-                self.e.b.ins().vconst(I8X16, zero)
-            }
-            int => ins.iconst(int, 0),
-        }
-    }
-
     fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         let start = body.range().start;
         let mut reader = body.get_operators_reader()?;
@@ -135,9 +107,23 @@ impl<'m> FuncTranslator<'_, 'm> {
             }
             self.e.b.set_srcloc(SourceLoc::new((offset - start) as u32));
             self.e.count_fuel(if self.reachable { ops::fuel_cost(&op) } else { 0 });
-            self.operator(&op, &reader, offset).map_err(|e| e.at(offset))?;
+            let done = self.operator(&op, &reader, offset).and_then(|()| self.check_size());
+            done.map_err(|e| e.at(offset))?;
         }
         reader.finish()?;
+        Ok(())
+    }
+
+    /// A few bytes of wasm can stand for a thousand values: calls, branches and blocks pass as many as their types say.
+    fn check_size(&self) -> Result<()> {
+        let dfg = &self.e.b.func.dfg;
+        let (values, uses) = (dfg.num_values(), dfg.value_lists.capacity());
+        if values > limits::MAX_FUNC_VALUES as usize {
+            return Err(CompileError::limit("values in one function", values as u64, limits::MAX_FUNC_VALUES.into()));
+        }
+        if uses > limits::MAX_FUNC_USES as usize {
+            return Err(CompileError::limit("uses of values in one function", uses as u64, limits::MAX_FUNC_USES.into()));
+        }
         Ok(())
     }
 
@@ -179,16 +165,16 @@ impl<'m> FuncTranslator<'_, 'm> {
                 self.pop();
             }
             Operator::LocalGet { local_index } => {
-                let value = self.e.b.use_var(self.locals[local_index as usize]);
+                let value = self.locals.get(&mut self.e, local_index);
                 self.stack.push(value);
             }
             Operator::LocalSet { local_index } => {
                 let value = self.pop();
-                self.e.b.def_var(self.locals[local_index as usize], value);
+                self.locals.set(&mut self.e, local_index, value);
             }
             Operator::LocalTee { local_index } => {
                 let value = self.peek();
-                self.e.b.def_var(self.locals[local_index as usize], value);
+                self.locals.set(&mut self.e, local_index, value);
             }
             Operator::Block { blockty } => self.open_block(blockty)?,
             Operator::Loop { blockty } => self.open_loop(blockty)?,

@@ -4,6 +4,7 @@ mod control;
 mod emitter;
 mod exceptions;
 mod func;
+mod locals;
 mod ops;
 mod trampoline;
 
