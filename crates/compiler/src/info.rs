@@ -17,7 +17,7 @@ pub(crate) const MAX_VALUES: u64 = 10_000;
 
 /// Locals in use times blocks of one function up to which locals are SSA values. Making them takes 4 bytes for each
 /// local in each block.
-pub(crate) const MAX_LOCAL_BLOCKS: u64 = 1 << 27;
+pub(crate) const MAX_LOCAL_BLOCKS: u64 = 1 << 26;
 
 /// The same for locals times loops: a loop may need a block parameter for each local.
 pub(crate) const MAX_LOCAL_LOOPS: u64 = 1 << 24;

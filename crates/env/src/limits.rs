@@ -27,8 +27,8 @@ pub const MAX_OBJECT_HEAP: usize = 1 << 32;
 /// Locals that hold collected references, in a function so large that its other locals are kept in memory. References
 /// cannot be: the collector finds them by maps of what is live.
 pub const MAX_REFERENCE_LOCALS: u32 = 100;
-/// Values of one function in the compiler's IR: four times what Cranelift's register allocator can name. Reached only
+/// Values of one function in the compiler's IR: sixteen times what Cranelift's register allocator can name. Reached only
 /// by functions that pass a thousand values at every step.
-pub const MAX_FUNC_VALUES: u32 = 1 << 23;
+pub const MAX_FUNC_VALUES: u32 = 1 << 25;
 /// Uses of values as arguments of calls and branches in one function. Each takes 4 bytes.
 pub const MAX_FUNC_USES: u32 = 1 << 26;

@@ -122,7 +122,11 @@ impl<'m> FuncTranslator<'_, 'm> {
             return Err(CompileError::limit("values in one function", values as u64, limits::MAX_FUNC_VALUES.into()));
         }
         if uses > limits::MAX_FUNC_USES as usize {
-            return Err(CompileError::limit("uses of values in one function", uses as u64, limits::MAX_FUNC_USES.into()));
+            return Err(CompileError::limit(
+                "uses of values in one function",
+                uses as u64,
+                limits::MAX_FUNC_USES.into(),
+            ));
         }
         Ok(())
     }

@@ -121,3 +121,58 @@ fn huge_counts_are_no_allocations() {
         assert!(validate(&compiler(), &bytes).is_err() || section == 12, "section {section}");
     }
 }
+
+/// A function of type `many -> many`, a thousand values each, whose body repeats `step` on a thousand operands.
+fn passing_many_values(times: usize, step: impl Fn(&mut Function)) -> Module {
+    let many = vec![ValType::I32; limits::MAX_PARAMS as usize];
+    let mut types = TypeSection::new();
+    types.ty().function(many.clone(), many);
+    let mut funcs = FunctionSection::new();
+    funcs.function(0);
+    let mut f = Function::new([]);
+    for i in 0..limits::MAX_PARAMS {
+        f.instruction(&Instruction::LocalGet(i));
+    }
+    (0..times).for_each(|_| step(&mut f));
+    f.instruction(&Instruction::End);
+    let mut code = CodeSection::new();
+    code.function(&f);
+    let mut module = Module::new();
+    module.section(&types).section(&funcs).section(&code);
+    module
+}
+
+#[track_caller]
+fn compile_error(module: Module) -> CompileError {
+    let (compiler, wasm) = (compiler(), module.finish());
+    let module = validate(&compiler, &wasm).unwrap();
+    compiler.compile_module(&module, &wasm, &|_| {}).map(|_| ()).unwrap_err()
+}
+
+/// Two bytes of wasm can pass a thousand values.
+#[test]
+fn values_of_one_function() {
+    let ty = wasm_encoder::BlockType::FunctionType(0);
+    let steps: [&dyn Fn(&mut Function); 2] = [
+        &|f| {
+            f.instruction(&Instruction::Loop(ty)).instruction(&Instruction::End);
+        },
+        &|f| {
+            f.instruction(&Instruction::Call(0));
+        },
+    ];
+    for step in steps {
+        let error = compile_error(passing_many_values(100_000, step));
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(error.to_string().contains("values in one function"), "{error}");
+    }
+}
+
+#[test]
+fn uses_of_values_in_one_function() {
+    let branches = |f: &mut Function| {
+        f.instruction(&Instruction::LocalGet(0)).instruction(&Instruction::BrIf(0));
+    };
+    let error = compile_error(passing_many_values(200_000, branches));
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+}

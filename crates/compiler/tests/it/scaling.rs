@@ -217,3 +217,45 @@ fn workers_are_reused() {
     let first = compiler.compile_module(&parsed, &wasm, &|_| {}).unwrap().0;
     assert!(compiler.compile_module(&parsed, &wasm, &|_| {}).unwrap().0 == first);
 }
+
+/// Many locals in many blocks: beyond a bound they live in memory.
+#[test]
+fn many_locals_in_many_blocks() {
+    grows_with_size(9_000, |n| {
+        module([body(n, |f| {
+            for i in 1..n {
+                f.local_get(0).if_(BlockType::Empty).local_get(i - 1).local_set(i).end();
+            }
+        })])
+    });
+}
+
+#[test]
+fn many_locals_in_many_loops() {
+    grows_with_size(9_000, |n| {
+        module([body(n, |f| {
+            for i in 1..n {
+                f.loop_(BlockType::Empty).local_get(i - 1).i32_const(1).i32_add().local_tee(i).br_if(0).end();
+            }
+        })])
+    });
+}
+
+/// All values are live at once: beyond a bound registers are allocated in a simpler way.
+#[test]
+fn many_live_locals() {
+    grows_with_size(12_000, |n| {
+        module([body(n, |f| {
+            for i in 1..n {
+                f.local_get(0).i32_const(i as i32).i32_xor().local_set(i);
+            }
+            for i in 1..n {
+                f.local_get(i).drop();
+            }
+            f.call(0);
+            for i in 1..n {
+                f.local_get(0).local_get(n - i).i32_div_u().local_set(0);
+            }
+        })])
+    });
+}
