@@ -3,14 +3,15 @@
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_codegen::{Context, verify_function};
-use kiln_env::{Builtin, ContextLayout, DefinedFuncIndex, FuncKey, Module, Tunables, TypeIndex};
+use kiln_env::{Builtin, DefinedFuncIndex, FuncKey, Tunables, TypeIndex};
 use wasmparser::{BinaryReader, FunctionBody};
 
 use super::Translator;
 use crate::func_ir::FuncIr;
-use crate::info::FuncInfos;
 use crate::module_env::ModuleEnv;
-use crate::{Features, parse};
+use crate::pool::Pool;
+use crate::validate::validate;
+use crate::{Features, ValidatedModule, parse};
 
 fn isa() -> OwnedTargetIsa {
     let mut flags = builder();
@@ -34,31 +35,28 @@ fn modes() -> Vec<(&'static str, Tunables)> {
 
 struct Loaded {
     bytes: Vec<u8>,
-    module: Module,
-    layout: ContextLayout,
-    infos: FuncInfos,
+    module: ValidatedModule,
 }
 
 impl Loaded {
     fn new(bytes: Vec<u8>) -> Loaded {
-        wasmparser::Validator::new_with_features(Features::default().to_wasmparser())
-            .validate_all(&bytes)
-            .unwrap_or_else(|e| panic!("{e}"));
-        Loaded::unchecked(bytes)
-    }
-
-    fn unchecked(bytes: Vec<u8>) -> Loaded {
-        let module = parse(&bytes, &Features::default()).unwrap().module().clone();
-        let layout = ContextLayout::new(&module).unwrap();
-        Loaded { bytes, module, layout, infos: FuncInfos::default() }
+        let parsed = parse(&bytes, &Features::default()).unwrap_or_else(|e| panic!("{e}"));
+        let module = validate(parsed, &bytes, &Pool::new(1).unwrap()).unwrap_or_else(|e| panic!("{e}"));
+        Loaded { bytes, module }
     }
 
     fn env<'a>(&'a self, tunables: &'a Tunables, isa: &'a dyn TargetIsa) -> ModuleEnv<'a> {
-        ModuleEnv { module: &self.module, layout: &self.layout, tunables, infos: &self.infos, isa }
+        ModuleEnv {
+            module: self.module.module(),
+            layout: self.module.layout(),
+            tunables,
+            infos: self.module.infos(),
+            isa,
+        }
     }
 
     fn function(&self, env: &ModuleEnv<'_>, translator: &mut Translator, index: DefinedFuncIndex) -> FuncIr {
-        let range = &self.module.bodies[index];
+        let range = &self.module.module().bodies[index];
         let bytes = &self.bytes[range.start as usize..range.end as usize];
         let features = Features::default().to_wasmparser();
         let body = FunctionBody::new(BinaryReader::new_features(bytes, range.start, features));
@@ -66,7 +64,7 @@ impl Loaded {
     }
 
     fn trampolines(&self) -> Vec<FuncKey> {
-        let types = self.module.types.keys().collect::<Vec<TypeIndex>>();
+        let types = self.module.module().types.keys().collect::<Vec<TypeIndex>>();
         let mut keys: Vec<_> = types.iter().flat_map(|t| [FuncKey::ArrayToWasm(*t), FuncKey::WasmToHost(*t)]).collect();
         keys.extend(Builtin::ALL.iter().map(|b| FuncKey::WasmToBuiltin(*b)));
         keys
@@ -87,7 +85,7 @@ fn check(wat: &str) {
     for (name, tunables) in modes() {
         let env = loaded.env(&tunables, &*isa);
         let mut irs: Vec<FuncIr> =
-            loaded.module.bodies.keys().map(|i| loaded.function(&env, &mut translator, i)).collect();
+            loaded.module.module().bodies.keys().map(|i| loaded.function(&env, &mut translator, i)).collect();
         irs.extend(loaded.trampolines().into_iter().map(|key| translator.trampoline(&env, key).unwrap()));
         for ir in irs {
             verify(&ir, &*isa, name);
@@ -466,12 +464,13 @@ fn unsupported_operators_are_errors() {
         "(module (func (result i64 i64) (i64.add128 (i64.const 1) (i64.const 1) (i64.const 1) (i64.const 1))))",
     )
     .unwrap();
-    // Parsing leaves bodies alone, so that the translator sees what validation would have refused.
-    let loaded = Loaded::unchecked(bytes);
+    // Validation refuses such a body, so the translator gets it in the place of another of the same type.
+    let loaded = Loaded::new(wat::parse_str("(module (func (result i64 i64) i64.const 1 i64.const 1))").unwrap());
     let (isa, tunables) = (isa(), Tunables::default());
     let env = loaded.env(&tunables, &*isa);
-    let range = &loaded.module.bodies[DefinedFuncIndex(0)];
-    let bytes = &loaded.bytes[range.start as usize..range.end as usize];
+    let parsed = parse(&bytes, &Features::default()).unwrap();
+    let range = &parsed.module().bodies[DefinedFuncIndex(0)];
+    let bytes = &bytes[range.start as usize..range.end as usize];
     let body = FunctionBody::new(BinaryReader::new(bytes, range.start));
     let mut translator = Translator::new();
     let error = translator.function(&env, DefinedFuncIndex(0), &body).err().unwrap();
@@ -494,15 +493,15 @@ fn real_modules() {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "wasm") {
-                let loaded = Loaded::unchecked(std::fs::read(&path).unwrap());
+                let loaded = Loaded::new(std::fs::read(&path).unwrap());
                 let mut translator = Translator::new();
                 for (name, tunables) in &modes()[..3] {
                     let env = loaded.env(tunables, &*isa);
-                    for index in loaded.module.bodies.keys() {
+                    for index in loaded.module.module().bodies.keys() {
                         verify(&loaded.function(&env, &mut translator, index), &*isa, name);
                     }
                 }
-                eprintln!("{}: {} functions", path.display(), loaded.module.bodies.len());
+                eprintln!("{}: {} functions", path.display(), loaded.module.module().bodies.len());
             }
         }
     }
