@@ -339,13 +339,14 @@ unsafe fn raise_in(store: *mut VmStoreContext) -> ! {
 
 /// Decides about a hardware fault; see [`signals`]. Runs in a signal handler.
 fn on_fault(fault: &Fault) -> Option<Resume> {
+    // First of all: only a thread that runs our code is sure to have its thread-local storage.
+    // SAFETY: the code that faulted is on the stack of a store, which keeps it alive.
+    let site = unsafe { registry::with_code(fault.pc, |code| code.find(fault.pc)?.trap(fault.pc)) }?;
     THREAD.with(|thread| {
         let newest = thread.newest.get();
         if newest.is_null() {
             return None;
         }
-        // SAFETY: the code that faulted is on the stack of a store, which keeps it alive.
-        let site = unsafe { registry::with_code(fault.pc, |code| code.find(fault.pc)?.trap(fault.pc)) }?;
         let code = match (site, fault.address, stack::known_bounds()) {
             (_, Some(address), Some(stack)) if (stack.guard_low..stack.low).contains(&address) => {
                 TrapCode::StackOverflow
