@@ -136,7 +136,7 @@ macro_rules! define_operand_count {
 
 wasmparser::for_each_operator!(define_operand_count);
 
-/// Units of fuel that an operator costs: the same in every tier.
+/// Units of fuel that an operator costs: the same in every tier. One, but for what only shapes the code.
 pub(crate) fn fuel_cost(op: &Operator<'_>) -> u64 {
     match op {
         Operator::Nop
@@ -145,6 +145,11 @@ pub(crate) fn fuel_cost(op: &Operator<'_>) -> u64 {
         | Operator::Loop { .. }
         | Operator::Else
         | Operator::End
+        | Operator::Try { .. }
+        | Operator::TryTable { .. }
+        | Operator::Catch { .. }
+        | Operator::CatchAll
+        | Operator::Delegate { .. }
         | Operator::Return
         | Operator::Unreachable => 0,
         _ => 1,
