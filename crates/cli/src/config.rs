@@ -47,6 +47,11 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     if let Some(on) = options.debug.debug_info {
         config.debug_info(on);
     }
+    if let Some(options::Names(names)) = &options.debug.dump_function {
+        let func = names.join("+");
+        let name = func.clone();
+        config.compiler_dump(&func, move |stage, text| eprintln!(";; {name} behind {stage}\n{text}"));
+    }
     Ok(config)
 }
 
@@ -89,6 +94,13 @@ fn optimize(config: &mut Config, options: &Options) {
     }
     if let Some(bytes) = optimize.memory_guard_size {
         config.memory_guard_size(bytes);
+    }
+    let off = optimize.passes_off.iter().flat_map(|names| &names.0);
+    for name in off {
+        match name.as_str() {
+            "all" => Config::compiler_pass_names().into_iter().for_each(|n| _ = config.compiler_pass(n, false)),
+            name => _ = config.compiler_pass(name, false),
+        }
     }
     if let Some(on) = optimize.signals_based_traps {
         config.signals_based_traps(on);

@@ -1,5 +1,6 @@
 //! `--explain`: where the time went.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kiln::CompileStatistics;
@@ -13,6 +14,9 @@ pub(crate) struct Explanation {
     pub(crate) parse_seconds: f64,
     pub(crate) validate_seconds: f64,
     pub(crate) translate_seconds: f64,
+    /// Kiln's own passes together, and each by its name.
+    pub(crate) passes_seconds: f64,
+    pub(crate) passes: BTreeMap<&'static str, f64>,
     pub(crate) codegen_seconds: f64,
     pub(crate) link_seconds: f64,
     /// Wall clock time of all compilation before the start.
@@ -34,6 +38,8 @@ impl Explanation {
         self.parse_seconds = statistics.parse.as_secs_f64();
         self.validate_seconds = statistics.validate.as_secs_f64();
         self.translate_seconds = statistics.translate.as_secs_f64();
+        self.passes = statistics.passes.iter().map(|(name, time)| (*name, time.as_secs_f64())).collect();
+        self.passes_seconds = self.passes.values().sum();
         self.codegen_seconds = statistics.codegen.as_secs_f64();
         self.link_seconds = statistics.link.as_secs_f64();
         self.functions = statistics.functions;
@@ -55,11 +61,15 @@ impl Explanation {
             bytes(self.code_bytes)
         );
         let wall = format!("all threads; {} by the clock", seconds(self.compile_wall_seconds));
+        let mut passes: Vec<_> = self.passes.iter().filter(|(_, time)| **time > 0.0).collect();
+        passes.sort_by(|a, b| b.1.total_cmp(a.1));
+        let passes: Vec<String> = passes.iter().map(|(name, time)| format!("{name} {}", seconds(**time))).collect();
         let rows = [
             ("read", self.read_seconds, String::new()),
             ("parse", self.parse_seconds, String::new()),
             ("validate", self.validate_seconds, "all threads".to_owned()),
             ("translate", self.translate_seconds, "all threads".to_owned()),
+            ("passes", self.passes_seconds, passes.join(", ")),
             ("codegen", self.codegen_seconds, wall),
             ("link", self.link_seconds, String::new()),
             ("instantiate", self.instantiate_seconds, String::new()),
@@ -124,7 +134,8 @@ mod tests {
     fn both_forms_name_every_phase() {
         let explanation = Explanation { run_seconds: 1.5, ..Explanation::default() };
         let table = explanation.table();
-        for phase in ["read", "parse", "validate", "translate", "codegen", "link", "instantiate", "run", "peak memory"]
+        for phase in
+            ["read", "parse", "validate", "translate", "passes", "codegen", "link", "instantiate", "run", "peak memory"]
         {
             assert!(table.contains(phase), "{table}");
         }

@@ -93,6 +93,20 @@ pub(crate) enum OptLevel {
     SpeedAndSize,
 }
 
+/// Several names, separated by `+`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+impl Value for Names {
+    const SHAPE: &'static str = "=NAME[+NAME..]";
+
+    fn parse(text: Option<&str>) -> Result<Names, String> {
+        let names = text.unwrap_or_default().split('+').filter(|n| !n.is_empty());
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        if names.is_empty() { Err("a name is missing".to_owned()) } else { Ok(Names(names)) }
+    }
+}
+
 impl Value for OptLevel {
     const SHAPE: &'static str = "=0|1|2|s";
 
@@ -213,6 +227,8 @@ groups! {
         memory_guard_size: u64,
         /// Find traps by signals instead of checking for them (default y)
         signals_based_traps: bool,
+        /// Leave out these of Kiln's own passes, `all` of them
+        passes_off: Names,
     }
     /// `-C`: code generation.
     Codegen "C" {
@@ -229,6 +245,8 @@ groups! {
         coredump: PathBuf,
         /// Tell native debuggers of compiled code (default n)
         debug_info: bool,
+        /// Print what becomes of this function, e.g. wasm[7], behind each pass
+        dump_function: Names,
     }
 }
 

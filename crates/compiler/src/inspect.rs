@@ -18,6 +18,8 @@ use crate::validate::ValidatedModule;
 pub enum Stage {
     /// Translated: Cranelift's IR as the operators make it.
     Clif,
+    /// Behind Kiln's own passes.
+    Midend,
     /// Kiln's and Cranelift's optimisations are done.
     Optimized,
     /// Machine code in the assembler's notation, and the tables about it.
@@ -32,7 +34,7 @@ impl Compiler {
     pub fn inspect(&self, module: &ValidatedModule, source: &[u8], key: FuncKey, stage: Stage) -> Result<String> {
         let ir = self.func_ir(module, source, key, stage != Stage::Clif)?;
         match stage {
-            Stage::Clif => Ok(ir.func.display().to_string()),
+            Stage::Clif | Stage::Midend => Ok(ir.func.display().to_string()),
             Stage::Optimized => self.optimized(ir),
             Stage::Assembly => {
                 let code = self.compile_function(module, source, key)?;

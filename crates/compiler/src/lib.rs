@@ -33,7 +33,7 @@ pub use func_ir::FuncIr;
 pub use info::{FuncInfo, FuncInfos};
 pub use isa::CompilerConfig;
 pub use link::LinkOptions;
-pub use midend::{Dump, PassConfig};
+pub use midend::{Dump, PassConfig, PassTimes, pass_names};
 pub use module_env::ModuleEnv;
 pub use parse::{ParsedModule, parse};
 pub use validate::ValidatedModule;

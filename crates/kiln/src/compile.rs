@@ -1,11 +1,14 @@
 //! The compiler behind an engine: bytes to modules, at once or function by function.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use kiln_compiler::{Compiler, CompilerConfig, Features, Progress, Stats, TrampolineKind, ValidatedModule};
+use kiln_compiler::{
+    Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind, ValidatedModule,
+};
 use kiln_env::Fingerprint;
 
 use crate::code::{CodeSetup, CompileFn, ModuleCode};
@@ -24,6 +27,8 @@ pub struct CompileStatistics {
     pub validate: Duration,
     /// Wasm to Cranelift's IR, summed over threads.
     pub translate: Duration,
+    /// Kiln's own optimising passes, by name, summed over threads.
+    pub passes: BTreeMap<&'static str, Duration>,
     /// IR to machine code, summed over threads.
     pub codegen: Duration,
     /// Placing the functions.
@@ -42,16 +47,24 @@ impl CompileStatistics {
     /// Adds what was compiled later.
     pub(crate) fn add_lazy(&mut self, lazy: &CompileStatistics) {
         self.translate += lazy.translate;
+        self.add_passes(lazy.passes.iter().map(|(name, time)| (*name, *time)));
         self.codegen += lazy.codegen;
         self.functions += lazy.functions;
         self.wasm_bytes += lazy.wasm_bytes;
         self.code_bytes += lazy.code_bytes;
     }
 
+    fn add_passes(&mut self, times: impl Iterator<Item = (&'static str, Duration)>) {
+        for (name, time) in times {
+            *self.passes.entry(name).or_default() += time;
+        }
+    }
+
     fn add(&mut self, stats: &Stats) {
         self.parse += stats.parse;
         self.validate += stats.validate;
         self.translate += stats.translate;
+        self.add_passes(stats.midend.iter().copied());
         self.codegen += stats.codegen;
         self.link += stats.link;
         self.functions += stats.functions;
@@ -82,6 +95,10 @@ impl ModuleCompiler {
             tunables: config.tunables.clone(),
             features,
             threads: config.threads,
+            passes: PassConfig {
+                disabled: config.passes_off.clone(),
+                dump: config.dump.clone().map(|(func, sink)| Dump { func, sink }),
+            },
             ..CompilerConfig::default()
         };
         if let Some(verify) = config.verify {

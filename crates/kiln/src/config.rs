@@ -56,7 +56,14 @@ pub struct Config {
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
     pub(crate) progress: Option<ProgressFn>,
+    /// Passes that do not run.
+    pub(crate) passes_off: Vec<String>,
+    /// A function whose intermediate forms are shown, and how.
+    pub(crate) dump: Option<(String, DumpFn)>,
 }
+
+/// Receives a stage and the function's form behind it.
+pub(crate) type DumpFn = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// Told how many bytes of functions have been compiled, of how many.
 type ProgressFn = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -93,6 +100,8 @@ impl Default for Config {
             profiler: ProfilingStrategy::None,
             debug_info: false,
             progress: None,
+            passes_off: Vec::new(),
+            dump: None,
         }
     }
 }
@@ -166,6 +175,29 @@ impl Config {
     /// Which register allocator to use. [`RegallocAlgorithm::Backtracking`] by default.
     pub fn cranelift_regalloc_algorithm(&mut self, algorithm: RegallocAlgorithm) -> &mut Config {
         self.regalloc = algorithm;
+        self
+    }
+
+    /// Whether one of the optimising passes that Kiln runs before Cranelift's is used. All are by default. An unknown
+    /// name is an error of [`Engine::new`](crate::Engine::new).
+    pub fn compiler_pass(&mut self, name: &str, enable: bool) -> &mut Config {
+        self.passes_off.retain(|n| n != name);
+        if !enable {
+            self.passes_off.push(name.to_owned());
+        }
+        self
+    }
+
+    /// The names that [`Config::compiler_pass`] knows, in the order in which the passes run.
+    #[cfg(feature = "compiler")]
+    pub fn compiler_pass_names() -> Vec<&'static str> {
+        kiln_compiler::pass_names().collect()
+    }
+
+    /// Shows the intermediate forms of one function: `show` gets the stage (`translate`, or the pass that changed it)
+    /// and Cranelift's text form. `func` is `wasm[N]`, the N-th function of the module that has a body.
+    pub fn compiler_dump(&mut self, func: &str, show: impl Fn(&str, &str) + Send + Sync + 'static) -> &mut Config {
+        self.dump = Some((func.to_owned(), Arc::new(show)));
         self
     }
 

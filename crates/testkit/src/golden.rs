@@ -13,7 +13,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `test` | `"clif"`: as translated; `"optimize"`: after Cranelift's mid-end; `"asm"`: machine code |
+//! | `test` | `"clif"`: as translated; `"midend"`: behind Kiln's own passes; `"optimize"`: after Cranelift's mid-end; `"asm"`: machine code |
 //! | `target` | `"x86_64"` (default), `"aarch64"`, `"riscv64"` or `"s390x"` |
 //! | `isa` | target features over the target's baseline, e.g. `["has_avx", "has_fma"]` |
 //! | `flags` | tunables that differ from the default: see [`Options`] |
@@ -34,6 +34,8 @@ use kiln_env::{FuncKey, Tunables};
 pub enum Test {
     /// CLIF as the translator made it.
     Clif,
+    /// CLIF after Kiln's own passes.
+    Midend,
     /// CLIF after Cranelift's optimiser.
     Optimize,
     /// Machine code.
@@ -91,6 +93,7 @@ impl Options {
             "test" => {
                 self.test = match single()? {
                     "clif" => Test::Clif,
+                    "midend" => Test::Midend,
                     "optimize" => Test::Optimize,
                     "asm" => Test::Asm,
                     other => bail!("no test is called {other:?}"),
@@ -259,6 +262,7 @@ fn output(options: &Options, text: &str) -> Result<String> {
     let (image, _) = compiler.compile_module(&module, &bytes, &|_| {})?;
     let stage = match options.test {
         Test::Clif => Stage::Clif,
+        Test::Midend => Stage::Midend,
         Test::Optimize => Stage::Optimized,
         Test::Asm => Stage::Assembly,
     };

@@ -4,14 +4,25 @@
 //! out, and write down in a plan what function passes are to do. So functions can still be translated, changed and
 //! compiled one by one, and never are all of them in memory. Function passes change one [`FuncIr`].
 //!
-//! There is no pass yet.
+//! | pass | kind | what it does |
+//! |---|---|---|
+//! | [`compare`] | function | branches and selections on negated float comparisons take the comparison itself |
+//!
+//! Each file starts with the argument why what comes out means the same. A pass keeps source locations, trap codes and
+//! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled
+//! without optimisation, and trampolines, are left alone. Whether a pass runs is part of the fingerprint.
+
+mod compare;
+mod edit;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cranelift_codegen::settings::OptLevel;
 use kiln_env::FuncKey;
 
+use crate::codegen::guarded;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
@@ -31,7 +42,8 @@ struct ModulePass {
 /// A pass over a function.
 struct FuncPass {
     name: &'static str,
-    run: fn(&ModuleEnv<'_>, &Plan, &mut FuncIr) -> Result<()>,
+    /// Returns whether it changed anything.
+    run: fn(&ModuleEnv<'_>, &Plan, &mut FuncIr) -> Result<bool>,
     /// Passes of the same table that must have run before.
     after: &'static [&'static str],
 }
@@ -40,7 +52,7 @@ struct FuncPass {
 const MODULE_PASSES: &[ModulePass] = &[];
 
 /// The function passes, in the order in which they run.
-const FUNC_PASSES: &[FuncPass] = &[];
+const FUNC_PASSES: &[FuncPass] = &[FuncPass { name: "compare", run: compare::run, after: &[] }];
 
 /// Which passes run, and what is shown of their work.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +69,8 @@ pub type DumpSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 /// Shows what becomes of one function.
 #[derive(Clone)]
 pub struct Dump {
-    /// The function.
-    pub func: FuncKey,
+    /// The function: its key as text, `wasm[7]`, by index among those with a body.
+    pub func: String,
     /// Where its IR goes.
     pub sink: DumpSink,
 }
@@ -120,23 +132,39 @@ impl Midend {
     /// Runs the function passes; adds the time of the n-th enabled one to `times[n]`.
     pub(crate) fn run(&self, env: &ModuleEnv<'_>, plan: &Plan, ir: &mut FuncIr, times: &mut PassTimes) -> Result<()> {
         self.dump("translate", ir);
+        let FuncKey::Wasm(func) = ir.key else { return Ok(()) };
+        if env.isa.flags().opt_level() == OptLevel::None || env.infos.get(func).is_costly() {
+            return Ok(());
+        }
         for (n, pass) in FUNC_PASSES.iter().filter(|p| self.runs(p.name)).enumerate() {
             let start = Instant::now();
-            (pass.run)(env, plan, ir)?;
+            let changed = guarded(|| (pass.run)(env, plan, ir))?;
             if times.len() == n {
                 times.push((pass.name, Duration::ZERO));
             }
             times[n].1 += start.elapsed();
-            self.dump(pass.name, ir);
+            if changed {
+                verify(env, pass.name, ir)?;
+                self.dump(pass.name, ir);
+            }
         }
         Ok(())
     }
 
     fn dump(&self, stage: &str, ir: &FuncIr) {
-        if let Some(dump) = self.config.dump.as_ref().filter(|d| d.func == ir.key) {
+        if let Some(dump) = self.config.dump.as_ref().filter(|d| d.func == ir.key.to_string()) {
             (dump.sink)(stage, &ir.func.display().to_string());
         }
     }
+}
+
+/// Checks the IR behind a pass, where Cranelift checks its own.
+fn verify(env: &ModuleEnv<'_>, pass: &str, ir: &FuncIr) -> Result<()> {
+    if !env.isa.flags().enable_verifier() {
+        return Ok(());
+    }
+    cranelift_codegen::verify_function(&ir.func, env.isa)
+        .map_err(|e| CompileError::internal(format_args!("the pass {pass} left invalid IR: {e}")).for_key(ir.key))
 }
 
 /// Checks that the passes of a table come behind those they build on.
