@@ -19,7 +19,7 @@
 ;; block0:
 ;;   testl $0x3, %esi
 ;;   jnz #trap=user3
-;;   movq 0x38(%rdi), %rdi
+;;   movq 0x40(%rdi), %rdi
 ;;   movl %esi, %r8d
 ;;   movl 4(%rdi, %r8), %eax
 ;;   movq %rbp, %rsp
@@ -34,7 +34,7 @@
 ;; block0:
 ;;   testl $0x1, %esi
 ;;   jnz #trap=user3
-;;   movq 0x38(%rdi), %rdi
+;;   movq 0x40(%rdi), %rdi
 ;;   movl %esi, %r8d
 ;;   movw %dx, (%rdi, %r8)
 ;;   mfence
@@ -48,7 +48,7 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x38(%rdi), %rdi
+;;   movq 0x40(%rdi), %rdi
 ;;   movl %esi, %r8d
 ;;   lock xaddb %dl, (%rdi, %r8)
 ;;   movzbl %dl, %eax
@@ -63,7 +63,7 @@
 ;; block0:
 ;;   testl $0x7, %esi
 ;;   jnz #trap=user3
-;;   movq 0x38(%rdi), %r8
+;;   movq 0x40(%rdi), %r8
 ;;   movl %esi, %r9d
 ;;   movq %rdx, %rax
 ;;   xchgq %rax, (%r8, %r9)
@@ -80,7 +80,7 @@
 ;;   leal 1(%rsi), %r9d
 ;;   testl $0x1, %r9d
 ;;   jnz #trap=user3
-;;   movq 0x38(%rdi), %r11
+;;   movq 0x40(%rdi), %r11
 ;;   movl %esi, %esi
 ;;   movq %rdx, %rax
 ;;   lock cmpxchgw %cx, 1(%r11, %rsi) ;; implicit: %ax

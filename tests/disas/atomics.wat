@@ -27,7 +27,7 @@
 ;; @0003                               v7 = icmp ne v5, v6  ; v6 = 0
 ;; @0003                               trapnz v7, user3
 ;; @0003                               v8 = uextend.i64 v1
-;; @0003                               v9 = load.i64 notrap aligned readonly can_move region1 v0+56
+;; @0003                               v9 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0003                               v10 = iadd v9, v8
 ;; @0003                               v11 = iconst.i64 4
 ;; @0003                               v12 = iadd v10, v11  ; v11 = 4
@@ -48,7 +48,7 @@
 ;; @0005                               v8 = icmp ne v6, v7  ; v7 = 0
 ;; @0005                               trapnz v8, user3
 ;; @0005                               v9 = uextend.i64 v1
-;; @0005                               v10 = load.i64 notrap aligned readonly can_move region1 v0+56
+;; @0005                               v10 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0005                               v11 = iadd v10, v9
 ;; @0005                               v12 = ireduce.i16 v2
 ;; @0005                               atomic_store aligned little region0 v12, v11
@@ -61,7 +61,7 @@
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i32):
 ;; @0005                               v3 = uextend.i64 v1
-;; @0005                               v4 = load.i64 notrap aligned readonly can_move region1 v0+56
+;; @0005                               v4 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0005                               v5 = iadd v4, v3
 ;; @0005                               v6 = ireduce.i8 v2
 ;; @0005                               v7 = atomic_rmw.i8 add v5, v6
@@ -82,7 +82,7 @@
 ;; @0005                               v8 = icmp ne v6, v7  ; v7 = 0
 ;; @0005                               trapnz v8, user3
 ;; @0005                               v9 = uextend.i64 v1
-;; @0005                               v10 = load.i64 notrap aligned readonly can_move region1 v0+56
+;; @0005                               v10 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0005                               v11 = iadd v10, v9
 ;; @0005                               v12 = atomic_rmw.i64 xchg v11, v2
 ;; @0009                               return v12
@@ -101,7 +101,7 @@
 ;; @0007                               v9 = icmp ne v7, v8  ; v8 = 0
 ;; @0007                               trapnz v9, user3
 ;; @0007                               v10 = uextend.i64 v1
-;; @0007                               v11 = load.i64 notrap aligned readonly can_move region1 v0+56
+;; @0007                               v11 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0007                               v12 = iadd v11, v10
 ;; @0007                               v13 = iconst.i64 1
 ;; @0007                               v14 = iadd v12, v13  ; v13 = 1

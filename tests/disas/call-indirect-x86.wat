@@ -17,8 +17,8 @@
 ;;   movq %r12, 8(%rsp)
 ;; block0:
 ;;   movq %rsi, %r12
-;;   movq 0x38(%rdi), %rax
-;;   movq 0x30(%rdi), %rsi
+;;   movq 0x40(%rdi), %rax
+;;   movq 0x38(%rdi), %rsi
 ;;   movq %rdi, %r10
 ;;   movl %edx, %edx
 ;;   uninit  %rcx
@@ -32,7 +32,7 @@
 ;;   movq (%rsi), %r9
 ;;   movq 0x10(%rsi), %rdi
 ;;   movq %r10, %rax
-;;   movl 0x40(%rax), %ecx
+;;   movl 0x48(%rax), %ecx
 ;;   cmpl %ecx, %r8d
 ;;   jz      label2; j label1
 ;; block2:

@@ -18,8 +18,8 @@
 ;;     stack_limit = gv1
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i32):
-;; @0005                               v4 = load.i64 notrap aligned region0 v0+56
-;; @0005                               v6 = load.i64 notrap aligned region0 v0+48
+;; @0005                               v4 = load.i64 notrap aligned region0 v0+64
+;; @0005                               v6 = load.i64 notrap aligned region0 v0+56
 ;; @0005                               v3 = uextend.i64 v2
 ;; @0005                               v5 = icmp uge v3, v4
 ;; @0005                               v10 = iconst.i64 0
@@ -30,7 +30,7 @@
 ;; @0005                               v12 = load.i32 user5 aligned region1 v11+8
 ;; @0005                               v13 = load.i64 notrap aligned region1 v11
 ;; @0005                               v14 = load.i64 notrap aligned region1 v11+16
-;; @0005                               v15 = load.i32 notrap aligned region0 v0+64
+;; @0005                               v15 = load.i32 notrap aligned region0 v0+72
 ;; @0005                               v16 = icmp eq v12, v15
 ;; @0005                               brif v16, block1, block2
 ;;

@@ -13,7 +13,7 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64, v1: i32):
-;; @0003                               v3 = load.i64 notrap aligned readonly can_move region1 v0+56
+;; @0003                               v3 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0003                               v2 = uextend.i64 v1
 ;; @0003                               v4 = iadd v3, v2
 ;; @0003                               v5 = load.i32 little region0 v4
@@ -24,7 +24,7 @@
 ;;     region0 = 0 "context"
 ;;
 ;;                                 block0(v0: i64):
-;; @0001                               v1 = load.i64 notrap aligned readonly can_move region0 v0+48
+;; @0001                               v1 = load.i64 notrap aligned readonly can_move region0 v0+56
 ;; @0001                               v2 = load.i64 notrap aligned region0 v1+8
 ;; @0001                               v3 = iconst.i64 16
 ;; @0001                               v4 = ushr v2, v3  ; v3 = 16

@@ -31,7 +31,7 @@
 ;;
 ;;                                 block2:
 ;; @0003                               v6 = uextend.i64 v1
-;; @0003                               v7 = load.i64 notrap aligned region0 v0+56
+;; @0003                               v7 = load.i64 notrap aligned region0 v0+64
 ;; @0003                               v8 = iconst.i64 4
 ;; @0003                               v9 = isub v7, v8  ; v8 = 4
 ;; @0003                               v10 = icmp ugt v6, v9
@@ -43,7 +43,7 @@
 ;; @0003                               trap user11
 ;;
 ;;                                 block4:
-;; @0003                               v12 = load.i64 notrap aligned region0 v0+48
+;; @0003                               v12 = load.i64 notrap aligned region0 v0+56
 ;; @0003                               v13 = iadd v12, v6
 ;; @0003                               v14 = iconst.i64 0
 ;; @0003                               v15 = select_spectre_guard v10, v14, v13  ; v14 = 0

@@ -9,8 +9,8 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x38(%rdi), %r8
-;;   movq 0x30(%rdi), %r11
+;;   movq 0x40(%rdi), %r8
+;;   movq 0x38(%rdi), %r11
 ;;   movl %esi, %eax
 ;;   subq $0x8, %r8
 ;;   uninit  %rcx

@@ -10,7 +10,7 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x30(%rdi), %rdi
+;;   movq 0x38(%rdi), %rdi
 ;;   movl %esi, %r8d
 ;;   movl 4(%rdi, %r8), %r9d
 ;;   movsbq (%rdi, %r8), %rdi
@@ -26,7 +26,7 @@
 ;;   movq %rsp, %rbp
 ;; block0:
 ;;   movq %rsi, %r8
-;;   movq 0x30(%rdi), %rsi
+;;   movq 0x38(%rdi), %rsi
 ;;   movq %r8, %rdi
 ;;   movl %edi, %edi
 ;;   movw %dx, 0x10000(%rsi, %rdi)

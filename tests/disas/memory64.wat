@@ -15,8 +15,8 @@
 ;;     region1 = 1 "heap"
 ;;
 ;;                                 block0(v0: i64, v1: i64):
-;; @0003                               v2 = load.i64 notrap aligned region0 v0+56
-;; @0003                               v6 = load.i64 notrap aligned region0 v0+48
+;; @0003                               v2 = load.i64 notrap aligned region0 v0+64
+;; @0003                               v6 = load.i64 notrap aligned region0 v0+56
 ;; @0003                               v3 = iconst.i64 8
 ;; @0003                               v4 = isub v2, v3  ; v3 = 8
 ;; @0003                               v5 = icmp ugt v1, v4
@@ -32,8 +32,8 @@
 ;;     region1 = 1 "heap"
 ;;
 ;;                                 block0(v0: i64, v1: i64):
-;; @0003                               v2 = load.i64 notrap aligned region0 v0+56
-;; @0003                               v8 = load.i64 notrap aligned region0 v0+48
+;; @0003                               v2 = load.i64 notrap aligned region0 v0+64
+;; @0003                               v8 = load.i64 notrap aligned region0 v0+56
 ;; @0003                               v3 = iconst.i64 0x0001_0008
 ;; @0003                               v4 = iadd v1, v3  ; v3 = 0x0001_0008
 ;; @0003                               v5 = icmp ugt v4, v2
@@ -53,7 +53,7 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64, v1: i64):
-;; @0003                               v3 = load.i64 notrap aligned region1 v0+48
+;; @0003                               v3 = load.i64 notrap aligned region1 v0+56
 ;; @0003                               v7 = iconst.i64 0
 ;; @0003                               v9 = load.i64 little region0 v7  ; v7 = 0
 ;; @000f                               return v9

@@ -19,7 +19,7 @@
 ;;   movq %rsp, %rbp
 ;; block0:
 ;;   movq %rsi, %r8
-;;   movq 0x30(%rdi), %rsi
+;;   movq 0x38(%rdi), %rsi
 ;;   movq %r8, %rdi
 ;;   movl %edi, %edi
 ;;   pmovsxwd 8(%rsi, %rdi), %xmm0
@@ -33,7 +33,7 @@
 ;;   movq %rsp, %rbp
 ;; block0:
 ;;   movq %rsi, %r8
-;;   movq 0x30(%rdi), %rsi
+;;   movq 0x38(%rdi), %rsi
 ;;   movl %r8d, %edi
 ;;   movss (%rsi, %rdi), %xmm0
 ;;   shufps $0x0, %xmm0, %xmm0
@@ -47,7 +47,7 @@
 ;;   movq %rsp, %rbp
 ;; block0:
 ;;   movq %rsi, %r8
-;;   movq 0x30(%rdi), %rsi
+;;   movq 0x38(%rdi), %rsi
 ;;   movq %r8, %rdi
 ;;   movl %edi, %edi
 ;;   movsd (%rsi, %rdi), %xmm0
@@ -60,7 +60,7 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x30(%rdi), %r8
+;;   movq 0x38(%rdi), %r8
 ;;   movl %esi, %edi
 ;;   pinsrb $0x7, 3(%r8, %rdi), %xmm0
 ;;   movq %rbp, %rsp
@@ -73,7 +73,7 @@
 ;;   movq %rsp, %rbp
 ;; block0:
 ;;   movq %rsi, %r8
-;;   movq 0x30(%rdi), %rsi
+;;   movq 0x38(%rdi), %rsi
 ;;   movq %r8, %rdi
 ;;   movl %edi, %edi
 ;;   pextrd $0x3, %xmm0, (%rsi, %rdi)
@@ -86,7 +86,7 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x30(%rdi), %rdi
+;;   movq 0x38(%rdi), %rdi
 ;;   movl %esi, %r8d
 ;;   movdqu (%rdi, %r8), %xmm7
 ;;   paddd %xmm7, %xmm0

@@ -28,9 +28,9 @@
 ;;
 ;;                                 block0(v0: i64, v1: i32):
 ;; @0003                               v2 = uextend.i64 v1
-;; @0003                               v3 = load.i64 notrap aligned region0 v0+56
+;; @0003                               v3 = load.i64 notrap aligned region0 v0+64
 ;; @0003                               v4 = icmp uge v2, v3
-;; @0003                               v5 = load.i64 notrap aligned region0 v0+48
+;; @0003                               v5 = load.i64 notrap aligned region0 v0+56
 ;; @0003                               v6 = iconst.i64 5
 ;; @0003                               v7 = ishl v2, v6  ; v6 = 5
 ;; @0003                               v8 = iadd v5, v7
@@ -71,9 +71,9 @@
 ;;
 ;;                                 block0(v0: i64, v1: i32):
 ;; @0003                               v2 = uextend.i64 v1
-;; @0003                               v3 = load.i64 notrap aligned region0 v0+72
+;; @0003                               v3 = load.i64 notrap aligned region0 v0+80
 ;; @0003                               v4 = icmp uge v2, v3
-;; @0003                               v5 = load.i64 notrap aligned region0 v0+64
+;; @0003                               v5 = load.i64 notrap aligned region0 v0+72
 ;; @0003                               v6 = iconst.i64 2
 ;; @0003                               v7 = ishl v2, v6  ; v6 = 2
 ;; @0003                               v8 = iadd v5, v7
@@ -89,9 +89,9 @@
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i32):
 ;; @0005                               v3 = uextend.i64 v1
-;; @0005                               v4 = load.i64 notrap aligned region0 v0+72
+;; @0005                               v4 = load.i64 notrap aligned region0 v0+80
 ;; @0005                               v5 = icmp uge v3, v4
-;; @0005                               v6 = load.i64 notrap aligned region0 v0+64
+;; @0005                               v6 = load.i64 notrap aligned region0 v0+72
 ;; @0005                               v7 = iconst.i64 2
 ;; @0005                               v8 = ishl v3, v7  ; v7 = 2
 ;; @0005                               v9 = iadd v6, v8
@@ -105,7 +105,7 @@
 ;;     region0 = 0 "context"
 ;;
 ;;                                 block0(v0: i64):
-;; @0001                               v1 = load.i64 notrap aligned region0 v0+72
+;; @0001                               v1 = load.i64 notrap aligned region0 v0+80
 ;; @0001                               v2 = ireduce.i32 v1
 ;; @0004                               return v2
 ;; }

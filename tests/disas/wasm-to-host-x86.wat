@@ -26,7 +26,7 @@
 ;;   movq %r8, %rax
 ;;   movq %rax, <offset:1>+0x10(%rsp)
 ;;   movq 0x18(%rdi), %rsi
-;;   movq 0x30(%rdi), %rax
+;;   movq 0x38(%rdi), %rax
 ;;   movq %rdi, %rbx
 ;;   call    *%rax
 ;;   testq %rax, %rax

@@ -26,7 +26,7 @@
 ;;     store notrap aligned little v3, v9+32
 ;;     store notrap aligned little v4, v9+48
 ;;     v10 = load.i64 notrap aligned v0+24
-;;     v11 = load.i64 notrap aligned v0+48
+;;     v11 = load.i64 notrap aligned v0+56
 ;;     v12 = call_indirect sig0, v11(v0, v10, v9)
 ;;     v13 = iconst.i64 0
 ;;     v14 = icmp eq v12, v13  ; v13 = 0

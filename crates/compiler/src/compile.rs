@@ -203,7 +203,7 @@ impl Compiler {
     pub fn compile_function(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Result<MachineFunc> {
         let m = &**module.module();
         let known = match key {
-            FuncKey::Wasm(func) => m.bodies.get(func).is_some(),
+            FuncKey::Wasm(func) | FuncKey::Osr { func, .. } => m.bodies.get(func).is_some(),
             FuncKey::ArrayToWasm(ty) | FuncKey::WasmToHost(ty) => m.types.get(ty).is_some(),
             FuncKey::WasmToBuiltin(_) => true,
         };

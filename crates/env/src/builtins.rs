@@ -83,6 +83,11 @@ macro_rules! for_each_builtin {
             ThrowRef throw_ref(vmctx: vmctx, exception: i32), fallible;
             /// Unwinds to the nearest handler of the error pending in the store. Called by trampolines only; does not return.
             Raise raise(vmctx: vmctx);
+            /// The counter of a function rose to zero when the function was entered: see `tier`.
+            TierUp tier_up(vmctx: vmctx, func: i32);
+            /// The counter of a function rose to zero at the `loop` operator at this offset of its body: see `tier`. The code
+            /// that goes on there, or 0 to stay.
+            Osr osr(vmctx: vmctx, func: i32, offset: i32) -> pointer, fallible;
         }
     };
 }

@@ -18,7 +18,18 @@ pub enum FuncKey {
     WasmToHost(TypeIndex),
     /// Wasm to one of the runtime's builtin functions.
     WasmToBuiltin(Builtin),
+    /// The same function as `Wasm`, entered at a loop. See [`crate::tier`].
+    Osr {
+        /// The function.
+        func: DefinedFuncIndex,
+        /// Offset of the `loop` operator from the start of the function's body.
+        offset: u32,
+    },
 }
+
+/// Where the namespaces of [`FuncKey::Osr`] begin; the rest of the number is the offset.
+const OSR: u32 = 1 << 31;
+const _: () = assert!(crate::limits::MAX_BODY_SIZE < OSR);
 
 /// A packed key that names no function: a bug or a damaged file.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +47,15 @@ impl FuncKey {
             FuncKey::ArrayToWasm(t) => (1, t.0),
             FuncKey::WasmToHost(t) => (2, t.0),
             FuncKey::WasmToBuiltin(b) => (3, b as u32),
+            FuncKey::Osr { func, offset } => (OSR | offset, func.0),
+        }
+    }
+
+    /// The function of the module whose body this is code of.
+    pub fn body(self) -> Option<DefinedFuncIndex> {
+        match self {
+            FuncKey::Wasm(func) | FuncKey::Osr { func, .. } => Some(func),
+            _ => None,
         }
     }
 
@@ -46,6 +66,7 @@ impl FuncKey {
             1 => FuncKey::ArrayToWasm(TypeIndex(index)),
             2 => FuncKey::WasmToHost(TypeIndex(index)),
             3 => FuncKey::WasmToBuiltin(Builtin::from_u32(index).ok_or(BadFuncKey { namespace, index })?),
+            _ if namespace & OSR != 0 => FuncKey::Osr { func: DefinedFuncIndex(index), offset: namespace & !OSR },
             _ => return Err(BadFuncKey { namespace, index }),
         })
     }
@@ -64,6 +85,7 @@ impl fmt::Display for FuncKey {
             FuncKey::ArrayToWasm(t) => write!(f, "array_to_wasm[{}]", t.0),
             FuncKey::WasmToHost(t) => write!(f, "wasm_to_host[{}]", t.0),
             FuncKey::WasmToBuiltin(b) => write!(f, "builtin[{}]", b.name()),
+            FuncKey::Osr { func, offset } => write!(f, "wasm[{}]@{offset:#x}", func.0),
         }
     }
 }
@@ -79,6 +101,7 @@ mod tests {
             FuncKey::ArrayToWasm(TypeIndex(u32::MAX)),
             FuncKey::WasmToHost(TypeIndex(0)),
             FuncKey::WasmToBuiltin(Builtin::MemoryGrow),
+            FuncKey::Osr { func: DefinedFuncIndex(u32::MAX), offset: 12 },
         ];
         for key in keys {
             let (namespace, index) = key.pack();

@@ -27,6 +27,8 @@ macro_rules! for_each_vm_struct {
                 builtins: ptr,
                 /// The runtime's own data about the instance or host function.
                 owner: ptr,
+                /// Counters of the module's functions, where functions change their tier: see `tier`. Null otherwise.
+                counters: ptr,
             }
             /// What all instances of a store share with compiled code.
             VmStoreContext store_context {
@@ -50,6 +52,8 @@ macro_rules! for_each_vm_struct {
                 stack_limit: u64,
                 /// The runtime's own data about the store.
                 owner: ptr,
+                /// Where a function that changes its tier in a loop leaves its state: see `tier`.
+                osr_buffer: ptr,
             }
             /// A linear memory, as compiled code sees it.
             VmMemory memory {

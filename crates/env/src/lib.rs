@@ -15,6 +15,7 @@ pub mod machine;
 pub mod module;
 pub mod reloc;
 pub mod settings;
+pub mod tier;
 pub mod trap;
 pub mod types;
 

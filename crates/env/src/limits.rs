@@ -32,3 +32,6 @@ pub const MAX_REFERENCE_LOCALS: u32 = 100;
 pub const MAX_FUNC_VALUES: u32 = 1 << 25;
 /// Uses of values as arguments of calls and branches in one function. Each takes 4 bytes.
 pub const MAX_FUNC_USES: u32 = 1 << 26;
+/// Locals and operands of a function at a loop up to which it changes its tier there: the size of the buffer through
+/// which they go. With more it runs on as it is until it is called again.
+pub const MAX_OSR_SLOTS: u32 = 1 << 14;

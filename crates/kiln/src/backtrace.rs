@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use kiln_env::FuncKey;
-
 use crate::code::ModuleCode;
 use crate::code::frames::RawBacktrace;
 use crate::store::AsContext;
@@ -140,7 +138,7 @@ impl FrameSymbol {
 fn describe(raw: &RawBacktrace) -> Box<[FrameInfo]> {
     let mut frames: Vec<FrameInfo> = Vec::new();
     for frame in &raw.frames {
-        let (Some(info), FuncKey::Wasm(defined)) = (frame.code.info::<ModuleInfo>(), frame.key) else { continue };
+        let (Some(info), Some(defined)) = (frame.code.info::<ModuleInfo>(), frame.key.body()) else { continue };
         let Some(body) = info.env().bodies.get(defined) else { continue };
         let func_index = info.env().func_index(defined);
         frames.push(FrameInfo {

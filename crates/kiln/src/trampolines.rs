@@ -82,7 +82,7 @@ impl Trampolines {
                 FuncKey::ArrayToWasm(ty) => (TypeId::from_u32(ty.0), false),
                 FuncKey::WasmToHost(ty) => (TypeId::from_u32(ty.0), true),
                 FuncKey::Wasm(stub) => (*lock(&types).stubs.get(stub.0 as usize).context("no such stub")?, true),
-                FuncKey::WasmToBuiltin(_) => anyhow::bail!("{key} belongs to a module"),
+                FuncKey::WasmToBuiltin(_) | FuncKey::Osr { .. } => anyhow::bail!("{key} belongs to a module"),
             };
             let ty = lock(&types).by_number.get(&ty).cloned().context("the type is not registered")?;
             make(ty.signature(), to_host)

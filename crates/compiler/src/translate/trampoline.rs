@@ -32,7 +32,7 @@ struct Trampoline<'f, 'a> {
 /// Makes one trampoline; `None` if the key names none.
 pub(super) fn translate(env: &ModuleEnv<'_>, builder: &mut FunctionBuilderContext, key: FuncKey) -> Option<FuncIr> {
     let signature = match key {
-        FuncKey::Wasm(_) => return None,
+        FuncKey::Wasm(_) | FuncKey::Osr { .. } => return None,
         FuncKey::ArrayToWasm(_) => array_to_wasm_signature(env),
         FuncKey::WasmToHost(ty) => wasm_signature(env.module.signature(ty)),
         FuncKey::WasmToBuiltin(builtin) => builtin_signature(builtin),
@@ -46,7 +46,7 @@ pub(super) fn translate(env: &ModuleEnv<'_>, builder: &mut FunctionBuilderContex
     b.seal_block(entry);
     let mut t = Trampoline { b, env };
     match key {
-        FuncKey::Wasm(_) => return None,
+        FuncKey::Wasm(_) | FuncKey::Osr { .. } => return None,
         FuncKey::ArrayToWasm(ty) => t.array_to_wasm(entry, ty),
         FuncKey::WasmToHost(ty) => t.wasm_to_host(entry, ty),
         FuncKey::WasmToBuiltin(builtin) => t.wasm_to_builtin(entry, builtin),

@@ -18,7 +18,7 @@ pub(crate) mod tests;
 use std::any::Any;
 use std::fmt;
 use std::ops::Range;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use kiln_env::machine::{FuncTables, HandlerSite, MachineFunc, NO_WASM_OFFSET, RelocKind, StackMap, UnwindOp};
@@ -292,6 +292,19 @@ impl ModuleCode {
             Form::Sealed(code) => Ok(code.function(key)?),
             Form::Lazy(code) => code.ready(key),
         }
+    }
+
+    /// The array of the functions' counters; see `kiln_env::tier`. Null where functions do not change their tier.
+    pub(crate) fn counters(&self) -> *mut u8 {
+        ptr::null_mut()
+    }
+
+    /// A function's counter ran out when the function was entered. Nothing to do where functions do not change their tier.
+    pub(crate) fn entry_hot(&self, _func: DefinedFuncIndex) {}
+
+    /// A function's counter ran out at the loop at this offset: where to go on, if not where it is.
+    pub(crate) fn loop_hot(&self, _func: DefinedFuncIndex, _offset: u32) -> Option<NonNull<u8>> {
+        None
     }
 
     /// The function that contains `pc`. Neither allocates nor locks.

@@ -36,7 +36,7 @@ impl Symbols {
 
 /// What debuggers and profilers call a function.
 pub(crate) fn code_name(info: &ModuleInfo, key: FuncKey) -> String {
-    let FuncKey::Wasm(defined) = key else { return key.to_string() };
+    let Some(defined) = key.body() else { return key.to_string() };
     let index = info.env().func_index(defined);
     match info.symbols().names(info).func(index) {
         Some(name) => demangle(name).into_owned(),

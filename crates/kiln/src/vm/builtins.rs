@@ -1,10 +1,11 @@
 //! The runtime functions that compiled code calls: bodies for the table in `kiln_env::builtins`.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use kiln_env::{DataIndex, ElemIndex, FuncIndex, MemoryIndex, TableIndex, TrapCode};
+use kiln_env::{DataIndex, DefinedFuncIndex, ElemIndex, FuncIndex, MemoryIndex, TableIndex, TrapCode};
 
 use super::call::pending_error;
 use super::context::{VmContext, VmFuncRef};
@@ -13,6 +14,7 @@ use super::memory;
 use super::shared::{SharedMemoryInner, atomic_address};
 use super::store::StoreOpaque;
 use super::table::{self, Element, TableData};
+use crate::code::ModuleCode;
 use crate::code::entry::{catch_builtin, raise};
 use crate::gc;
 use crate::types::registry::TypeId;
@@ -110,6 +112,11 @@ impl Caller {
     fn range(&self, memory: u32, offset: u64, len: u64) -> Result<*mut u8, TrapCode> {
         // SAFETY: likewise.
         unsafe { InstanceData::memory_range(self.instance, MemoryIndex(memory), offset, len) }
+    }
+
+    /// The code of the calling instance's module.
+    fn code(&mut self) -> Arc<ModuleCode> {
+        self.instance().module().code.clone()
     }
 
     fn instance(&mut self) -> &mut InstanceData {
@@ -236,7 +243,7 @@ fn ref_func(caller: &mut Caller, func: u32) -> Result<u64> {
 }
 
 /// The shared memory that a wait is for, after the checks that come first.
-fn shared_memory(caller: &mut Caller, memory: u32, addr: u64, size: u64) -> Result<std::sync::Arc<SharedMemoryInner>> {
+fn shared_memory(caller: &mut Caller, memory: u32, addr: u64, size: u64) -> Result<Arc<SharedMemoryInner>> {
     let index = MemoryIndex(memory);
     // SAFETY: see `Caller`.
     let (raw, memory) = unsafe {
@@ -298,4 +305,14 @@ fn exception_payload(caller: &mut Caller, exception: u32) -> Result<u64> {
 
 fn exception_tag(caller: &mut Caller, exception: u32) -> Result<u64> {
     gc::builtins::exception_tag(caller.store(), exception)
+}
+
+fn tier_up(caller: &mut Caller, func: u32) {
+    caller.code().entry_hot(DefinedFuncIndex(func));
+}
+
+fn osr(caller: &mut Caller, func: u32, offset: u32) -> Result<u64> {
+    let Some(code) = caller.code().loop_hot(DefinedFuncIndex(func), offset) else { return Ok(0) };
+    caller.store().make_osr_buffer();
+    Ok(code.as_ptr().expose_provenance() as u64)
 }

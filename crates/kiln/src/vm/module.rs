@@ -123,7 +123,7 @@ impl ModuleData {
         let defined = env.memories.values().skip(env.num_imported_memories as usize);
         let memories: Box<[_]> = defined.map(|ty| Arc::new(MemoryPlan::new(ty, engine.tunables()))).collect();
         let (imaged_datas, eager_datas) = plan_datas(&env, &memories);
-        let (template, dynamic_globals) = make_template(&env, &layout, &types);
+        let (template, dynamic_globals) = make_template(&env, &layout, &types, &code);
         Ok(ModuleData {
             engine: engine.clone(),
             info,
@@ -261,14 +261,19 @@ fn make_template(
     env: &Module,
     layout: &ContextLayout,
     types: &ModuleTypes,
+    code: &ModuleCode,
 ) -> (Box<[ValRaw]>, Box<[DefinedGlobalIndex]>) {
     let mut template = vec![ValRaw::ZERO; layout.size() as usize / size_of::<ValRaw>()];
     let at = |offset: u32| {
         assert!(offset < layout.size(), "the layout says where");
         template.as_mut_ptr().cast::<u8>().wrapping_add(offset as usize)
     };
-    let header =
-        VmContextHeader { magic: MAGIC_INSTANCE, builtins: builtins::array().cast_mut(), ..VmContextHeader::ZERO };
+    let header = VmContextHeader {
+        magic: MAGIC_INSTANCE,
+        builtins: builtins::array().cast_mut(),
+        counters: code.counters(),
+        ..VmContextHeader::ZERO
+    };
     let mut at = at;
     // SAFETY: every context has a header.
     unsafe { at(0).cast::<VmContextHeader>().write(header) };

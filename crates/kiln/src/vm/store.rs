@@ -56,6 +56,8 @@ pub struct StoreOpaque {
     epoch_callback: Option<EpochFn>,
     limits: InstanceLimits,
     counts: InstanceLimits,
+    /// See `vm.osr_buffer`. Empty until a function changes its tier in a loop.
+    osr_buffer: Vec<ValRaw>,
     /// The type of the function that was last called dynamically: looking one up takes a lock.
     last_called: Option<FuncType>,
     /// The user's data: a leaked `Box<T>`.
@@ -123,6 +125,14 @@ impl StoreOpaque {
         // SAFETY: `owner` was set when the newest wasm code was entered, from a mutable borrow that is suspended while
         // that code, or what it calls, runs.
         unsafe { &mut *(*context).owner.cast::<StoreOpaque>() }
+    }
+
+    /// Makes the buffer through which functions pass their state when they change their tier in a loop.
+    pub(crate) fn make_osr_buffer(&mut self) {
+        if self.osr_buffer.is_empty() {
+            self.osr_buffer = vec![ValRaw::ZERO; kiln_env::limits::MAX_OSR_SLOTS as usize];
+            self.vm.osr_buffer = self.osr_buffer.as_mut_ptr().cast();
+        }
     }
 
     /// Adds host functions whose code for wasm callers is known.
@@ -420,6 +430,7 @@ impl<T> StoreInner<T> {
             epoch_callback: None,
             limits: unlimited,
             counts: InstanceLimits { instances: 0, tables: 0, memories: 0 },
+            osr_buffer: Vec::new(),
             last_called: None,
             data: NonNull::from(Box::leak(Box::new(data))).cast(),
             data_taken: false,

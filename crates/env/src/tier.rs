@@ -1,0 +1,59 @@
+//! How functions change from one tier of code to the next.
+//!
+//! Code of both tiers is called and left in the same way ([`crate::abi`]); a function of the first tier can be replaced
+//! by one of the second between any two calls. What follows holds for code of the first tier.
+//!
+//! # Counters
+//! Each function with a body has a counter, a signed 32-bit number at [`counter_offset`] of the array that the context's
+//! `counters` field points to. All instances of a module, on all threads, share it; updates may get lost. The runtime
+//! sets it to a negative number when the function is compiled, and again when it has been told that it ran out.
+//!
+//! * At its entry, behind the stack check, a function adds [`ENTRY_WEIGHT`] to its counter. If the sum is not negative, it
+//!   calls [`Builtin::TierUp`](crate::Builtin::TierUp) and goes on.
+//! * At each loop header, however it is reached, and before fuel and epochs are checked, it adds [`LOOP_WEIGHT`]. If the
+//!   sum is not negative, it calls [`Builtin::Osr`](crate::Builtin::Osr). If that returns 0, it goes on.
+//!
+//! # On-stack replacement
+//! Otherwise [`Builtin::Osr`](crate::Builtin::Osr) returned the address of [`FuncKey::Osr`](crate::FuncKey::Osr), code of
+//! the second tier that begins at the header. The function writes its state to the buffer that the store context's
+//! `osr_buffer` points to (loaded after the builtin returned: the buffer may have grown), and tail-calls that code with its
+//! context as the only argument. Parameters and results are those of a function `[] -> results`; a struct-return pointer,
+//! where the results need one, is passed on.
+//!
+//! The buffer has a slot of [`SLOT_SIZE`] bytes ([`crate::abi`], "Values in slots") at [`osr_slot`] for each local by its
+//! index, parameters included, and behind these for each value on the operand stack from the bottom up, the loop's
+//! parameters last. The code reads all of it before it does anything else.
+//!
+//! A loop with more than [`MAX_OSR_SLOTS`](crate::limits::MAX_OSR_SLOTS) locals and operands, and a loop in a handler of a
+//! legacy `try` (which holds an exception that is neither), calls nothing; it need not count.
+
+use crate::abi::SLOT_SIZE;
+use crate::index::DefinedFuncIndex;
+
+/// What an entry adds to a function's counter.
+pub const ENTRY_WEIGHT: i32 = 8;
+
+/// What a loop header adds to a function's counter.
+pub const LOOP_WEIGHT: i32 = 1;
+
+/// Bytes of a counter.
+pub const COUNTER_SIZE: u32 = 4;
+
+/// Offset of a function's counter in the array of counters.
+pub const fn counter_offset(func: DefinedFuncIndex) -> u32 {
+    func.0 * COUNTER_SIZE
+}
+
+/// Offset of the `index`-th slot of the buffer for on-stack replacement.
+pub const fn osr_slot(index: u32) -> u32 {
+    index * SLOT_SIZE
+}
+
+/// Which code of a function.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Tier {
+    /// Compiled as fast as possible; counts how often it runs.
+    Baseline,
+    /// Fully optimised.
+    Optimized,
+}
