@@ -15,7 +15,7 @@ use cranelift_codegen::{
     FinalizedRelocTarget, MachBufferFinalized,
 };
 use kiln_env::machine::{
-    AddressEntry, FuncTables, Handler, HandlerSite, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite,
+    AddressEntry, FuncTables, Handler, HandlerSite, InlinedBody, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite,
 };
 use kiln_env::{FuncKey, MachineFunc, TagIndex, TrapCode, Tunables, abi, layout};
 
@@ -81,7 +81,7 @@ impl Codegen {
     pub(crate) fn generate(&mut self, isa: &dyn TargetIsa, tunables: &Tunables, ir: FuncIr) -> Result<MachineFunc> {
         let key = ir.key;
         self.context.func = ir.func;
-        let result = guarded(|| self.generate_current(isa, tunables));
+        let result = guarded(|| self.generate_current(isa, tunables, &ir.inlined));
         match &result {
             // After a panic no part of the scratch memory can be relied on.
             Err(e) if e.kind() == crate::ErrorKind::Internal => self.context = Context::new(),
@@ -90,13 +90,20 @@ impl Codegen {
         result.map_err(|e| e.for_key(key))
     }
 
-    fn generate_current(&mut self, isa: &dyn TargetIsa, tunables: &Tunables) -> Result<MachineFunc> {
+    fn generate_current(
+        &mut self,
+        isa: &dyn TargetIsa,
+        tunables: &Tunables,
+        inlined: &[InlinedBody],
+    ) -> Result<MachineFunc> {
         let mut code = self.compile(isa)?;
         if self.needs_stack_check_after_all(&code) {
             set_stack_limit(&mut self.context.func);
             code = self.compile(isa)?;
         }
-        machine_func(isa, tunables, &self.context.func, &code)
+        let mut func = machine_func(isa, tunables, &self.context.func, &code)?;
+        func.tables.inlined = inlined_bodies(inlined, &func.tables.addresses);
+        Ok(func)
     }
 
     fn compile(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
@@ -158,6 +165,7 @@ fn machine_func(isa: &dyn TargetIsa, tunables: &Tunables, func: &Function, code:
         tables: FuncTables {
             traps: traps.collect::<Result<_>>()?,
             addresses: if tunables.address_map { addresses(buffer) } else { Vec::new() },
+            inlined: Vec::new(),
             stack_maps: buffer.user_stack_maps().iter().map(stack_map).collect(),
             handlers: sites.map(handler_site).collect::<Result<_>>()?,
             unwind,
@@ -212,6 +220,21 @@ fn addresses(buffer: &Buffer) -> Vec<AddressEntry> {
     entries
 }
 
+/// The bodies that addresses lead to, with those around them.
+fn inlined_bodies(inlined: &[InlinedBody], addresses: &[AddressEntry]) -> Vec<InlinedBody> {
+    let mut used = vec![false; inlined.len()];
+    for address in addresses.iter().filter(|a| a.wasm != NO_WASM_OFFSET) {
+        let mut location = address.wasm;
+        while let Some(at) = inlined.partition_point(|body| body.start <= location).checked_sub(1) {
+            if std::mem::replace(&mut used[at], true) {
+                break;
+            }
+            location = inlined[at].call;
+        }
+    }
+    inlined.iter().zip(used).filter_map(|(body, used)| used.then_some(*body)).collect()
+}
+
 fn stack_map((offset, fp_to_sp, map): &(u32, u32, ir::UserStackMap)) -> StackMap {
     let mut slots: Vec<u32> = map.entries().map(|(_, offset)| offset).collect();
     slots.sort_unstable();
@@ -257,7 +280,7 @@ mod tests {
         let mut cursor = FuncCursor::new(&mut func);
         cursor.insert_block(block);
         emit(&mut cursor);
-        FuncIr { key: FuncKey::WasmToBuiltin(kiln_env::Builtin::Raise), func }
+        FuncIr { key: FuncKey::WasmToBuiltin(kiln_env::Builtin::Raise), func, inlined: Vec::new() }
     }
 
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {

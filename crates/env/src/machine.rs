@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::func_key::FuncKey;
-use crate::index::TagIndex;
+use crate::index::{DefinedFuncIndex, TagIndex};
 use crate::trap::TrapCode;
 
 /// A compiled function: position-independent bytes and the tables about them. No absolute address, no Cranelift type.
@@ -27,8 +27,10 @@ pub struct MachineFunc {
 pub struct FuncTables {
     /// Instructions that may trap.
     pub traps: Vec<TrapSite>,
-    /// Code offsets to wasm offsets: an entry holds up to the next.
+    /// Code offsets to locations: an entry holds up to the next.
     pub addresses: Vec<AddressEntry>,
+    /// Bodies of other functions whose code stands in place of calls; by ascending `start`. Only those with an address.
+    pub inlined: Vec<InlinedBody>,
     /// Live collected references at return addresses.
     pub stack_maps: Vec<StackMap>,
     /// Exception handlers at return addresses.
@@ -72,13 +74,81 @@ pub struct TrapSite {
     pub code: TrapCode,
 }
 
-/// From this code offset on, code belongs to the wasm operator at `wasm`.
+/// From this code offset on, code belongs to the wasm operator with the location `wasm`.
+///
+/// A location is a wasm offset from the start of the function's own body, or an offset in an inlined body added to the
+/// body's [`start`](InlinedBody::start).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AddressEntry {
     /// Code offset.
     pub offset: u32,
-    /// Wasm offset from the start of the body, or [`NO_WASM_OFFSET`].
+    /// The location, or [`NO_WASM_OFFSET`].
     pub wasm: u32,
+}
+
+/// A body that stands in place of a call. Its operators have locations of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InlinedBody {
+    /// The first location: that of code that belongs to no operator of it. Locations of its operators follow, up to the
+    /// `start` of the next.
+    pub start: u32,
+    /// Whose body.
+    pub func: DefinedFuncIndex,
+    /// Location of the call in whose place it stands; less than `start`.
+    pub call: u32,
+}
+
+/// One of the wasm frames that a code offset stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The function, if it was inlined; `None` is the compiled function itself.
+    pub inlined: Option<DefinedFuncIndex>,
+    /// The operator, as an offset from the start of that function's body, if the code belongs to one.
+    pub wasm: Option<u32>,
+}
+
+impl FuncTables {
+    /// The wasm frames that the code at `offset` stands for, the innermost first: inlined functions, then the compiled
+    /// function itself. For a return address ask for the byte before. Neither allocates nor panics, whatever the tables.
+    pub fn positions(&self, offset: u32) -> Positions<'_> {
+        let at = self.addresses.partition_point(|a| a.offset <= offset);
+        let location = at.checked_sub(1).map_or(NO_WASM_OFFSET, |at| self.addresses[at].wasm);
+        Positions::new(&self.inlined, location)
+    }
+}
+
+/// See [`FuncTables::positions`].
+#[derive(Clone, Debug)]
+pub struct Positions<'a> {
+    inlined: &'a [InlinedBody],
+    location: Option<u32>,
+}
+
+impl<'a> Positions<'a> {
+    /// The frames that a location stands for, given the bodies inlined into its function.
+    pub fn new(inlined: &'a [InlinedBody], location: u32) -> Positions<'a> {
+        Positions { inlined, location: Some(location) }
+    }
+}
+
+impl Iterator for Positions<'_> {
+    type Item = Position;
+
+    fn next(&mut self) -> Option<Position> {
+        let location = self.location.take()?;
+        if location == NO_WASM_OFFSET {
+            return Some(Position { inlined: None, wasm: None });
+        }
+        // Bodies that could be around this one have lesser locations: what was looked at is not looked at again.
+        let at = self.inlined.partition_point(|body| body.start <= location);
+        let Some((body, outer)) = self.inlined[..at].split_last() else {
+            return Some(Position { inlined: None, wasm: Some(location) });
+        };
+        self.inlined = outer;
+        self.location = Some(body.call);
+        let wasm = location - body.start;
+        Some(Position { inlined: Some(body.func), wasm: (wasm > 0).then_some(wasm) })
+    }
 }
 
 /// Code that no wasm operator stands for (prologue, trampolines).
@@ -149,4 +219,38 @@ pub enum CfiOp {
     RestoreState,
     /// Signed return addresses (AArch64) toggle.
     NegateRaState,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_lead_from_the_innermost_frame_outwards() {
+        let body = |start, func, call| InlinedBody { start, func: DefinedFuncIndex(func), call };
+        let tables = FuncTables {
+            // A body of 100 bytes, with calls at 7 and 50; the second one's body has a call at 20.
+            inlined: vec![body(100, 1, 7), body(130, 2, 50), body(200, 1, 150)],
+            addresses: [(0, NO_WASM_OFFSET), (4, 60), (8, 105), (12, 150), (16, 200), (20, 209)]
+                .map(|(offset, wasm)| AddressEntry { offset, wasm })
+                .to_vec(),
+            ..FuncTables::default()
+        };
+        let at = |offset| -> Vec<(Option<u32>, Option<u32>)> {
+            tables.positions(offset).map(|p| (p.inlined.map(|f| f.0), p.wasm)).collect()
+        };
+        assert_eq!(at(1), [(None, None)]);
+        assert_eq!(at(4), [(None, Some(60))]);
+        assert_eq!(at(9), [(Some(1), Some(5)), (None, Some(7))]);
+        assert_eq!(at(12), [(Some(2), Some(20)), (None, Some(50))]);
+        assert_eq!(at(16), [(Some(1), None), (Some(2), Some(20)), (None, Some(50))]);
+        assert_eq!(at(99), [(Some(1), Some(9)), (Some(2), Some(20)), (None, Some(50))]);
+        assert_eq!(FuncTables::default().positions(3).count(), 1);
+    }
+
+    #[test]
+    fn damaged_tables_have_an_end() {
+        let itself = InlinedBody { start: 1, func: DefinedFuncIndex(0), call: 5 };
+        assert_eq!(Positions::new(&[itself; 4], 5).count(), 5);
+    }
 }

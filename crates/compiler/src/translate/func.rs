@@ -83,7 +83,7 @@ pub(super) fn translate(
     if makes_calls && env.tunables.signals {
         codegen::set_stack_limit(&mut func);
     }
-    Ok(FuncIr { key, func })
+    Ok(FuncIr { key, func, inlined: Vec::new() })
 }
 
 /// Parameters and locals: limited by validation.

@@ -56,7 +56,7 @@ pub(super) fn translate(env: &ModuleEnv<'_>, builder: &mut FunctionBuilderContex
         // Its array of values may be larger than what is left free below the limit.
         set_stack_limit(&mut func);
     }
-    Some(FuncIr { key, func })
+    Some(FuncIr { key, func, inlined: Vec::new() })
 }
 
 fn array_to_wasm_signature(env: &ModuleEnv<'_>) -> Signature {

@@ -1,7 +1,7 @@
 //! The tables beside the code say what is so.
 
 use kiln_compiler::{Compiler, CompilerConfig};
-use kiln_env::machine::{FuncTables, NO_WASM_OFFSET};
+use kiln_env::machine::FuncTables;
 use kiln_env::{DefinedFuncIndex, FuncKey, MachineFunc, TagIndex, TrapCode, Tunables};
 
 use crate::{compiler, validate, wasm};
@@ -20,8 +20,7 @@ fn compile(wat: &str) -> (MachineFunc, Vec<u8>) {
 
 /// The wasm offset of a code offset.
 fn wasm_offset(tables: &FuncTables, offset: u32) -> Option<u32> {
-    let i = tables.addresses.partition_point(|a| a.offset <= offset).checked_sub(1)?;
-    Some(tables.addresses[i].wasm).filter(|w| *w != NO_WASM_OFFSET)
+    tables.positions(offset).next()?.wasm
 }
 
 #[test]

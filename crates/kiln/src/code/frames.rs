@@ -99,17 +99,18 @@ impl Trace {
         }
     }
 
-    /// Looks the addresses up.
+    /// Looks the addresses up. One address stands for several frames where functions were inlined.
     pub(super) fn resolve(&self) -> RawBacktrace {
-        let frame = |(i, pc): (usize, &usize)| {
+        let mut frames = Vec::new();
+        for (i, pc) in self.pcs[..self.len].iter().enumerate() {
             // A return address may be the next function's first byte; the call is before it.
             let returns = i > 0 || self.first_returns;
-            let mut frame = registry::lookup(pc - usize::from(returns))?;
-            frame.pc = *pc;
-            Some(frame)
-        };
-        let frames = self.pcs[..self.len].iter().enumerate().filter_map(frame).collect();
-        RawBacktrace { frames, truncated: self.truncated }
+            registry::lookup(pc - usize::from(returns), *pc, |frame| frames.push(frame));
+        }
+        // As many frames as without inlining.
+        let truncated = self.truncated || frames.len() > MAX_FRAMES;
+        frames.truncate(MAX_FRAMES);
+        RawBacktrace { frames, truncated }
     }
 }
 

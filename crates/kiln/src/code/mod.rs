@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use kiln_env::machine::{FuncTables, HandlerSite, MachineFunc, NO_WASM_OFFSET, RelocKind, StackMap, UnwindOp};
+use kiln_env::machine::{FuncTables, HandlerSite, MachineFunc, Positions, RelocKind, StackMap, UnwindOp};
 use kiln_env::reloc::OutOfReach;
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image, TrapCode};
 
@@ -163,12 +163,9 @@ impl FoundFunc<'_> {
         (pc - self.start) as u32
     }
 
-    /// The wasm operator, as an offset into the function's body, that the instruction at `pc` belongs to.
-    pub(crate) fn wasm_offset(&self, pc: usize) -> Option<u32> {
-        let offset = self.offset(pc);
-        let addresses = &self.tables.addresses;
-        let at = addresses.partition_point(|a| a.offset <= offset).checked_sub(1)?;
-        Some(addresses[at].wasm).filter(|w| *w != NO_WASM_OFFSET)
+    /// The wasm frames that the instruction at `pc` belongs to, inlined ones first.
+    pub(crate) fn positions(&self, pc: usize) -> Positions<'_> {
+        self.tables.positions(self.offset(pc))
     }
 
     /// Why the instruction at `pc` would trap, if it can.

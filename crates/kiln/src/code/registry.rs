@@ -8,6 +8,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use kiln_env::FuncKey;
+
 use super::ModuleCode;
 use super::frames::CodeFrame;
 
@@ -120,13 +122,13 @@ pub(crate) fn code_at(pc: usize) -> Option<Arc<ModuleCode>> {
     with_entry(pc, |entry| entry.handle.upgrade()).flatten()
 }
 
-/// What is known about the instruction at `pc`: which function, and which wasm operator it stands for.
-/// For a return address ask for the byte before.
-pub(crate) fn lookup(pc: usize) -> Option<CodeFrame> {
-    let code = code_at(pc)?;
-    let (key, wasm_offset) = {
-        let func = code.find(pc)?;
-        (func.key, func.wasm_offset(pc))
-    };
-    Some(CodeFrame { code, key, wasm_offset, pc })
+/// Calls `f` with the wasm frames that the instruction at `pc` belongs to, inlined ones first; each is said to be at
+/// `shown`. For a return address ask for the byte before.
+pub(crate) fn lookup(pc: usize, shown: usize, mut f: impl FnMut(CodeFrame)) {
+    let Some(code) = code_at(pc) else { return };
+    let Some(func) = code.find(pc) else { return };
+    for position in func.positions(pc) {
+        let key = position.inlined.map_or(func.key, FuncKey::Wasm);
+        f(CodeFrame { code: code.clone(), key, wasm_offset: position.wasm, pc: shown });
+    }
 }
