@@ -74,11 +74,17 @@ impl Codegen {
         Codegen { context: Context::new() }
     }
 
-    /// Makes machine code of a function and leaves its emptied memory behind for the next one.
+    /// Makes machine code of a function and leaves its emptied memory behind for the next one. Also says how many bytes
+    /// its frame takes below the frame pointer.
     ///
     /// # Errors
     /// Cranelift refuses the function or panics, or the code needs something that Kiln's code must not.
-    pub(crate) fn generate(&mut self, isa: &dyn TargetIsa, tunables: &Tunables, ir: FuncIr) -> Result<MachineFunc> {
+    pub(crate) fn generate(
+        &mut self,
+        isa: &dyn TargetIsa,
+        tunables: &Tunables,
+        ir: FuncIr,
+    ) -> Result<(MachineFunc, u32)> {
         let key = ir.key;
         self.context.func = ir.func;
         let result = guarded(|| self.generate_current(isa, tunables, &ir.inlined));
@@ -95,15 +101,15 @@ impl Codegen {
         isa: &dyn TargetIsa,
         tunables: &Tunables,
         inlined: &[InlinedBody],
-    ) -> Result<MachineFunc> {
+    ) -> Result<(MachineFunc, u32)> {
         let mut code = self.compile(isa)?;
-        if self.needs_stack_check_after_all(&code) {
+        if tunables.signals && self.needs_stack_check_after_all(&code) {
             set_stack_limit(&mut self.context.func);
             code = self.compile(isa)?;
         }
         let mut func = machine_func(isa, tunables, &self.context.func, &code)?;
         func.tables.inlined = inlined_bodies(inlined, &func.tables.addresses);
-        Ok(func)
+        Ok((func, frame_size(&code)))
     }
 
     fn compile(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
@@ -119,9 +125,14 @@ impl Codegen {
     fn needs_stack_check_after_all(&self, code: &CompiledCode) -> bool {
         let func = &self.context.func;
         func.stack_limit.is_none()
-            && code.buffer.frame_layout().is_some_and(|f| f.frame_to_fp_offset > abi::STACK_RESERVE)
+            && frame_size(code) > abi::STACK_RESERVE
             && func.signature.uses_special_param(ArgumentPurpose::VMContext)
     }
+}
+
+/// Bytes from the stack pointer to the frame pointer, in the body of a function.
+fn frame_size(code: &CompiledCode) -> u32 {
+    code.buffer.frame_layout().map_or(0, |f| f.frame_to_fp_offset)
 }
 
 /// Cranelift's reason for refusing a function, on one line: the IR is attached elsewhere.
@@ -286,7 +297,7 @@ mod tests {
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
         let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
         let isa = crate::isa::build(&config).unwrap();
-        codegen.generate(&*isa, &config.tunables, ir)
+        Ok(codegen.generate(&*isa, &config.tunables, ir)?.0)
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod module_env;
 pub mod names;
 pub mod parse;
 mod pool;
+mod stack_guard;
 pub mod translate;
 mod unwind;
 pub mod validate;

@@ -14,6 +14,7 @@ use crate::func_ir::FuncIr;
 use crate::midend::{Midend, PassTimes, Plan};
 use crate::module_env::ModuleEnv;
 use crate::names;
+use crate::stack_guard;
 use crate::translate::Translator;
 use crate::validate::body_bytes;
 
@@ -115,9 +116,20 @@ impl Worker {
     fn try_compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
         let ir = self.optimized_ir(input, key)?;
         let start = Instant::now();
-        let func = self.codegen.generate(input.isa_for(key), input.env.tunables, ir);
+        let func = self.generate(input, ir);
         self.stats.codegen += start.elapsed();
         func
+    }
+
+    fn generate(&mut self, input: &Input<'_>, ir: FuncIr) -> Result<MachineFunc> {
+        let (key, isa, tunables) = (ir.key, input.isa_for(ir.key), input.env.tunables);
+        let (func, frame) = self.codegen.generate(isa, tunables, ir)?;
+        if !stack_guard::is_needed(tunables, key, frame) {
+            return Ok(func);
+        }
+        let guard = guarded(|| self.translator.stack_guard(&input.env, key, frame))?;
+        let (guard, _) = self.codegen.generate(isa, tunables, guard)?;
+        stack_guard::join(key, guard, func)
     }
 
     /// From a key to the IR that code generation takes: behind Kiln's own passes.

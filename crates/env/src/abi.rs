@@ -61,3 +61,7 @@ pub const ENTRY_STUB_SIZE: u32 = 16;
 /// Bytes below the stack limit that compiled code may use without a check: frames of functions that make no call.
 /// The runtime leaves them free in every stack.
 pub const STACK_RESERVE: u32 = 4096;
+
+/// Bytes of the largest frame that a function may have which checks its stack only when it has its frame, as all do where
+/// signals are left to the host. The runtime leaves several times as much free below the limit of stacks it knows.
+pub const CHECKED_FRAME: u32 = 16 << 10;

@@ -17,6 +17,7 @@ type Test = (&'static str, fn() -> Result<()>);
 const TESTS: &[Test] = &[
     ("traps_of_every_kind_on_every_thread", traps_of_every_kind_on_every_thread),
     ("stacks_overflow_into_traps_only", stacks_overflow_into_traps_only),
+    ("large_frames_without_signals", large_frames_without_signals),
     ("threads_race_for_lazy_functions", threads_race_for_lazy_functions),
     ("no_page_is_writable_and_executable", no_page_is_writable_and_executable),
     ("wasm_in_wasm_in_wasm", wasm_in_wasm_in_wasm),
@@ -35,6 +36,9 @@ fn main() -> Result<()> {
     }
     if arguments.iter().any(|a| a == "under-debugger") {
         return stop_in_host_function();
+    }
+    if arguments.iter().any(|a| a == "without-signals") {
+        return overflow_without_signals();
     }
     if let Some(at) = arguments.iter().position(|a| a == "under-profiler") {
         return spin(&arguments[at + 1], &arguments[at + 2]);
@@ -206,6 +210,84 @@ fn graph(count: u32) -> String {
     }
     text.push(')');
     text
+}
+
+/// In a process in which nobody handles signals, neither a trap instruction nor a touch of a guard page is survived.
+fn large_frames_without_signals() -> Result<()> {
+    let status = Command::new(std::env::current_exe()?).arg("without-signals").status()?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Functions with frames of up to twice what is free below the limit: with calls and without, called by wasm and by the
+/// host, and one of a host function's trampoline.
+fn overflow_without_signals() -> Result<()> {
+    const FRAMES: [usize; 3] = [500, 1_500, 6_000];
+    let mut text = String::from(r#"(module (import "" "many" (func $many (param"#);
+    text.push_str(&" v128".repeat(1_000));
+    text.push_str(r#"))) (memory (export "memory") 8) (func $nothing)"#);
+    let down = |text: &mut String, name: &str, call: &str| {
+        write!(
+            text,
+            r#"(func $r_{name} (export "r_{name}") (param i32)
+                   (if (local.get 0) (then (call $r_{name} (i32.sub (local.get 0) (i32.const 1)))) (else {call})))"#
+        )
+    };
+    for count in FRAMES {
+        for (kind, call) in [("leaf", ""), ("calls", "(call $nothing)")] {
+            write!(text, r#"(func ${kind}{count} (export "{kind}{count}") (param i32) (local"#)?;
+            text.push_str(&" v128".repeat(count));
+            text.push(')');
+            for i in 0..count {
+                write!(text, "(local.set {} (v128.load offset={} (local.get 0)))", i + 1, i * 16)?;
+            }
+            text.push_str(call);
+            for i in 0..count {
+                write!(text, "(v128.store offset={} (local.get 0) (local.get {}))", (count - 1 - i) * 16, i + 1)?;
+            }
+            text.push(')');
+            down(&mut text, &format!("{kind}{count}"), &format!("(call ${kind}{count} (i32.const 0))"))?;
+        }
+    }
+    let zeros = "(v128.const i64x2 0 0)".repeat(1_000);
+    down(&mut text, "host", &format!("(call $many {zeros})"))?;
+    text.push(')');
+
+    for tiering in [Tiering::Eager, Tiering::Lazy] {
+        let mut config = Config::new();
+        config.tiering(tiering).signals_based_traps(false).cranelift_opt_level(OptLevel::None);
+        config.cranelift_debug_verifier(false);
+        let engine = Engine::new(&config)?;
+        let module = Module::new(&engine, &text)?;
+        let test = move || -> Result<()> {
+            let mut store = Store::new(&engine, ());
+            let ty = FuncType::new(&engine, vec![ValType::V128; 1_000], []);
+            let many = Func::new(&mut store, ty, |_, _, _| Ok(()));
+            let instance = Instance::new(&mut store, &module, &[many.into()])?;
+            let names =
+                FRAMES.iter().flat_map(|n| [format!("leaf{n}"), format!("calls{n}")]).chain(["host".to_owned()]);
+            for name in names {
+                // Whatever is left of the stack when it is called: the right result, or an overflow.
+                let r = instance.get_typed_func::<i32, ()>(&mut store, &format!("r_{name}"))?;
+                let (mut good, mut bad) = (0, 0);
+                let mut depth = 0;
+                while bad < 20 {
+                    match r.call(&mut store, depth) {
+                        Ok(()) => good += 1,
+                        Err(error) => {
+                            assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::StackOverflow), "{name}: {error:?}");
+                            bad += 1;
+                        }
+                    }
+                    depth += 61;
+                }
+                assert!(good > 0, "{name}: {good} {bad}");
+            }
+            Ok(())
+        };
+        std::thread::Builder::new().stack_size(384 << 10).spawn(test)?.join().unwrap()?;
+    }
+    Ok(())
 }
 
 fn threads_race_for_lazy_functions() -> Result<()> {

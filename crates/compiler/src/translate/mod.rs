@@ -48,6 +48,12 @@ impl Translator {
         self.recover(result.ok_or_else(|| CompileError::internal(format_args!("{key} is no trampoline"))))
     }
 
+    /// Makes the code that comes before a function whose frame takes `frame` bytes: see [`crate::stack_guard`].
+    pub(crate) fn stack_guard(&mut self, env: &ModuleEnv<'_>, key: FuncKey, frame: u32) -> Result<FuncIr> {
+        let result = trampoline::stack_guard(env, &mut self.context, key, frame);
+        self.recover(result.ok_or_else(|| CompileError::internal(format_args!("{key} needs no stack guard"))))
+    }
+
     /// An abandoned function leaves the buffers in disorder.
     fn recover(&mut self, result: Result<FuncIr>) -> Result<FuncIr> {
         if result.is_err() {

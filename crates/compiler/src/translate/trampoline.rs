@@ -3,8 +3,9 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, BlockCall, Endianness, ExceptionTableData, ExceptionTableItem, Function, InstBuilder,
-    MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName, Value,
+    AbiParam, Block, BlockArg, BlockCall, Endianness, ExceptionTableData, ExceptionTableItem, ExtFuncData,
+    ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
+    UserExternalName, UserFuncName, Value,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_env::abi::SLOT_SIZE;
@@ -56,6 +57,38 @@ pub(super) fn translate(env: &ModuleEnv<'_>, builder: &mut FunctionBuilderContex
         // Its array of values may be larger than what is left free below the limit.
         set_stack_limit(&mut func);
     }
+    Some(FuncIr { key, func, inlined: Vec::new() })
+}
+
+/// What comes before the code of a function with a frame of `frame` bytes: checks the stack for all of it and goes on
+/// there by a tail call. `None` for functions that are not in wasm's calling convention.
+pub(super) fn stack_guard(
+    env: &ModuleEnv<'_>,
+    builder: &mut FunctionBuilderContext,
+    key: FuncKey,
+    frame: u32,
+) -> Option<FuncIr> {
+    let signature = match key {
+        FuncKey::Wasm(func) => wasm_signature(env.module.func_type(env.module.func_index(func))),
+        FuncKey::WasmToHost(ty) => wasm_signature(env.module.signature(ty)),
+        FuncKey::ArrayToWasm(_) | FuncKey::WasmToBuiltin(_) => return None,
+    };
+    let (namespace, index) = key.pack();
+    let mut func = Function::with_name_signature(UserFuncName::user(namespace, index), signature.clone());
+    let mut b = FunctionBuilder::new(&mut func, builder);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let params = b.block_params(entry).to_vec();
+    let mut t = Trampoline { b, env };
+    let body = t.func(key, signature);
+    if !matches!(key, FuncKey::Wasm(_)) {
+        t.record_exit(params[0]);
+    }
+    t.check_stack(key, params[0], frame);
+    t.b.ins().return_call(body, &params);
+    t.b.finalize(env.isa.frontend_config());
     Some(FuncIr { key, func, inlined: Vec::new() })
 }
 
@@ -150,13 +183,13 @@ impl Trampoline<'_, '_> {
         }
     }
 
-    fn wasm_to_host(&mut self, entry: Block, ty: TypeIndex) {
-        let ty: &FuncType = self.env.module.signature(ty);
+    fn wasm_to_host(&mut self, entry: Block, key_ty: TypeIndex) {
+        let ty: &FuncType = self.env.module.signature(key_ty);
         let params = self.b.block_params(entry).to_vec();
         let vmctx = params[0];
         self.record_exit(vmctx);
         if !self.env.tunables.signals {
-            self.check_stack(vmctx);
+            self.check_stack(FuncKey::WasmToHost(key_ty), vmctx, 0);
         }
         let slots = ty.params.len().max(ty.results.len()) as u32;
         let data = StackSlotData::new(StackSlotKind::ExplicitSlot, slots * SLOT_SIZE, SLOT_SIZE.trailing_zeros() as u8);
@@ -226,9 +259,20 @@ impl Trampoline<'_, '_> {
         self.b.switch_to_block(next);
     }
 
-    /// Stands for Cranelift's stack check where its trap is of no use.
-    fn check_stack(&mut self, vmctx: Value) {
+    /// A function to be called directly.
+    fn func(&mut self, key: FuncKey, signature: Signature) -> FuncRef {
+        let signature = self.b.import_signature(signature);
+        let (namespace, index) = key.pack();
+        let name = self.b.func.declare_imported_user_function(UserExternalName { namespace, index });
+        let name = ExternalName::user(name);
+        self.b.import_function(ExtFuncData { name, signature, colocated: true, patchable: false })
+    }
+
+    /// Stands for Cranelift's stack check where its trap is of no use: whether there are `frame` bytes below this frame.
+    /// The trap is one of the function `key`.
+    fn check_stack(&mut self, key: FuncKey, vmctx: Value, frame: u32) {
         let sp = self.b.ins().get_stack_pointer(I64);
+        let sp = if frame == 0 { sp } else { self.b.ins().iadd_imm_s(sp, -i64::from(frame)) };
         let limit = self.b.ins().load(I64, TRUSTED, vmctx, context::stack_limit as i32);
         let below = self.b.ins().icmp(IntCC::UnsignedLessThan, sp, limit);
         let overflow = self.b.create_block();
@@ -239,8 +283,18 @@ impl Trampoline<'_, '_> {
         self.b.seal_block(next);
         self.b.switch_to_block(overflow);
         let code = self.b.ins().iconst(I32, i64::from(TrapCode::StackOverflow as u8));
-        self.call_native(vmctx, Builtin::RaiseTrap, &[vmctx, code]);
-        self.call_native(vmctx, Builtin::Raise, &[vmctx]);
+        match key {
+            FuncKey::Wasm(_) => {
+                // Through the builtin's trampoline, so that this frame is in the backtrace.
+                let raise =
+                    self.func(FuncKey::WasmToBuiltin(Builtin::RaiseTrap), builtin_signature(Builtin::RaiseTrap));
+                self.b.ins().call(raise, &[vmctx, code]);
+            }
+            _ => {
+                self.call_native(vmctx, Builtin::RaiseTrap, &[vmctx, code]);
+                self.call_native(vmctx, Builtin::Raise, &[vmctx]);
+            }
+        }
         self.b.ins().trap(trap_code(TrapCode::Unreachable));
         self.b.switch_to_block(next);
     }
