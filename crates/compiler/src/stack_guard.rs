@@ -6,14 +6,15 @@
 //! with a larger frame comes a *guard*: a function with the same signature, and hardly a frame, that checks for the whole
 //! frame and goes on in the body by a tail call.
 
+use cranelift_codegen::ir::{ArgumentPurpose, Signature};
 use kiln_env::machine::{CfiOp, UnwindOp};
-use kiln_env::{FuncKey, MachineFunc, Tunables, abi};
+use kiln_env::{FuncKey, MachineFunc, abi};
 
 use crate::error::{CompileError, Result};
 
-/// Whether a function with a frame of this many bytes must have a guard.
-pub(crate) fn is_needed(tunables: &Tunables, key: FuncKey, frame: u32) -> bool {
-    !tunables.signals && frame > abi::CHECKED_FRAME && matches!(key, FuncKey::Wasm(_) | FuncKey::WasmToHost(_))
+/// Whether a function with this signature and a frame of this many bytes must have a guard if nobody handles signals.
+pub(crate) fn is_needed(signature: &Signature, frame: u32) -> bool {
+    frame > abi::CHECKED_FRAME && signature.uses_special_param(ArgumentPurpose::VMContext)
 }
 
 /// The guard and the body as one function.

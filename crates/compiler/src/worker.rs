@@ -123,11 +123,15 @@ impl Worker {
 
     fn generate(&mut self, input: &Input<'_>, ir: FuncIr) -> Result<MachineFunc> {
         let (key, isa, tunables) = (ir.key, input.isa_for(ir.key), input.env.tunables);
+        if tunables.signals {
+            return Ok(self.codegen.generate(isa, tunables, ir)?.0);
+        }
+        let signature = ir.func.signature.clone();
         let (func, frame) = self.codegen.generate(isa, tunables, ir)?;
-        if !stack_guard::is_needed(tunables, key, frame) {
+        if !stack_guard::is_needed(&signature, frame) {
             return Ok(func);
         }
-        let guard = guarded(|| self.translator.stack_guard(&input.env, key, frame))?;
+        let guard = guarded(|| self.translator.stack_guard(&input.env, key, &signature, frame))?;
         let (guard, _) = self.codegen.generate(isa, tunables, guard)?;
         stack_guard::join(key, guard, func)
     }

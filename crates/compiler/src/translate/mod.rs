@@ -11,6 +11,7 @@ mod trampoline;
 #[cfg(test)]
 mod tests;
 
+use cranelift_codegen::ir::Signature;
 use cranelift_frontend::FunctionBuilderContext;
 use kiln_env::{DefinedFuncIndex, FuncKey};
 use wasmparser::FunctionBody;
@@ -49,9 +50,15 @@ impl Translator {
     }
 
     /// Makes the code that comes before a function whose frame takes `frame` bytes: see [`crate::stack_guard`].
-    pub(crate) fn stack_guard(&mut self, env: &ModuleEnv<'_>, key: FuncKey, frame: u32) -> Result<FuncIr> {
-        let result = trampoline::stack_guard(env, &mut self.context, key, frame);
-        self.recover(result.ok_or_else(|| CompileError::internal(format_args!("{key} needs no stack guard"))))
+    pub(crate) fn stack_guard(
+        &mut self,
+        env: &ModuleEnv<'_>,
+        key: FuncKey,
+        signature: &Signature,
+        frame: u32,
+    ) -> Result<FuncIr> {
+        let result = trampoline::stack_guard(env, &mut self.context, key, signature, frame);
+        self.recover(result.ok_or_else(|| CompileError::internal(format_args!("{key} has no context"))))
     }
 
     /// An abandoned function leaves the buffers in disorder.

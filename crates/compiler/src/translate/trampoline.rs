@@ -3,8 +3,8 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, BlockCall, Endianness, ExceptionTableData, ExceptionTableItem, ExtFuncData,
-    ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
+    AbiParam, ArgumentPurpose, Block, BlockArg, BlockCall, Endianness, ExceptionTableData, ExceptionTableItem,
+    ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
     UserExternalName, UserFuncName, Value,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -61,18 +61,15 @@ pub(super) fn translate(env: &ModuleEnv<'_>, builder: &mut FunctionBuilderContex
 }
 
 /// What comes before the code of a function with a frame of `frame` bytes: checks the stack for all of it and goes on
-/// there by a tail call. `None` for functions that are not in wasm's calling convention.
+/// there by a tail call. `None` for functions without a context.
 pub(super) fn stack_guard(
     env: &ModuleEnv<'_>,
     builder: &mut FunctionBuilderContext,
     key: FuncKey,
+    signature: &Signature,
     frame: u32,
 ) -> Option<FuncIr> {
-    let signature = match key {
-        FuncKey::Wasm(func) => wasm_signature(env.module.func_type(env.module.func_index(func))),
-        FuncKey::WasmToHost(ty) => wasm_signature(env.module.signature(ty)),
-        FuncKey::ArrayToWasm(_) | FuncKey::WasmToBuiltin(_) => return None,
-    };
+    let vmctx = signature.special_param_index(ArgumentPurpose::VMContext)?;
     let (namespace, index) = key.pack();
     let mut func = Function::with_name_signature(UserFuncName::user(namespace, index), signature.clone());
     let mut b = FunctionBuilder::new(&mut func, builder);
@@ -82,11 +79,11 @@ pub(super) fn stack_guard(
     b.seal_block(entry);
     let params = b.block_params(entry).to_vec();
     let mut t = Trampoline { b, env };
-    let body = t.func(key, signature);
-    if !matches!(key, FuncKey::Wasm(_)) {
-        t.record_exit(params[0]);
+    let body = t.func(key, signature.clone());
+    if matches!(key, FuncKey::WasmToHost(_)) {
+        t.record_exit(params[vmctx]);
     }
-    t.check_stack(key, params[0], frame);
+    t.check_stack(key, params[vmctx], frame);
     t.b.ins().return_call(body, &params);
     t.b.finalize(env.isa.frontend_config());
     Some(FuncIr { key, func, inlined: Vec::new() })
@@ -284,7 +281,7 @@ impl Trampoline<'_, '_> {
         self.b.switch_to_block(overflow);
         let code = self.b.ins().iconst(I32, i64::from(TrapCode::StackOverflow as u8));
         match key {
-            FuncKey::Wasm(_) => {
+            FuncKey::Wasm(_) | FuncKey::Osr { .. } => {
                 // Through the builtin's trampoline, so that this frame is in the backtrace.
                 let raise =
                     self.func(FuncKey::WasmToBuiltin(Builtin::RaiseTrap), builtin_signature(Builtin::RaiseTrap));
