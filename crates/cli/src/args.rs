@@ -23,12 +23,14 @@ pub(crate) struct Args {
 }
 
 /// The commands, for those who misspell them.
-pub(crate) const COMMANDS: [&str; 5] = ["run", "wast", "validate", "settings", "completions"];
+pub(crate) const COMMANDS: [&str; 6] = ["run", "compile", "wast", "validate", "settings", "completions"];
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run a program
     Run(Run),
+    /// Compile a module ahead of its runs
+    Compile(Compile),
     /// Run scripts of the official test suite's format
     Wast(Wast),
     /// Check modules without running them
@@ -122,9 +124,30 @@ pub(crate) struct Run {
     /// Write a WebAssembly core dump to this file if the program traps
     #[arg(long, value_name = "FILE")]
     pub(crate) coredump: Option<PathBuf>,
-    /// The module, binary or text (`-` for standard input), and the program's arguments
+    /// The module, binary, text (`-` for standard input) or compiled, and the program's arguments
     #[arg(value_name = "FILE", required = true, trailing_var_arg = true)]
     pub(crate) file_and_args: Vec<OsString>,
+}
+
+/// `kiln compile`.
+#[derive(clap::Args)]
+pub(crate) struct Compile {
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    /// Where to write (default: the module's name, with another ending)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Leave the wasm module out of the artifact: it is smaller, but can only be run by this build of Kiln on machines
+    /// like this one, and backtraces have no source lines
+    #[arg(long)]
+    pub(crate) no_wasm: bool,
+    /// Make code for these CPU levels (baseline, v2, v3, v4), the least demanding first, instead of for this machine; the
+    /// best one is chosen at each start
+    #[arg(long = "cpu", value_name = "LEVEL,..", value_delimiter = ',')]
+    pub(crate) cpus: Vec<String>,
+    /// The module, binary or text (`-` for standard input)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 /// `kiln wast`.

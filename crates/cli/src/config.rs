@@ -1,10 +1,12 @@
 //! From options to an engine's configuration.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
-use kiln::{Config, Engine, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
+use kiln::{Config, Engine, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering, Verification};
 
 use crate::args::{Groups, Profile, Tier};
-use crate::options::{self, Asked, Options, UsageError};
+use crate::options::{self, Asked, Options, Strictness, UsageError};
 
 /// Bytes of stack that a program may use unless told otherwise.
 pub(crate) const MAX_WASM_STACK: usize = 8 << 20;
@@ -44,6 +46,11 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     if let Some(on) = options.codegen.cranelift_debug_verifier {
         config.cranelift_debug_verifier(on);
     }
+    if options.codegen.artifact_verification != Some(Strictness::Strict)
+        && let Some(folder) = cache_dir()
+    {
+        config.artifact_verification(Verification::Marked { records: folder.join("verified") });
+    }
     if let Some(on) = options.debug.debug_info {
         config.debug_info(on);
     }
@@ -53,6 +60,14 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
         config.compiler_dump(&func, move |stage, text| eprintln!(";; {name} behind {stage}\n{text}"));
     }
     Ok(config)
+}
+
+/// Where Kiln keeps what it can do without; `None` if the user has no such place.
+fn cache_dir() -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    path("KILN_CACHE_DIR")
+        .or_else(|| Some(path("XDG_CACHE_HOME").filter(|p| p.is_absolute())?.join("kiln")))
+        .or_else(|| Some(path("HOME")?.join(".cache/kiln")))
 }
 
 fn wasm(config: &mut Config, options: &Options) -> Result<()> {

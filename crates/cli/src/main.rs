@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod compile;
 mod config;
 mod explain;
 mod invoke;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.command {
         Some(Command::Run(run)) => run::main(run),
+        Some(Command::Compile(compile)) => compile::main(&compile),
         Some(Command::Wast(wast)) => scripts::main(&wast),
         Some(Command::Validate(validate)) => validate::main(&validate),
         Some(Command::Settings(settings)) => settings::main(&settings),

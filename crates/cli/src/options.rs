@@ -139,6 +139,25 @@ impl Value for Regalloc {
     }
 }
 
+/// How artifacts are checked before they are run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Strictness {
+    Marked,
+    Strict,
+}
+
+impl Value for Strictness {
+    const SHAPE: &'static str = "=marked|strict";
+
+    fn parse(text: Option<&str>) -> Result<Strictness, String> {
+        match text {
+            Some("marked") => Ok(Strictness::Marked),
+            Some("strict") => Ok(Strictness::Strict),
+            _ => Err("must be marked or strict".to_owned()),
+        }
+    }
+}
+
 /// An option in the list that `help` prints.
 struct Listed {
     name: &'static str,
@@ -236,6 +255,8 @@ groups! {
         parallel_compilation: bool,
         /// Make unwind information for native debuggers and profilers (default y)
         native_unwind_info: bool,
+        /// Check a compiled file once and note that, or copy and check it at each start (default marked)
+        artifact_verification: Strictness,
         /// Check Cranelift's code between its passes: slow
         cranelift_debug_verifier: bool,
     }

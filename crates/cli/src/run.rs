@@ -9,7 +9,10 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow};
-use kiln::{Engine, ExternType, Instance, Linker, Module, Store, StoreLimits, StoreLimitsBuilder, WasmBacktrace};
+use kiln::{
+    Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
+    WasmBacktrace,
+};
 use kiln_wasi::{DirAccess, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use crate::args::{self, Explain, Run};
@@ -77,15 +80,10 @@ fn program(plan: &Plan, explanation: &mut Explanation, module: &mut Option<Modul
     let mut config = config::config(&plan.run.groups, &plan.options)?;
     let progress = Progress::watch(&mut config);
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
-    let (bytes, seconds) = timed(|| read(&plan.file));
-    explanation.read_seconds = seconds;
-    let bytes = bytes.map_err(|error| unreadable(&plan.file, error))?;
     let name = plan.file.display().to_string();
-    let (compiled, seconds) =
-        timed(|| Module::from_vec(&engine, bytes).with_context(|| format!("cannot compile {name}")));
-    explanation.compile_wall_seconds = seconds;
+    let compiled = load(&engine, &plan.file, explanation)?;
     drop(progress);
-    let compiled = module.insert(compiled?);
+    let compiled = module.insert(compiled);
 
     let (made, seconds) = timed(|| {
         let mut store = store(plan, &engine)?;
@@ -104,6 +102,39 @@ fn program(plan: &Plan, explanation: &mut Explanation, module: &mut Option<Modul
     // The process ends now, and the system frees it all at once.
     std::mem::forget(store);
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// The program's module: compiled, or loaded if it is an artifact.
+fn load(engine: &Engine, file: &Path, explanation: &mut Explanation) -> Result<Module> {
+    let (bytes, seconds) = timed(|| {
+        if !Module::is_artifact_file(file) {
+            return read_module(file).map(Err);
+        }
+        let error = match Module::deserialize_file(engine, file) {
+            Ok(module) => return Ok(Ok(module)),
+            Err(error) if error.is::<IncompatibleArtifact>() => error,
+            Err(error) => return Err(error),
+        };
+        let Some(wasm) = Module::embedded_wasm(file)? else {
+            return Err(error.context("the artifact has no wasm module that could be compiled again"));
+        };
+        report::note(&format!("note: {error:#}; compiling it again"));
+        Ok(Err(wasm))
+    });
+    explanation.read_seconds = seconds;
+    let bytes = match bytes? {
+        Ok(module) => return Ok(module),
+        Err(bytes) => bytes,
+    };
+    let (compiled, seconds) =
+        timed(|| Module::from_vec(engine, bytes).with_context(|| format!("cannot compile {}", file.display())));
+    explanation.compile_wall_seconds = seconds;
+    compiled
+}
+
+/// The bytes of a module's file, or of standard input.
+pub(crate) fn read_module(file: &Path) -> Result<Vec<u8>> {
+    read(file).map_err(|error| unreadable(file, error))
 }
 
 /// The bytes of a file, or of standard input.

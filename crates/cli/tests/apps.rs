@@ -1,5 +1,5 @@
 //! Real programs that others compiled: the cases of `tests/apps/cases.json` whose program `cargo xtask corpus` has
-//! fetched, each with all functions compiled first and with functions compiled when called. Exit code, standard output
+//! fetched, each with all functions compiled first, with functions compiled when called, and from an artifact. Exit code, standard output
 //! and output files must be what was recorded.
 //!
 //! `cargo test --test apps -- NAME` runs the cases whose name contains NAME. `KILN_CORPUS` names another corpus folder.
@@ -15,7 +15,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-const TIERS: [&str; 2] = ["eager", "lazy"];
+/// The values of `--tier`, and one that compiles to a file and runs that.
+const TIERS: [&str; 3] = ["eager", "lazy", ARTIFACT];
+const ARTIFACT: &str = "artifact";
 
 #[derive(Deserialize)]
 struct Case {
@@ -96,13 +98,26 @@ fn main() -> ExitCode {
 
 /// Runs the case; what differs from what was recorded.
 fn check(case: &Case, tier: &str, places: &Places) -> Result<(), String> {
+    let compiled = TempDir::new().expect("a folder");
     let (work, tmp) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
     for input in &case.inputs {
         let from = places.apps.join("inputs").join(input);
         fs::copy(&from, work.path().join(from.file_name().expect("a name"))).expect("an input to copy");
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    command.args(["run", "--tier", tier]).args(&case.flags);
+    let mut program = places.corpus.join(&case.wasm);
+    command.arg("run").args(&case.flags);
+    if tier == ARTIFACT {
+        let artifact = compiled.path().join("program.kiln");
+        let status =
+            Command::new(env!("CARGO_BIN_EXE_kiln")).args(["compile", "-o"]).arg(&artifact).arg(&program).status();
+        if !status.expect("kiln runs").success() {
+            return Err("it does not compile".to_owned());
+        }
+        program = artifact;
+    } else {
+        command.args(["--tier", tier]);
+    }
     if let Some(name) = &case.argv0 {
         command.args(["--argv0", name]);
     }
@@ -117,7 +132,7 @@ fn check(case: &Case, tier: &str, places: &Places) -> Result<(), String> {
         };
         command.args(["--dir", &format!("{}::{guest}", host.display())]);
     }
-    command.arg(places.corpus.join(&case.wasm)).args(&case.args);
+    command.arg(program).args(&case.args);
     command.stdin(match &case.stdin {
         Some(file) => File::open(places.apps.join("inputs").join(file)).expect("an input").into(),
         None => Stdio::null(),

@@ -175,9 +175,8 @@ pub(crate) fn fingerprint(isa: &dyn isa::TargetIsa, tunables: &Tunables) -> Fing
     let all = shared.chain(isa.isa_flags());
     let mut flags: Vec<_> = all.map(|f| (f.name.to_owned(), f.value_string())).collect();
     flags.sort();
-    let (version, build) = (env!("CARGO_PKG_VERSION"), env!("KILN_COMPILER_BUILD"));
     Fingerprint {
-        compiler: format!("kiln {version} (build {build}, Cranelift {})", cranelift_codegen::VERSION),
+        compiler: kiln_env::settings::build_id(),
         target: isa.triple().to_string(),
         flags,
         tunables: tunables.clone(),
@@ -208,6 +207,11 @@ mod tests {
             let message = build(&with_flags(&[(name, value)])).map(|_| ()).unwrap_err().to_string();
             assert!(message.contains(expected), "{name}: {message}");
         }
+    }
+
+    #[test]
+    fn the_version_of_cranelift_is_the_one_that_is_named() {
+        assert_eq!(kiln_env::settings::CRANELIFT, cranelift_codegen::VERSION);
     }
 
     #[test]

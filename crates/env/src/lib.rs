@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+pub mod artifact;
 pub mod builtins;
 pub mod func_key;
 pub mod image;

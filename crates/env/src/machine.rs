@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::U32s;
 use crate::func_key::FuncKey;
 use crate::index::{DefinedFuncIndex, TagIndex};
 use crate::trap::TrapCode;
@@ -113,21 +114,63 @@ impl FuncTables {
     pub fn positions(&self, offset: u32) -> Positions<'_> {
         let at = self.addresses.partition_point(|a| a.offset <= offset);
         let location = at.checked_sub(1).map_or(NO_WASM_OFFSET, |at| self.addresses[at].wasm);
-        Positions::new(&self.inlined, location)
+        Positions::new(Bodies::Own(&self.inlined), location)
+    }
+}
+
+/// The bodies inlined into a function, by ascending `start`.
+#[derive(Clone, Copy, Debug)]
+pub enum Bodies<'a> {
+    /// In memory.
+    Own(&'a [InlinedBody]),
+    /// In an artifact: start, function and call of each.
+    File(U32s<'a>),
+}
+
+impl Bodies<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Bodies::Own(bodies) => bodies.len(),
+            Bodies::File(words) => words.len() / 3,
+        }
+    }
+
+    fn get(&self, index: usize) -> Option<InlinedBody> {
+        match self {
+            Bodies::Own(bodies) => bodies.get(index).copied(),
+            Bodies::File(words) => Some(InlinedBody {
+                start: words.get(3 * index)?,
+                func: DefinedFuncIndex(words.get(3 * index + 1)?),
+                call: words.get(3 * index + 2)?,
+            }),
+        }
+    }
+
+    /// The last of the first `count` that starts at or before a location, and its index.
+    fn around(&self, count: usize, location: u32) -> Option<(usize, InlinedBody)> {
+        let (mut low, mut high) = (0, count.min(self.len()));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle).is_some_and(|body| body.start <= location) { low = middle + 1 } else { high = middle }
+        }
+        let at = low.checked_sub(1)?;
+        Some((at, self.get(at)?))
     }
 }
 
 /// See [`FuncTables::positions`].
 #[derive(Clone, Debug)]
 pub struct Positions<'a> {
-    inlined: &'a [InlinedBody],
+    inlined: Bodies<'a>,
+    /// How many of them may still be around the location.
+    count: usize,
     location: Option<u32>,
 }
 
 impl<'a> Positions<'a> {
     /// The frames that a location stands for, given the bodies inlined into its function.
-    pub fn new(inlined: &'a [InlinedBody], location: u32) -> Positions<'a> {
-        Positions { inlined, location: Some(location) }
+    pub fn new(inlined: Bodies<'a>, location: u32) -> Positions<'a> {
+        Positions { inlined, count: inlined.len(), location: Some(location) }
     }
 }
 
@@ -140,11 +183,10 @@ impl Iterator for Positions<'_> {
             return Some(Position { inlined: None, wasm: None });
         }
         // Bodies that could be around this one have lesser locations: what was looked at is not looked at again.
-        let at = self.inlined.partition_point(|body| body.start <= location);
-        let Some((body, outer)) = self.inlined[..at].split_last() else {
+        let Some((at, body)) = self.inlined.around(self.count, location) else {
             return Some(Position { inlined: None, wasm: Some(location) });
         };
-        self.inlined = outer;
+        self.count = at;
         self.location = Some(body.call);
         let wasm = location - body.start;
         Some(Position { inlined: Some(body.func), wasm: (wasm > 0).then_some(wasm) })
@@ -251,6 +293,6 @@ mod tests {
     #[test]
     fn damaged_tables_have_an_end() {
         let itself = InlinedBody { start: 1, func: DefinedFuncIndex(0), call: 5 };
-        assert_eq!(Positions::new(&[itself; 4], 5).count(), 5);
+        assert_eq!(Positions::new(Bodies::Own(&[itself; 4]), 5).count(), 5);
     }
 }

@@ -4,6 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The version of Cranelift that code is made with.
+pub const CRANELIFT: &str = "0.135.8";
+
+/// The build of Kiln, as far as code and runtime depend on it: two with the same name make the same code, and each runs
+/// the other's.
+pub fn build_id() -> String {
+    format!("kiln {} (build {}, Cranelift {CRANELIFT})", env!("CARGO_PKG_VERSION"), env!("KILN_BUILD"))
+}
+
 /// Choices about generated code that compiler and runtime must share.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Tunables {

@@ -139,14 +139,14 @@ fn describe(raw: &RawBacktrace) -> Box<[FrameInfo]> {
     let mut frames: Vec<FrameInfo> = Vec::new();
     for frame in &raw.frames {
         let (Some(info), Some(defined)) = (frame.code.info::<ModuleInfo>(), frame.key.body()) else { continue };
-        let Some(body) = info.env().bodies.get(defined) else { continue };
+        let Some(body) = info.body_start(defined) else { continue };
         let func_index = info.env().func_index(defined);
         frames.push(FrameInfo {
             code: frame.code.clone(),
             func_index: func_index.0,
             func_name: info.symbols().names(info).func(func_index).map(str::to_owned),
             func_offset: frame.wasm_offset.map(|offset| offset as usize),
-            module_offset: frame.wasm_offset.map(|offset| body.start as usize + offset as usize),
+            module_offset: frame.wasm_offset.map(|offset| body as usize + offset as usize),
             symbols: Vec::new(),
         });
     }

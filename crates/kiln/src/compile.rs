@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kiln_compiler::{
     Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind, ValidatedModule,
 };
-use kiln_env::Fingerprint;
+use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
+use kiln_env::{Fingerprint, Image, Module};
 
+use crate::artifact_options::ArtifactOptions;
 use crate::code::{CodeSetup, CompileFn, ModuleCode};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
+use crate::symbols::Names;
 use crate::trampolines::MakeTrampoline;
 use crate::vm::module::{ModuleData, ModuleInfo, code_info};
 
@@ -76,6 +79,7 @@ impl CompileStatistics {
 /// A compiler with an engine's configuration.
 pub(crate) struct ModuleCompiler {
     compiler: Arc<Compiler>,
+    settings: CompilerConfig,
     features: Features,
     /// What lazily compiled functions of all modules cost.
     lazy: Mutex<CompileStatistics>,
@@ -104,7 +108,8 @@ impl ModuleCompiler {
         if let Some(verify) = config.verify {
             settings.verify = verify;
         }
-        Ok(ModuleCompiler { compiler: Arc::new(Compiler::new(&settings)?), features, lazy: Mutex::default() })
+        let compiler = Arc::new(Compiler::new(&settings)?);
+        Ok(ModuleCompiler { compiler, settings, features, lazy: Mutex::default() })
     }
 
     pub(crate) fn features(&self) -> &Features {
@@ -136,6 +141,63 @@ impl ModuleCompiler {
         let parsed = self.compiler.parse(bytes)?;
         self.compiler.validate(parsed, bytes)?;
         Ok(())
+    }
+
+    /// Compiles a module to an artifact. `progress` is told how many bytes of functions are done, of how many.
+    pub(crate) fn artifact(
+        &self,
+        wasm: &[u8],
+        options: &ArtifactOptions,
+        progress: Option<&(dyn Fn(u64, u64) + Send + Sync)>,
+    ) -> Result<Vec<u8>> {
+        let mut levels = Vec::new();
+        if options.cpus.is_empty() {
+            levels.push((String::new(), self.compiler.clone()));
+        }
+        for (i, level) in options.cpus.iter().enumerate() {
+            let suffix = if i == 0 { String::new() } else { format!(".{level}") };
+            levels.push((suffix, Arc::new(Compiler::new(&self.settings_for(level)?)?)));
+        }
+        let mut module = None;
+        let mut images = Vec::new();
+        for (i, (_, compiler)) in levels.iter().enumerate() {
+            let validated = compiler.validate(compiler.parse(wasm)?, wasm)?;
+            let report = |p: Progress| {
+                if let Some(f) = progress {
+                    f(i as u64 * p.total + p.done, levels.len() as u64 * p.total);
+                }
+            };
+            images.push(compiler.compile_module(&validated, wasm, &report)?.0);
+            module = Some(validated.module().clone());
+        }
+        let module = module.context("an artifact has code for one CPU level at least")?;
+        let codes: Vec<(&str, &Compiler, &Image)> =
+            levels.iter().zip(&images).map(|((suffix, compiler), image)| (&**suffix, &**compiler, image)).collect();
+        write_artifact(&module, wasm, &codes, options)
+    }
+
+    /// Makes an artifact of a module that was compiled as a whole.
+    pub(crate) fn artifact_of_image(
+        &self,
+        info: &ModuleInfo,
+        image: &Image,
+        options: &ArtifactOptions,
+    ) -> Result<Vec<u8>> {
+        write_artifact(info.env(), info.source(), &[("", &*self.compiler, image)], options)
+    }
+
+    /// The settings for a CPU level: nothing of the processor at hand, but what the user asked for.
+    fn settings_for(&self, level: &str) -> Result<CompilerConfig> {
+        let mut settings = self.settings.clone();
+        let target = self.compiler.target();
+        settings.target = Some(target.to_string());
+        let is_x86 = target.architecture == target_lexicon::Architecture::X86_64;
+        match level {
+            "baseline" => {}
+            "v2" | "v3" | "v4" if is_x86 => settings.flags.insert(0, (format!("x86-64-{level}"), "true".to_owned())),
+            _ => anyhow::bail!("no CPU level is called `{level}` for target {target}"),
+        }
+        Ok(settings)
     }
 
     /// Makes a module from its bytes.
@@ -182,6 +244,22 @@ impl ModuleCompiler {
         let compiler = self.compiler.clone();
         Arc::new(move |key| Ok(compiler.compile_function(&validated, info.source(), key)?))
     }
+}
+
+fn write_artifact(
+    module: &Module,
+    wasm: &[u8],
+    codes: &[(&str, &Compiler, &Image)],
+    options: &ArtifactOptions,
+) -> Result<Vec<u8>> {
+    let names = Names::parse(module.custom("name").map(|r| bytes_of(wasm, r)).unwrap_or_default());
+    let name = |key| crate::symbols::linker_name(module, &names, key);
+    let variants: Vec<CodeVariant<'_>> = codes
+        .iter()
+        .map(|(suffix, compiler, image)| CodeVariant { suffix, fingerprint: compiler.fingerprint(), image })
+        .collect();
+    let contents = Contents { module, wasm, embed_wasm: options.embed_wasm, variants: &variants, names: &name };
+    Ok(artifact::write(&contents)?)
 }
 
 /// The binary form of a module given in binary or text form.

@@ -7,6 +7,8 @@ use anyhow::{Result, ensure};
 use kiln_env::Tunables;
 pub use kiln_env::settings::{OptLevel, RegallocAlgorithm};
 
+use crate::artifact::Verification;
+
 /// When functions are compiled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -60,6 +62,7 @@ pub struct Config {
     pub(crate) passes_off: Vec<String>,
     /// A function whose intermediate forms are shown, and how.
     pub(crate) dump: Option<(String, DumpFn)>,
+    pub(crate) verification: Verification,
 }
 
 /// Receives a stage and the function's form behind it.
@@ -102,6 +105,7 @@ impl Default for Config {
             progress: None,
             passes_off: Vec::new(),
             dump: None,
+            verification: Verification::Strict,
         }
     }
 }
@@ -120,6 +124,12 @@ impl Config {
     /// The default configuration: all finished proposals, full optimisation, eager compilation on all processors.
     pub fn new() -> Config {
         Config::default()
+    }
+
+    /// How artifacts in files are checked before their code runs. [`Verification::Strict`] by default.
+    pub fn artifact_verification(&mut self, verification: Verification) -> &mut Config {
+        self.verification = verification;
+        self
     }
 
     feature_switches! {

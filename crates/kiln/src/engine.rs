@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result};
 use kiln_env::{ContextLayout, Module as EnvModule, Tunables};
 
+#[cfg(feature = "compiler")]
+use crate::artifact_options::ArtifactOptions;
 use crate::code::entry::install_signal_handlers;
 use crate::code::{CodeSetup, CompileFn, ModuleCode, NameFn, PerfMode};
 #[cfg(feature = "compiler")]
@@ -128,6 +130,20 @@ impl Engine {
     #[cfg(feature = "compiler")]
     pub fn fingerprint(&self) -> &kiln_env::Fingerprint {
         self.inner.compiler.fingerprint()
+    }
+
+    /// Compiles a module, in binary or text form, to the bytes of an artifact, which [`Module::deserialize_file`] loads
+    /// from a file.
+    ///
+    /// # Errors
+    /// As for [`Module::new`]; or a CPU level is not known.
+    ///
+    /// [`Module::deserialize_file`]: crate::Module::deserialize_file
+    /// [`Module::new`]: crate::Module::new
+    #[cfg(feature = "compiler")]
+    pub fn precompile_module(&self, bytes: &[u8], options: &ArtifactOptions) -> Result<Vec<u8>> {
+        let wasm = crate::compile::to_binary(bytes)?;
+        self.inner.compiler.artifact(&wasm, options, self.inner.config.progress.as_deref())
     }
 
     /// The proposals by name, and whether modules may use them.

@@ -21,6 +21,9 @@
 //! # anyhow::Ok(())
 //! ```
 
+mod artifact;
+#[cfg(feature = "compiler")]
+mod artifact_options;
 mod backtrace;
 mod code;
 #[cfg(feature = "compiler")]
@@ -49,6 +52,9 @@ mod types;
 mod values;
 mod vm;
 
+pub use artifact::{IncompatibleArtifact, Verification};
+#[cfg(feature = "compiler")]
+pub use artifact_options::ArtifactOptions;
 pub use backtrace::{FrameInfo, FrameSymbol, WasmBacktrace};
 #[cfg(feature = "compiler")]
 pub use compile::CompileStatistics;

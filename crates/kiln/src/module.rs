@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(feature = "compiler")]
 use anyhow::{Context, Result};
 
+use crate::artifact::{self, Verified};
+#[cfg(feature = "compiler")]
+use crate::artifact_options::ArtifactOptions;
 #[cfg(feature = "compiler")]
 use crate::compile::{self, CompileStatistics};
 use crate::engine::Engine;
@@ -84,6 +86,23 @@ impl Module {
         engine.compiler().validate(binary)
     }
 
+    /// The bytes of an artifact of this module: write them to a file, and [`Module::deserialize_file`] loads it without
+    /// compiling anything. A module whose functions are compiled when they are called is compiled as a whole for this.
+    ///
+    /// # Errors
+    /// A function cannot be compiled, or the target's artifacts cannot be written.
+    pub fn serialize(&self) -> Result<Vec<u8>> {
+        if let Some(artifact) = self.data.info.artifact() {
+            return Ok(artifact.bytes().to_vec());
+        }
+        let compiler = self.data.engine.compiler();
+        let options = ArtifactOptions::default();
+        match self.data.code.image() {
+            Some(image) => compiler.artifact_of_image(&self.data.info, &image, &options),
+            None => compiler.artifact(self.data.info.source(), &options, None),
+        }
+    }
+
     /// What compiling the module cost. In lazy mode, what was compiled when it was first called is counted for all
     /// modules of the engine together.
     pub fn compile_statistics(&self) -> CompileStatistics {
@@ -96,6 +115,38 @@ impl Module {
 }
 
 impl Module {
+    /// Loads a module from an artifact in a file, as `kiln compile` or [`Module::serialize`] make it. Nothing is compiled;
+    /// with [`Verification::Marked`](crate::Verification::Marked), little more is read than what runs.
+    ///
+    /// The code in the file is run, so that the file must belong to the user or the administrator, like any program that
+    /// is run, and not be writable by everybody. That its bytes are those that were written is checked as
+    /// [configured](crate::Config::artifact_verification). Do not take over files from people whose programs you would
+    /// not run.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no artifact, or was changed since it was written; or this engine cannot run it, which
+    /// is an [`IncompatibleArtifact`](crate::IncompatibleArtifact). The message says what differs.
+    pub fn deserialize_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Module> {
+        let path = path.as_ref();
+        let load = || Verified::open(engine, path)?.module(engine);
+        let data = load().with_context(|| format!("in {}", path.display()))?;
+        Ok(Module::from_data(Arc::new(data)))
+    }
+
+    /// Whether a file is an artifact, by its first bytes.
+    pub fn is_artifact_file(path: impl AsRef<Path>) -> bool {
+        artifact::looks_like_artifact(path.as_ref())
+    }
+
+    /// The wasm module from which an artifact was made, unless it was made without. It can be compiled again where the
+    /// artifact cannot be run.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn embedded_wasm(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+        artifact::embedded_wasm(path.as_ref())
+    }
+
     pub(crate) fn from_data(data: Arc<ModuleData>) -> Module {
         Module { data }
     }
@@ -149,7 +200,7 @@ impl Module {
     ///
     /// # Errors
     /// The system has no memory for them.
-    pub fn initialize_copy_on_write_image(&self) -> anyhow::Result<()> {
+    pub fn initialize_copy_on_write_image(&self) -> Result<()> {
         self.data.make_images()
     }
 }

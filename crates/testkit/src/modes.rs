@@ -1,7 +1,9 @@
 //! The modes in which every semantic test runs: what a guest can see must be the same in all of them.
 
+use std::io::Write;
+
 use anyhow::Result;
-use kiln::{Config, Engine, Store, Tiering};
+use kiln::{ArtifactOptions, Config, Engine, Module, Store, Tiering};
 use kiln_compiler::Features;
 
 /// A way to configure the engine, with the proposals that are on.
@@ -18,6 +20,8 @@ pub struct Mode {
     signals: bool,
     /// Whether memories have guards. If not, code checks bounds.
     guards: bool,
+    /// Whether modules are loaded from artifacts, which lack the wasm module.
+    artifact: bool,
 }
 
 impl Mode {
@@ -30,10 +34,11 @@ impl Mode {
         epochs: false,
         signals: true,
         guards: true,
+        artifact: false,
     };
 
     /// Every mode: functions compiled at once, by one thread and by many, or when first called; with fuel and epochs
-    /// counted; with bounds of memories checked by code; with no signal handled at all.
+    /// counted; with bounds of memories checked by code; with no signal handled at all; from artifacts in files.
     pub fn all() -> Vec<Mode> {
         vec![
             Mode::EAGER,
@@ -42,6 +47,7 @@ impl Mode {
             Mode { name: "lazy-metered", tiering: Tiering::Lazy, fuel: true, epochs: true, ..Mode::EAGER },
             Mode { name: "eager-bounds-checks", guards: false, ..Mode::EAGER },
             Mode { name: "lazy-no-signals", tiering: Tiering::Lazy, signals: false, guards: false, ..Mode::EAGER },
+            Mode { name: "artifact", artifact: true, ..Mode::EAGER },
         ]
     }
 
@@ -93,6 +99,20 @@ impl Mode {
     /// The host does not support what the mode asks for.
     pub fn engine(&self) -> Result<Engine> {
         Engine::new(&self.config()?)
+    }
+
+    /// A module in this mode, from its binary or text form. `engine` is one in this mode.
+    ///
+    /// # Errors
+    /// The module is not valid, or an artifact of it cannot be made or loaded.
+    pub fn module(&self, engine: &Engine, bytes: &[u8]) -> Result<Module> {
+        if !self.artifact {
+            return Module::new(engine, bytes);
+        }
+        let artifact = engine.precompile_module(bytes, ArtifactOptions::new().embed_wasm(false))?;
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(&artifact)?;
+        Module::deserialize_file(engine, file.path())
     }
 
     /// Gives a new store what it needs to run in this mode: fuel and a deadline that are never used up.

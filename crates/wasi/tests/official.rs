@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
-use kiln::{Engine, Linker, Module, Store};
+use kiln::{Engine, Linker, Store};
 use kiln_testkit::Mode;
 use kiln_wasi::{DirAccess, I32Exit, OutputPipe, WasiCtx, WasiCtxBuilder};
 use serde::Deserialize;
@@ -120,7 +120,7 @@ fn run(mode: &Mode, program: &Path) -> Result<()> {
 /// Runs a program to its end; returns its exit code.
 fn start(mode: &Mode, program: &Path, ctx: WasiCtx) -> Result<i32> {
     let engine: Engine = mode.engine()?;
-    let module = Module::from_file(&engine, program)?;
+    let module = mode.module(&engine, &fs::read(program)?)?;
     let mut linker = Linker::new(&engine);
     kiln_wasi::add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx)?;
     let mut store = Store::new(&engine, ctx);

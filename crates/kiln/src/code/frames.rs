@@ -192,10 +192,8 @@ pub(crate) unsafe fn for_each_root(store: *const VmStoreContext, mut f: impl FnM
             registry::with_code(frame.pc, |code| {
                 let Some(func) = code.find(frame.pc - 1) else { return };
                 let Some(map) = func.stack_map(frame.pc) else { return };
-                let sp = frame.fp - map.fp_to_sp as usize;
-                for slot in &map.slots {
-                    f((sp + *slot as usize) as *mut u32);
-                }
+                let sp = frame.fp - map.fp_to_sp() as usize;
+                map.each_slot(&mut |slot| f((sp + slot as usize) as *mut u32));
             });
             ControlFlow::Continue(())
         });
@@ -234,8 +232,8 @@ pub(super) unsafe fn find_handler(store: *const VmStoreContext, tag: *const VmTa
 unsafe fn handler_in(code: &ModuleCode, frame: Frame, tag: *const VmTag) -> Option<CatchSite> {
     let func = code.find(frame.pc - 1)?;
     let site = func.handlers(frame.pc)?;
-    let sp = frame.fp - site.fp_to_sp as usize;
-    let handler = site.handlers.iter().find(|handler| match (handler.tag, site.context_slot) {
+    let sp = frame.fp - site.fp_to_sp() as usize;
+    let handler = site.find(|handler| match (handler.tag, site.context_slot()) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(index), Some(slot)) => {

@@ -24,6 +24,7 @@ use super::append::AppendList;
 use super::arch::{self, STUB_SIZE, STUB_SLOT_START};
 use super::entry::{self, Pending};
 use super::memory::CodeMemory;
+use super::tables::Tables;
 use super::{CodeError, CompileFailure, CompileFn, FoundFunc, ModuleCode, Placed};
 use crate::sys::asm::define_first_call_thunk;
 use crate::sys::{page_size, stack};
@@ -385,7 +386,7 @@ impl LazyCode {
     pub(super) fn find(&self, pc: usize) -> Option<FoundFunc<'_>> {
         let func = self.find_placed(pc)?;
         let start = self.memory.text() as usize + func.start as usize;
-        Some(FoundFunc { key: func.key, start, tables: &func.tables })
+        Some(FoundFunc { key: func.key, start, tables: Tables::Own(&func.tables) })
     }
 }
 

@@ -6,10 +6,13 @@ pub(crate) mod entry;
 pub(crate) mod frames;
 mod gdb;
 mod lazy;
+mod load;
+mod mapped;
 mod memory;
 mod perf;
 pub(crate) mod registry;
 mod sealed;
+mod tables;
 mod unwind;
 
 #[cfg(test)]
@@ -21,11 +24,15 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use kiln_env::machine::{FuncTables, HandlerSite, MachineFunc, Positions, RelocKind, StackMap, UnwindOp};
+use kiln_env::artifact::{CodePart, PartRange};
+use kiln_env::machine::{MachineFunc, RelocKind, UnwindOp};
 use kiln_env::reloc::OutOfReach;
-use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image, TrapCode};
+use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image};
+
+pub(crate) use tables::FoundFunc;
 
 use crate::sys::SysError;
+use crate::sys::file::MappedFile;
 
 /// Compiles one function, on whatever thread needs it first. Errors are kept and repeated.
 pub(crate) type CompileFn = Arc<dyn Fn(FuncKey) -> anyhow::Result<MachineFunc> + Send + Sync>;
@@ -123,6 +130,8 @@ pub(crate) struct ModuleCode {
 enum Form {
     /// All of it, placed at once. Calls within it are direct.
     Sealed(sealed::SealedCode),
+    /// All of it, in a file.
+    Mapped(mapped::MappedCode),
     /// Compiled function by function when they are first called. Calls go through entry stubs.
     Lazy(Box<lazy::LazyCode>),
 }
@@ -148,48 +157,6 @@ impl Observers {
     }
 }
 
-/// A compiled function that contains an address asked for.
-pub(crate) struct FoundFunc<'a> {
-    /// Which function.
-    pub(crate) key: FuncKey,
-    /// Address of its first byte.
-    pub(crate) start: usize,
-    /// What is known about positions in it.
-    pub(crate) tables: &'a FuncTables,
-}
-
-impl FoundFunc<'_> {
-    fn offset(&self, pc: usize) -> u32 {
-        (pc - self.start) as u32
-    }
-
-    /// The wasm frames that the instruction at `pc` belongs to, inlined ones first.
-    pub(crate) fn positions(&self, pc: usize) -> Positions<'_> {
-        self.tables.positions(self.offset(pc))
-    }
-
-    /// Why the instruction at `pc` would trap, if it can.
-    pub(crate) fn trap(&self, pc: usize) -> Option<TrapCode> {
-        let offset = self.offset(pc);
-        let traps = &self.tables.traps;
-        traps.binary_search_by_key(&offset, |t| t.offset).ok().map(|i| traps[i].code)
-    }
-
-    /// Where collected references are while the call that returns to `pc` is under way.
-    pub(crate) fn stack_map(&self, pc: usize) -> Option<&StackMap> {
-        let offset = self.offset(pc);
-        let maps = &self.tables.stack_maps;
-        maps.binary_search_by_key(&offset, |m| m.offset).ok().map(|i| &maps[i])
-    }
-
-    /// The exception handlers around the call that returns to `pc`.
-    pub(crate) fn handlers(&self, pc: usize) -> Option<&HandlerSite> {
-        let offset = self.offset(pc);
-        let sites = &self.tables.handlers;
-        sites.binary_search_by_key(&offset, |h| h.offset).ok().map(|i| &sites[i])
-    }
-}
-
 /// A function that was just placed: what observers want to know.
 struct Placed<'a> {
     key: FuncKey,
@@ -201,6 +168,19 @@ impl ModuleCode {
     /// Places a whole image. Its functions are final.
     pub(crate) fn sealed(image: Image, setup: CodeSetup) -> Result<Arc<ModuleCode>, CodeError> {
         let form = Form::Sealed(sealed::SealedCode::new(image)?);
+        let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
+        Ok(code.observed())
+    }
+
+    /// Code that is in an artifact: what `parts` says, for a module that defines so many functions. It is executed where
+    /// it is.
+    pub(crate) fn mapped(
+        file: Arc<MappedFile>,
+        parts: [PartRange; CodePart::COUNT],
+        num_defined_funcs: usize,
+        setup: CodeSetup,
+    ) -> Result<Arc<ModuleCode>, CodeError> {
+        let form = Form::Mapped(mapped::MappedCode::new(file, parts, num_defined_funcs)?);
         let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
         Ok(code.observed())
     }
@@ -236,6 +216,14 @@ impl ModuleCode {
                 }
                 this.setup.tell_tools(&this.observers.debugger, &sealed.placed());
             }
+            Form::Mapped(mapped) => {
+                if this.setup.native_unwind {
+                    this.observers._unwind = unwind::register_by_frame_pointer(range.clone());
+                }
+                if this.setup.wants_tools() {
+                    this.setup.tell_tools(&this.observers.debugger, &mapped.placed());
+                }
+            }
             Form::Lazy(_) => {
                 if this.setup.native_unwind {
                     this.observers._unwind = unwind::register_by_frame_pointer(range.clone());
@@ -250,10 +238,19 @@ impl ModuleCode {
         self
     }
 
+    /// A copy of the image that was placed.
+    pub(crate) fn image(&self) -> Option<Image> {
+        match &self.form {
+            Form::Sealed(code) => Some(code.image()),
+            Form::Mapped(_) | Form::Lazy(_) => None,
+        }
+    }
+
     /// Addresses of the text, as far as it may ever reach.
     pub(crate) fn text(&self) -> Range<usize> {
         match &self.form {
             Form::Sealed(code) => code.text(),
+            Form::Mapped(code) => code.text(),
             Form::Lazy(code) => code.text(),
         }
     }
@@ -278,6 +275,7 @@ impl ModuleCode {
     pub(crate) fn entry(&self, index: DefinedFuncIndex) -> NonNull<u8> {
         match &self.form {
             Form::Sealed(code) => code.entry(index),
+            Form::Mapped(code) => code.entry(index),
             Form::Lazy(code) => code.entry(index),
         }
     }
@@ -287,6 +285,7 @@ impl ModuleCode {
     pub(crate) fn trampoline(&self, key: FuncKey) -> anyhow::Result<NonNull<u8>> {
         match &self.form {
             Form::Sealed(code) => Ok(code.function(key)?),
+            Form::Mapped(code) => Ok(code.function(key)?),
             Form::Lazy(code) => code.ready(key),
         }
     }
@@ -308,12 +307,18 @@ impl ModuleCode {
     pub(crate) fn find(&self, pc: usize) -> Option<FoundFunc<'_>> {
         match &self.form {
             Form::Sealed(code) => code.find(pc),
+            Form::Mapped(code) => code.find(pc),
             Form::Lazy(code) => code.find(pc),
         }
     }
 }
 
 impl CodeSetup {
+    /// Whether debugger or profiler want to know about functions.
+    fn wants_tools(&self) -> bool {
+        self.gdb || self.perf != PerfMode::None
+    }
+
     /// Tells debugger and profiler, as far as wanted, about functions.
     fn tell_tools(&self, debugger: &gdb::Registrations, placed: &[Placed<'_>]) {
         if self.gdb {
@@ -327,7 +332,11 @@ impl CodeSetup {
 
 impl fmt::Debug for ModuleCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = if self.is_lazy() { "lazy" } else { "sealed" };
+        let form = match self.form {
+            Form::Sealed(_) => "sealed",
+            Form::Mapped(_) => "mapped",
+            Form::Lazy(_) => "lazy",
+        };
         write!(f, "ModuleCode({form}, {:x?})", self.text())
     }
 }

@@ -8,11 +8,14 @@ use kiln_env::image::ImageFunc;
 use kiln_env::{DefinedFuncIndex, FuncKey, Image};
 
 use super::memory::FixedCode;
+use super::tables::Tables;
 use super::{CodeError, FoundFunc, Placed};
 
 /// A placed image.
 pub(super) struct SealedCode {
     memory: FixedCode,
+    /// Bytes of the text.
+    text_len: usize,
     /// By ascending position.
     funcs: Vec<ImageFunc>,
     /// Text offset of each defined function.
@@ -54,12 +57,19 @@ impl SealedCode {
             return Err(CodeError::BadImage("a function is there twice"));
         }
         let memory = FixedCode::new(&text)?;
-        Ok(SealedCode { memory, funcs, entries: entries.into(), trampolines })
+        Ok(SealedCode { memory, text_len: text.len(), funcs, entries: entries.into(), trampolines })
     }
 
     pub(super) fn text(&self) -> Range<usize> {
         let start = self.memory.text() as usize;
         start..start + self.memory.len()
+    }
+
+    /// A copy of the image.
+    pub(super) fn image(&self) -> Image {
+        // SAFETY: the mapping has at least so many bytes, and they never change.
+        let text = unsafe { std::slice::from_raw_parts(self.memory.text(), self.text_len) };
+        Image { text: text.to_vec(), funcs: self.funcs.clone() }
     }
 
     fn at(&self, offset: u32) -> NonNull<u8> {
@@ -84,7 +94,7 @@ impl SealedCode {
         (offset - func.start < func.len).then(|| FoundFunc {
             key: func.key,
             start: self.memory.text() as usize + func.start as usize,
-            tables: &func.tables,
+            tables: Tables::Own(&func.tables),
         })
     }
 

@@ -44,6 +44,14 @@ pub(crate) fn code_name(info: &ModuleInfo, key: FuncKey) -> String {
     }
 }
 
+/// What a function is called in symbol tables: tools that read these demangle.
+#[cfg(feature = "compiler")]
+pub(crate) fn linker_name(module: &kiln_env::Module, names: &Names, key: FuncKey) -> String {
+    let FuncKey::Wasm(defined) = key else { return key.to_string() };
+    let index = module.func_index(defined);
+    names.func(index).map_or_else(|| format!("wasm[{}]", index.0), str::to_owned)
+}
+
 /// The source functions and positions at offsets into a module, the innermost first.
 pub(crate) fn symbolize(info: &ModuleInfo, offsets: &[Option<usize>]) -> Vec<Vec<FrameSymbol>> {
     let section = |name: &str| info.env().custom(name).map(|range| info.bytes(&range));

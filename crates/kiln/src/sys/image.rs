@@ -1,17 +1,38 @@
 //! First contents of a linear memory, built once and mapped copy-on-write into every instance.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::{SysError, round_up_to_page};
+use super::file::MappedFile;
+use super::{SysError, page_size, round_up_to_page};
 
-/// The bytes with which a memory starts, as a sealed memory file. Parts that no segment covers cost nothing.
+/// The bytes with which a memory starts, in a file: a sealed memory file, or an artifact. Parts that no segment covers
+/// cost nothing.
 #[derive(Debug)]
 pub(crate) struct MemoryImage {
-    fd: OwnedFd,
+    file: ImageFile,
     len: usize,
+    runs: Box<[ImageRun]>,
+}
+
+#[derive(Debug)]
+enum ImageFile {
+    Own(OwnedFd),
+    Shared(Arc<MappedFile>),
+}
+
+/// Pages of an image. All numbers are multiples of the page size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ImageRun {
+    /// Offset in the memory.
+    pub(crate) offset: usize,
+    /// Offset in the file.
+    pub(crate) at: u64,
+    /// Bytes.
+    pub(crate) len: usize,
 }
 
 impl MemoryImage {
@@ -43,7 +64,25 @@ impl MemoryImage {
         }
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
-        Ok(MemoryImage { fd, len })
+        let runs = if len == 0 { Box::default() } else { Box::new([ImageRun { offset: 0, at: 0, len }]) as Box<[_]> };
+        Ok(MemoryImage { file: ImageFile::Own(fd), len, runs })
+    }
+
+    /// An image of `len` bytes that is already in a file: zeroes but for `runs`, which ascend. `None` if they are not
+    /// whole pages of this host, or not within the image or the file.
+    pub(crate) fn of_file(file: &Arc<MappedFile>, len: usize, runs: Box<[ImageRun]>) -> Option<MemoryImage> {
+        let page = page_size();
+        let mut free = 0;
+        for run in &runs {
+            let aligned = [run.offset, run.len, run.at as usize].iter().all(|n| n.is_multiple_of(page));
+            let end = run.offset.checked_add(run.len)?;
+            let in_file = run.at.checked_add(run.len as u64)? <= file.bytes().len() as u64;
+            if !aligned || run.offset < free || end > len || !in_file || run.len == 0 {
+                return None;
+            }
+            free = end;
+        }
+        len.is_multiple_of(page).then(|| MemoryImage { file: ImageFile::Shared(file.clone()), len, runs })
     }
 
     /// Number of bytes, a multiple of the page size.
@@ -51,8 +90,16 @@ impl MemoryImage {
         self.len
     }
 
+    /// What is not zero.
+    pub(super) fn runs(&self) -> &[ImageRun] {
+        &self.runs
+    }
+
     /// The file.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        match &self.file {
+            ImageFile::Own(fd) => fd.as_fd(),
+            ImageFile::Shared(file) => file.fd(),
+        }
     }
 }

@@ -38,6 +38,8 @@ unsafe impl Sync for Mapping {}
 pub(crate) enum Access {
     /// Nothing: every access faults.
     None,
+    /// Reading.
+    Read,
     /// Reading and writing.
     ReadWrite,
     /// Reading and executing.
@@ -48,6 +50,7 @@ impl Access {
     fn mprotect(self) -> MprotectFlags {
         match self {
             Access::None => MprotectFlags::empty(),
+            Access::Read => MprotectFlags::READ,
             Access::ReadWrite => MprotectFlags::READ | MprotectFlags::WRITE,
             Access::ReadExec => MprotectFlags::READ | MprotectFlags::EXEC,
         }
@@ -56,6 +59,7 @@ impl Access {
     fn prot(self) -> ProtFlags {
         match self {
             Access::None => ProtFlags::empty(),
+            Access::Read => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
             Access::ReadExec => ProtFlags::READ | ProtFlags::EXEC,
         }
@@ -89,6 +93,17 @@ impl Mapping {
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
         let start = unsafe { mm::mmap(ptr::null_mut(), len, access.prot(), MapFlags::SHARED, fd, 0) }
             .map_err(|e| SysError::new("mapping a memory file", e))?;
+        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len })
+    }
+
+    /// Maps `len` bytes of a file from its start, for reading; what is written to the mapping stays here. Bytes behind the
+    /// file's end fault.
+    pub(crate) fn private_file(fd: BorrowedFd<'_>, len: usize) -> Result<Mapping, SysError> {
+        let what = "mapping a file";
+        let len = round_up_to_page(len).ok_or_else(|| SysError::new(what, rustix::io::Errno::NOMEM))?;
+        // SAFETY: without a fixed address a new mapping touches no memory that exists.
+        let start = unsafe { mm::mmap(ptr::null_mut(), len, Access::Read.prot(), MapFlags::PRIVATE, fd, 0) }
+            .map_err(|e| SysError::new(what, e))?;
         Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len })
     }
 
@@ -164,14 +179,18 @@ impl Mapping {
     /// # Safety
     /// `offset` is a multiple of the page size and the image fits; nobody has references to what was there.
     pub(crate) unsafe fn map_image(&self, offset: usize, image: &MemoryImage) -> Result<(), SysError> {
-        let start = self.part(offset, image.len());
-        if image.len() == 0 {
-            return Ok(());
+        let covered: usize = image.runs().iter().map(|run| run.len).sum();
+        if covered < image.len() {
+            // SAFETY: the caller's promise.
+            unsafe { self.make_accessible(offset, image.len())? };
         }
-        let prot = Access::ReadWrite.prot();
-        // SAFETY: the part is ours and the caller says that nobody relies on what is mapped there.
-        unsafe { mm::mmap(start, image.len(), prot, MapFlags::PRIVATE | MapFlags::FIXED, image.fd(), 0) }
-            .map_err(|e| SysError::new("mapping a memory image", e))?;
+        for run in image.runs() {
+            let start = self.part(offset + run.offset, run.len);
+            let (prot, flags) = (Access::ReadWrite.prot(), MapFlags::PRIVATE | MapFlags::FIXED);
+            // SAFETY: the part is ours and the caller says that nobody relies on what is mapped there.
+            unsafe { mm::mmap(start, run.len, prot, flags, image.fd(), run.at) }
+                .map_err(|e| SysError::new("mapping a memory image", e))?;
+        }
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! The operating system and the processor: the only place that names either.
 
 pub(crate) mod asm;
+pub(crate) mod cpu;
+pub(crate) mod file;
 pub(crate) mod image;
 pub(crate) mod mmap;
 pub(crate) mod signals;

@@ -7,15 +7,19 @@ use std::ptr;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
+use kiln_env::artifact::{Part, U32s, plan_data};
 use kiln_env::layout::{MAGIC_INSTANCE, Place};
 use kiln_env::module::{ConstExpr, ConstOp, ElemItems, ElemSegment, SegmentMode, SourceRange};
 use kiln_env::types::{RefRepr, TableType};
-use kiln_env::{ContextLayout, DataIndex, DefinedGlobalIndex, ElemIndex, EntityIndex, FuncIndex, MemoryIndex, Module};
+use kiln_env::{
+    ContextLayout, DataIndex, DefinedFuncIndex, DefinedGlobalIndex, ElemIndex, EntityIndex, FuncIndex, Module,
+};
 
 use super::builtins;
 use super::const_expr::eval_static;
 use super::context::{ValRaw, VmContextHeader, VmTag};
 use super::memory::MemoryPlan;
+use crate::artifact::LoadedArtifact;
 use crate::code::ModuleCode;
 use crate::engine::Engine;
 use crate::symbols::Symbols;
@@ -25,14 +29,35 @@ use crate::types::registry::ModuleTypes;
 /// What is known about a module without its code: for instances, and for backtraces through its code.
 pub(crate) struct ModuleInfo {
     env: Arc<Module>,
-    source: Box<dyn AsRef<[u8]> + Send + Sync>,
+    source: Source,
     symbols: Symbols,
+}
+
+/// Where the bytes are that a module's ranges refer to.
+enum Source {
+    /// The wasm module.
+    Wasm(Box<dyn AsRef<[u8]> + Send + Sync>),
+    /// A part of an artifact.
+    Artifact(LoadedArtifact),
 }
 
 impl ModuleInfo {
     /// The declarations with the bytes that their ranges refer to.
     pub(crate) fn new(env: Arc<Module>, source: Box<dyn AsRef<[u8]> + Send + Sync>) -> ModuleInfo {
-        ModuleInfo { env, source, symbols: Symbols::default() }
+        ModuleInfo { env, source: Source::Wasm(source), symbols: Symbols::default() }
+    }
+
+    /// The declarations that came out of an artifact.
+    pub(crate) fn of_artifact(env: Arc<Module>, artifact: LoadedArtifact) -> ModuleInfo {
+        ModuleInfo { env, source: Source::Artifact(artifact), symbols: Symbols::default() }
+    }
+
+    /// The artifact that the module was loaded from.
+    pub(crate) fn artifact(&self) -> Option<&LoadedArtifact> {
+        match &self.source {
+            Source::Artifact(artifact) => Some(artifact),
+            Source::Wasm(_) => None,
+        }
     }
 
     /// The declarations.
@@ -40,12 +65,23 @@ impl ModuleInfo {
         &self.env
     }
 
-    /// The wasm bytes.
+    /// The wasm bytes, or what an artifact kept of them.
     pub(crate) fn source(&self) -> &[u8] {
-        (*self.source).as_ref()
+        match &self.source {
+            Source::Wasm(source) => (**source).as_ref(),
+            Source::Artifact(artifact) => artifact.part(Part::Source),
+        }
     }
 
-    /// A range of the wasm bytes; empty if there is no such range.
+    /// Where a function's body begins in the wasm module.
+    pub(crate) fn body_start(&self, func: DefinedFuncIndex) -> Option<u64> {
+        match &self.source {
+            Source::Wasm(_) => self.env.bodies.get(func).map(|b| b.start),
+            Source::Artifact(artifact) => U32s::new(artifact.part(Part::Bodies)).get(func.0 as usize).map(u64::from),
+        }
+    }
+
+    /// A range of these bytes; empty if there is no such range.
     pub(crate) fn bytes(&self, range: &SourceRange) -> &[u8] {
         let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
         range.and_then(|(start, end)| self.source().get(start..end)).unwrap_or_default()
@@ -122,7 +158,8 @@ impl ModuleData {
         let (tables, eager_elems) = plan_tables(&env, &types);
         let defined = env.memories.values().skip(env.num_imported_memories as usize);
         let memories: Box<[_]> = defined.map(|ty| Arc::new(MemoryPlan::new(ty, engine.tunables()))).collect();
-        let (imaged_datas, eager_datas) = plan_datas(&env, &memories);
+        let datas = plan_data(&env, |memory, offset, len| memories[memory.0 as usize].fits(offset, len));
+        let (imaged_datas, eager_datas) = (datas.imaged, datas.eager.into());
         let (template, dynamic_globals) = make_template(&env, &layout, &types, &code);
         Ok(ModuleData {
             engine: engine.clone(),
@@ -146,6 +183,9 @@ impl ModuleData {
 
     /// The initial contents of a defined memory; `None` if they are all zero.
     pub(crate) fn memory_image(&self, defined: usize) -> Result<Option<MemoryImage>> {
+        if let Some(image) = self.info.artifact().and_then(|a| a.memory_image(defined, self.memories[defined].min())) {
+            return Ok(Some(image));
+        }
         let segments = &self.imaged_datas[defined];
         let bytes = |index: &DataIndex| self.info.bytes(&self.env.datas[*index].bytes);
         let end = segments.iter().map(|(offset, index)| offset + bytes(index).len() as u64).max().unwrap_or(0);
@@ -234,26 +274,6 @@ fn plan_elem(env: &Module, plans: &mut [TablePlan], segment: &ElemSegment) -> Op
     }
     plan.funcs[start as usize..end as usize].copy_from_slice(&funcs);
     Some(())
-}
-
-/// Lays data segments over the memories likewise.
-fn plan_datas(env: &Module, memories: &[Arc<MemoryPlan>]) -> (Vec<Placed>, Box<[DataIndex]>) {
-    let mut imaged = vec![Vec::new(); memories.len()];
-    let mut eager = Vec::new();
-    for (index, segment) in env.datas.iter() {
-        let SegmentMode::Active { target, offset } = &segment.mode else { continue };
-        let len = segment.bytes.end - segment.bytes.start;
-        let place = |target: MemoryIndex| {
-            let defined = env.defined_memory(target)?.0 as usize;
-            let offset = static_offset(offset)?;
-            memories[defined].fits(offset, len).then_some((defined, offset))
-        };
-        match place(*target) {
-            Some((defined, offset)) if eager.is_empty() => imaged[defined].push((offset, index)),
-            _ => eager.push(index),
-        }
-    }
-    (imaged, eager.into())
 }
 
 /// A context with header, type numbers, tags and constant globals; and the globals that are not constant.

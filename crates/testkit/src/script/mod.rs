@@ -180,7 +180,7 @@ impl<'scope, 'a: 'scope> Context<'scope, 'a> {
     /// Compiles a module of the script.
     fn compile(&self, mut module: QuoteWat<'a>) -> Result<Module> {
         let bytes = module.encode().map_err(|e| anyhow!("the text is malformed: {}", e.message()))?;
-        Module::new(self.store.engine(), bytes)
+        self.mode.module(self.store.engine(), &bytes)
     }
 
     fn instantiate(&mut self, module: &Module) -> Result<Instance> {

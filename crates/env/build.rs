@@ -1,15 +1,16 @@
-//! Hashes the sources that decide about generated code, so that code made by one build of the compiler is not taken for
-//! code of another that has the same version number.
+//! Hashes the sources that decide about generated code, so that code made by one build is not taken for code of another
+//! that has the same version number. The compiler's are among them, although a build without compiler has none: it runs
+//! what others compiled.
 
 use std::path::Path;
 
 fn main() {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for dir in ["src", "../env/src"] {
+    for dir in ["src", "../compiler/src"] {
         println!("cargo::rerun-if-changed={dir}");
         hash_dir(Path::new(dir), &mut hash);
     }
-    println!("cargo::rustc-env=KILN_COMPILER_BUILD={hash:016x}");
+    println!("cargo::rustc-env=KILN_BUILD={hash:016x}");
 }
 
 /// Adds the Rust files below `dir` to the hash (FNV-1a), in order of their names. A missing folder adds nothing.

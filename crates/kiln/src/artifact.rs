@@ -1,0 +1,206 @@
+//! Artifacts: compiled modules in files.
+
+mod marks;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use kiln_env::artifact::{self, CodePart, Header, Host, Meta, PAGE, Part, PartRange, ReadError};
+use kiln_env::{ContextLayout, settings};
+use target_lexicon::Triple;
+
+use crate::code::{CodeSetup, ModuleCode};
+use crate::engine::{Engine, code_setup};
+use crate::sys::file::MappedFile;
+use crate::sys::image::ImageRun;
+use crate::sys::{MemoryImage, cpu};
+use crate::vm::module::{ModuleData, ModuleInfo, code_info};
+
+/// How artifacts in files are checked before their code runs: see [`Module::deserialize_file`](crate::Module::deserialize_file).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Verification {
+    /// All of a file is copied to where nobody can change it, and checked, each time.
+    #[default]
+    Strict,
+    /// A file is checked when it is seen for the first time, and again when its device, inode, size or times have changed.
+    /// It is mapped, not copied.
+    Marked {
+        /// The folder in which is noted what was checked. Only its owner must be able to write there.
+        records: PathBuf,
+    },
+}
+
+/// An artifact whose bytes are as they were written, but which this engine cannot run: another build of Kiln made it, or
+/// it is for another machine or other settings, or it belongs to another user. The message says what differs.
+///
+/// What can be done about it is to compile the module again: see [`Module::embedded_wasm`](crate::Module::embedded_wasm).
+#[derive(Debug, thiserror::Error)]
+#[error("cannot run the artifact: {0}")]
+pub struct IncompatibleArtifact(String);
+
+/// What remains of an artifact when its module is loaded.
+pub(crate) struct LoadedArtifact {
+    file: Arc<MappedFile>,
+    header: Header,
+    images: Vec<Option<artifact::MemoryPages>>,
+}
+
+impl LoadedArtifact {
+    /// All bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.file.bytes()
+    }
+
+    /// The bytes of a part.
+    pub(crate) fn part(&self, part: Part) -> &[u8] {
+        artifact::bytes_of(self.file.bytes(), self.header.part(part))
+    }
+
+    /// The first contents of a memory of at least `min` bytes, if they are in the file.
+    pub(crate) fn memory_image(&self, defined: usize, min: usize) -> Option<MemoryImage> {
+        let pages = self.images.get(defined)?.as_ref()?;
+        let len = usize::try_from(pages.len).ok().filter(|len| *len <= min.next_multiple_of(PAGE))?;
+        let part = self.header.part(Part::Memory);
+        let run = |run: &artifact::MemoryRun| {
+            let at = run.at.checked_add(part.start)?;
+            Some(ImageRun { offset: usize::try_from(run.offset).ok()?, at, len: usize::try_from(run.len).ok()? })
+        };
+        let runs = pages.runs.iter().map(run).collect::<Option<Box<[_]>>>()?;
+        let mapped = MemoryImage::of_file(&self.file, len, runs);
+        mapped.or_else(|| {
+            // Pages of this host are larger than those of the file.
+            let bytes = |run: &artifact::MemoryRun| {
+                let start = part.start.saturating_add(run.at);
+                (run.offset, artifact::bytes_of(self.file.bytes(), start..start.saturating_add(run.len)))
+            };
+            MemoryImage::new(len, pages.runs.iter().map(bytes)).ok()
+        })
+    }
+}
+
+/// An artifact whose bytes are those that were written.
+pub(crate) struct Verified {
+    file: Arc<MappedFile>,
+    header: Header,
+}
+
+impl Verified {
+    /// Checks bytes, of which it keeps a copy.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Verified> {
+        let file = Arc::new(MappedFile::sealed_copy(bytes)?);
+        let header = read_header(file.bytes())?;
+        artifact::verify(file.bytes(), &header)?;
+        Ok(Verified { file, header })
+    }
+
+    /// Checks a file as the engine is configured to.
+    pub(crate) fn open(engine: &Engine, path: &Path) -> Result<Verified> {
+        let mut file = File::open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            bail!("it is not a regular file");
+        }
+        check_owner(&found)?;
+        let Verification::Marked { records } = &engine.config().verification else {
+            let mut bytes = Vec::with_capacity(found.len() as usize);
+            file.read_to_end(&mut bytes)?;
+            return Verified::copy_of(&bytes);
+        };
+        let len = usize::try_from(found.len())?;
+        if len == 0 {
+            return Err(ReadError::NotAnArtifact.into());
+        }
+        let mapped = Arc::new(MappedFile::map(OwnedFd::from(file.try_clone()?), len)?);
+        let header = read_header(mapped.bytes())?;
+        if !marks::is_marked(records, &found, &header.root) {
+            artifact::verify(mapped.bytes(), &header)?;
+            marks::mark(records, &file, &found, &header.root);
+        }
+        Ok(Verified { file: mapped, header })
+    }
+
+    /// The module in it.
+    pub(crate) fn module(self, engine: &Engine) -> Result<ModuleData> {
+        let Verified { file, header } = self;
+        let parts = choose(engine, file.bytes(), &header).map_err(IncompatibleArtifact)?.clone();
+        let Meta { module, images, .. } = artifact::read_meta(file.bytes(), &header)?;
+        let defined = module.funcs.len() - module.num_imported_funcs as usize;
+        let env = Arc::new(module);
+        let layout = Arc::new(ContextLayout::new(&env)?);
+        let types = engine.types().register_module(&env)?;
+        let loaded = LoadedArtifact { file: file.clone(), header, images };
+        let info = Arc::new(ModuleInfo::of_artifact(env, loaded));
+        let names = info.clone();
+        let setup = CodeSetup {
+            names: Arc::new(move |key| crate::symbols::code_name(&names, key)),
+            ..code_setup(engine.config(), layout.clone(), code_info(&info))
+        };
+        let code = ModuleCode::mapped(file, parts, defined, setup)?;
+        ModuleData::new(engine, info, layout, types, code)
+    }
+}
+
+/// Reads a header; a version that is not ours can be compiled again.
+fn read_header(bytes: &[u8]) -> Result<Header> {
+    artifact::read_header(bytes).map_err(|error| match error {
+        ReadError::Version(_) => IncompatibleArtifact(error.to_string()).into(),
+        _ => error.into(),
+    })
+}
+
+/// Code from a file is run as the user, so that the file must be the user's, or the administrator's, like any program.
+fn check_owner(found: &std::fs::Metadata) -> Result<(), IncompatibleArtifact> {
+    let user = rustix::process::geteuid().as_raw();
+    if found.uid() != user && found.uid() != 0 {
+        return Err(IncompatibleArtifact(format!("it belongs to user {}, and this is user {user}", found.uid())));
+    }
+    if found.mode() & 0o002 != 0 {
+        return Err(IncompatibleArtifact("everybody may write to it".to_owned()));
+    }
+    Ok(())
+}
+
+/// The most demanding code that runs here, or why the least demanding does not.
+fn choose<'a>(engine: &Engine, bytes: &[u8], header: &'a Header) -> Result<&'a [PartRange; CodePart::COUNT], String> {
+    let build = settings::build_id();
+    let host = Host {
+        build: &build,
+        target: Triple::host(),
+        tunables: engine.tunables(),
+        settings: &engine.config().flags,
+        has: &cpu::has,
+    };
+    let mut reason = String::new();
+    for parts in header.variants.iter().rev() {
+        let fingerprint = artifact::bytes_of(bytes, parts[CodePart::Fingerprint as usize].clone());
+        let fingerprint = artifact::read_fingerprint(fingerprint).map_err(|e| e.to_string())?;
+        match artifact::check(&fingerprint, &host) {
+            Ok(()) => return Ok(parts),
+            Err(mismatch) => reason = mismatch.to_string(),
+        }
+    }
+    Err(reason)
+}
+
+/// Whether a file that begins with these bytes is an artifact.
+pub(crate) fn looks_like_artifact(path: &Path) -> bool {
+    let mut start = [0; PAGE];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start));
+    read.is_ok_and(|len| artifact::is_artifact(&start[..len]))
+}
+
+/// The wasm module in an artifact of whatever version, if it has one.
+pub(crate) fn embedded_wasm(path: &Path) -> Result<Option<Vec<u8>>> {
+    use object::{Object, ObjectSection};
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let Ok(file) = object::File::parse(&*bytes) else { return Ok(None) };
+    let section = file.section_by_name(Part::Source.section());
+    let wasm = section.and_then(|s| s.data().ok()).filter(|data| data.starts_with(b"\0asm"));
+    Ok(wasm.map(<[u8]>::to_vec))
+}

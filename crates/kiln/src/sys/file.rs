@@ -1,0 +1,69 @@
+//! Files that are mapped as a whole, parts of them to be executed.
+
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+
+use super::mmap::{Access, Mapping};
+use super::{SysError, page_size};
+
+/// A file's bytes, mapped privately.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    mapping: Mapping,
+    len: usize,
+    fd: OwnedFd,
+}
+
+impl MappedFile {
+    /// Maps `len` bytes of a file. Nobody is expected to change them; where they go away, reading them faults.
+    pub(crate) fn map(fd: OwnedFd, len: usize) -> Result<MappedFile, SysError> {
+        let mapping = Mapping::private_file(fd.as_fd(), len)?;
+        Ok(MappedFile { mapping, len, fd })
+    }
+
+    /// Maps a copy that nobody can change.
+    pub(crate) fn sealed_copy(bytes: &[u8]) -> Result<MappedFile, SysError> {
+        let fail = |e: Errno| SysError::new("copying a file into memory", e);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // Kernels before 6.3 do not know the flag, and make every file executable.
+        let fd = match rustix::fs::memfd_create("kiln-artifact", flags | MemfdFlags::EXEC) {
+            Err(Errno::INVAL) => rustix::fs::memfd_create("kiln-artifact", flags),
+            other => other,
+        }
+        .map_err(fail)?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = &rest[rustix::io::write(&fd, rest).map_err(fail)?..];
+        }
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
+        MappedFile::map(fd, bytes.len())
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping has so many bytes and nobody in this process writes to it. A file that is not sealed belongs
+        // to the user, whose own changes to it are not defended against.
+        unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.len) }
+    }
+
+    /// Makes a range, whole pages, executable.
+    pub(crate) fn make_executable(&self, range: Range<usize>) -> Result<(), SysError> {
+        let fail = || SysError::new("making code executable", Errno::INVAL);
+        let page = page_size();
+        if !range.start.is_multiple_of(page) || range.start > range.end || range.end > self.mapping.len() {
+            return Err(fail());
+        }
+        let len = (range.end - range.start).next_multiple_of(page);
+        // SAFETY: the pages stay readable, which is all that anybody relies on.
+        unsafe { self.mapping.protect(range.start, len, Access::ReadExec) }
+    }
+
+    /// The file.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
