@@ -79,6 +79,12 @@ fn main() -> Result<ExitCode> {
 
 /// The child: one line for each case before it runs, one after it.
 fn work(args: &Args) -> Result<ExitCode> {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !kiln::claims_panic(info) {
+            print(info);
+        }
+    }));
     let target = Target::new(&args.target, &args.settings)?;
     let mut out = std::io::stdout().lock();
     for seed in args.seed..args.seed + args.count {

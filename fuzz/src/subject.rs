@@ -89,6 +89,9 @@ fn host_error() -> Error {
 
 /// How a failed instantiation or call compares.
 fn outcome(error: &anyhow::Error) -> Outcome {
+    if error.is::<api::ThrownException>() {
+        return Outcome::Exception;
+    }
     let Some(trap) = error.downcast_ref::<Trap>() else {
         return Outcome::Error(format!("{error:?}"));
     };
@@ -96,7 +99,6 @@ fn outcome(error: &anyhow::Error) -> Outcome {
         Trap::StackOverflow => return Outcome::Unordered("stack overflow".into()),
         Trap::AllocationTooLarge => return Outcome::Unordered("allocation too large".into()),
         Trap::Interrupt => return Outcome::Unordered("interrupt".into()),
-        Trap::UncaughtException => return Outcome::Exception,
         Trap::MemoryOutOfBounds => "MemoryOutOfBounds",
         Trap::HeapMisaligned => "HeapMisaligned",
         // Other engines have one trap for both.

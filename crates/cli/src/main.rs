@@ -24,6 +24,12 @@ use args::{Args, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !kiln::claims_panic(info) {
+            print(info);
+        }
+    }));
     let args = Args::parse();
     let result = match args.command {
         Some(Command::Run(run)) => run::main(run),

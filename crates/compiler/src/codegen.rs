@@ -1,7 +1,8 @@
 //! One function's IR to machine code.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 
 use cranelift_codegen::binemit::Reloc as ClifReloc;
 use cranelift_codegen::control::ControlPlane;
@@ -146,14 +147,36 @@ fn refusal(error: CodegenError) -> CompileError {
     }
 }
 
+thread_local! {
+    /// How many [`guarded`] are under way on this thread.
+    static GUARDS: Cell<u32> = const { Cell::new(0) };
+    /// Where the panic happened that is on its way to one of them, if a hook asked [`claims_panic`].
+    static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Whether the compiler will turn this panic into an error. For panic hooks: these need not print it, and the error says
+/// where it happened.
+pub fn claims_panic(info: &PanicHookInfo<'_>) -> bool {
+    let claims = GUARDS.try_with(|guards| guards.get() > 0).unwrap_or(false);
+    if claims {
+        PANICKED_AT.set(info.location().map(ToString::to_string));
+    }
+    claims
+}
+
 /// Runs `work`; a panic becomes an error.
 pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     let message = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or_else(|_| "without a message".to_owned(), |t| t.to_string()),
     };
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(CompileError::internal(format_args!("the compiler panicked: {}", message(panic)))))
+    GUARDS.set(GUARDS.get() + 1);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    GUARDS.set(GUARDS.get() - 1);
+    result.unwrap_or_else(|panic| {
+        let place = PANICKED_AT.take().map_or_else(String::new, |place| format!(" at {place}"));
+        Err(CompileError::internal(format_args!("the compiler panicked{place}: {}", message(panic))))
+    })
 }
 
 /// Cranelift's result as plain data.
@@ -331,6 +354,22 @@ mod tests {
     fn panics_are_errors() {
         let error = guarded(|| -> Result<()> { panic!("of {} kinds", 2) }).unwrap_err();
         assert!(error.kind() == ErrorKind::Internal && error.message().contains("of 2 kinds"), "{error}");
+    }
+
+    #[test]
+    fn panics_that_become_errors_can_be_kept_quiet() {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !claims_panic(info) {
+                before(info);
+            }
+        }));
+        let error = guarded(|| guarded(|| -> Result<()> { panic!("nested") })).unwrap_err();
+        assert!(error.message().contains("codegen.rs:"), "{error}");
+        assert_eq!((GUARDS.get(), PANICKED_AT.take()), (0, None));
+        // Others are not claimed.
+        drop(catch_unwind(|| panic!("on purpose")));
+        assert_eq!(PANICKED_AT.take(), None);
     }
 
     #[test]

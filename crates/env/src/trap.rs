@@ -67,12 +67,10 @@ traps! {
     NullReference = 14, "null reference";
     /// `memory.atomic.wait` on a memory that is not shared.
     AtomicWaitNonShared = 15, "expected shared memory";
-    /// An exception that nothing caught.
-    UncaughtException = 16, "unhandled exception";
     /// The store's object heap is full even after a collection.
-    HeapExhausted = 17, "object heap exhausted";
+    HeapExhausted = 16, "object heap exhausted";
     /// A function of which the compiler could not make code; the error says why.
-    CompileFailed = 18, "function could not be compiled";
+    CompileFailed = 17, "function could not be compiled";
 }
 
 impl fmt::Display for TrapCode {

@@ -52,7 +52,12 @@ impl WasmBacktrace {
 
     /// Whether older frames were left out.
     pub fn is_truncated(&self) -> bool {
-        self.raw.truncated
+        self.omitted_frames() > 0
+    }
+
+    /// How many older frames were left out. There may be more if functions were inlined in these.
+    pub fn omitted_frames(&self) -> usize {
+        self.raw.omitted
     }
 }
 
@@ -190,8 +195,10 @@ impl fmt::Display for WasmBacktrace {
                 position(f, symbol)?;
             }
         }
-        if self.is_truncated() {
-            f.write_str("\n      … older frames left out")?;
+        match self.omitted_frames() {
+            0 => {}
+            1 => f.write_str("\n      … one older frame left out")?,
+            n => write!(f, "\n      … {n} older frames left out")?,
         }
         Ok(())
     }

@@ -65,6 +65,8 @@ pub use func::{Caller, Func, IntoFunc, WasmRet};
 pub use gc::{ExnRef, ExternRef, OwnedRooted, RootScope, Rooted, Tag, ThrownException};
 pub use global::Global;
 pub use instance::Instance;
+#[cfg(feature = "compiler")]
+pub use kiln_compiler::codegen::claims_panic;
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 pub use linker::{InstancePre, Linker, UnknownImportError};
 pub use memory::{Memory, MemoryAccessError, SharedMemory, WaitResult};

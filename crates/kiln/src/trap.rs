@@ -74,8 +74,6 @@ traps! {
     NullReference = NullReference,
     /// `memory.atomic.wait` on a memory that is not shared.
     AtomicWaitNonSharedMemory = AtomicWaitNonShared,
-    /// An exception that nothing caught.
-    UncaughtException = UncaughtException,
     /// The store's object heap is full even after a collection.
     AllocationTooLarge = HeapExhausted,
     /// A function that could not be compiled; the error behind the trap says why.

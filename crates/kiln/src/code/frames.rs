@@ -52,8 +52,8 @@ impl fmt::Debug for CodeFrame {
 pub(crate) struct RawBacktrace {
     /// The frames.
     pub(crate) frames: Vec<CodeFrame>,
-    /// Whether older frames are left out.
-    pub(crate) truncated: bool,
+    /// How many older frames are left out, at least: those of inlined functions are not counted.
+    pub(crate) omitted: usize,
 }
 
 /// Most frames of a backtrace.
@@ -65,12 +65,12 @@ pub(super) struct Trace {
     pcs: [usize; MAX_FRAMES],
     len: usize,
     first_returns: bool,
-    truncated: bool,
+    omitted: usize,
 }
 
 impl Trace {
     /// No frames.
-    pub(super) const EMPTY: Trace = Trace { pcs: [0; MAX_FRAMES], len: 0, first_returns: false, truncated: false };
+    pub(super) const EMPTY: Trace = Trace { pcs: [0; MAX_FRAMES], len: 0, first_returns: false, omitted: 0 };
 
     /// Fills it with the frames of `store` from `pc` and `fp` on. Neither allocates nor locks.
     ///
@@ -84,16 +84,17 @@ impl Trace {
         store: *const VmStoreContext,
         newest: *const Activation,
     ) {
-        (self.len, self.first_returns, self.truncated) = (0, returns, false);
+        (self.len, self.first_returns, self.omitted) = (0, returns, 0);
         // SAFETY: the caller's promise.
         unsafe {
             walk(Frame { pc, fp }, store, newest, |frame| {
-                let Some(place) = self.pcs.get_mut(self.len) else {
-                    self.truncated = true;
-                    return ControlFlow::Break(());
-                };
-                *place = frame.pc;
-                self.len += 1;
+                match self.pcs.get_mut(self.len) {
+                    Some(place) => {
+                        *place = frame.pc;
+                        self.len += 1;
+                    }
+                    None => self.omitted += 1,
+                }
                 ControlFlow::Continue(())
             });
         }
@@ -108,9 +109,9 @@ impl Trace {
             registry::lookup(pc - usize::from(returns), *pc, |frame| frames.push(frame));
         }
         // As many frames as without inlining.
-        let truncated = self.truncated || frames.len() > MAX_FRAMES;
+        let omitted = self.omitted + frames.len().saturating_sub(MAX_FRAMES);
         frames.truncate(MAX_FRAMES);
-        RawBacktrace { frames, truncated }
+        RawBacktrace { frames, omitted }
     }
 }
 
