@@ -78,6 +78,8 @@ pub(crate) enum Tier {
     Eager,
     /// Each when it is first called
     Lazy,
+    /// Each when it is first called, in little time; those that become hot again, fully optimised, in the background
+    Dynamic,
 }
 
 /// How compiled functions are made known to profilers.

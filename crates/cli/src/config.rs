@@ -29,6 +29,7 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     config.tiering(match groups.tier {
         Tier::Eager => Tiering::Eager,
         Tier::Lazy => Tiering::Lazy,
+        Tier::Dynamic => Tiering::Dynamic,
     });
     config.profiler(match groups.profile {
         None => ProfilingStrategy::None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kiln::CompileStatistics;
+use kiln::{CompileStatistics, TierStatistics};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -30,6 +30,62 @@ pub(crate) struct Explanation {
     pub(crate) wasm_bytes: u64,
     pub(crate) code_bytes: u64,
     pub(crate) peak_memory_bytes: u64,
+    /// With `--tier dynamic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tiers: Option<Tiers>,
+}
+
+/// Functions by tier.
+#[derive(Clone, Default, Debug, Serialize)]
+pub(crate) struct Tiers {
+    pub(crate) baseline_functions: u64,
+    pub(crate) baseline_bytes: u64,
+    pub(crate) optimized_functions: u64,
+    pub(crate) optimized_bytes: u64,
+    pub(crate) osr_functions: u64,
+    pub(crate) osr_bytes: u64,
+    pub(crate) osr_entries: u64,
+    /// Functions that could not be compiled at the second tier.
+    pub(crate) failed: u64,
+    /// Time for which the program waited for code.
+    pub(crate) waited_seconds: f64,
+    /// Time that was spent on code in the background.
+    pub(crate) background_seconds: f64,
+}
+
+impl Tiers {
+    fn new(t: &TierStatistics) -> Tiers {
+        Tiers {
+            baseline_functions: t.baseline_functions,
+            baseline_bytes: t.baseline_bytes,
+            optimized_functions: t.optimized_functions,
+            optimized_bytes: t.optimized_bytes,
+            osr_functions: t.osr_functions,
+            osr_bytes: t.osr_bytes,
+            osr_entries: t.osr_entries,
+            failed: t.failed,
+            waited_seconds: t.waited.as_secs_f64(),
+            background_seconds: t.background.as_secs_f64(),
+        }
+    }
+
+    fn table(&self) -> String {
+        let failed = if self.failed > 0 { format!("; {} could not be optimised", self.failed) } else { String::new() };
+        format!(
+            "\ntier 0: {} functions, {}; tier 1: {}, {}{failed}\n\
+             entered at loops: {} bodies, {}, {} times\n\
+             waited for code {}; background {}",
+            self.baseline_functions,
+            bytes(self.baseline_bytes),
+            self.optimized_functions,
+            bytes(self.optimized_bytes),
+            self.osr_functions,
+            bytes(self.osr_bytes),
+            self.osr_entries,
+            seconds(self.waited_seconds),
+            seconds(self.background_seconds),
+        )
+    }
 }
 
 impl Explanation {
@@ -45,6 +101,7 @@ impl Explanation {
         self.functions = statistics.functions;
         self.wasm_bytes = statistics.wasm_bytes;
         self.code_bytes = statistics.code_bytes;
+        self.tiers = statistics.tiers.as_ref().map(Tiers::new);
     }
 
     /// One line of JSON.
@@ -81,6 +138,9 @@ impl Explanation {
             .collect();
         out.push_str(&format!("{:<12}{:>12}\n", "peak memory", bytes(self.peak_memory_bytes)));
         out.push_str(&compiled);
+        if let Some(tiers) = &self.tiers {
+            out.push_str(&tiers.table());
+        }
         out
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use kiln_env::settings::{OptLevel, RegallocAlgorithm};
+use kiln_env::tier::Tier;
 use kiln_env::types::{CompositeType, FuncType, SubType};
 use kiln_env::{
     Builtin, ContextLayout, DefinedFuncIndex, Fingerprint, FuncKey, Image, MachineFunc, Module, Tunables, TypeIndex,
@@ -199,8 +200,13 @@ impl Compiler {
         Ok((image, stats))
     }
 
-    /// Compiles one function or trampoline, on the calling thread. `source` is the module's bytes.
+    /// Compiles one function or trampoline at the second tier, on the calling thread. `source` is the module's bytes.
     pub fn compile_function(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Result<MachineFunc> {
+        self.compile_at(module, source, key, Tier::Optimized)
+    }
+
+    /// Compiles one function at a tier, or a trampoline, on the calling thread. `source` is the module's bytes.
+    pub fn compile_at(&self, module: &ValidatedModule, source: &[u8], key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         let m = &**module.module();
         let known = match key {
             FuncKey::Wasm(func) | FuncKey::Osr { func, .. } => m.bodies.get(func).is_some(),
@@ -211,8 +217,11 @@ impl Compiler {
             return Err(CompileError::config(format_args!("the module has no function {key}")));
         }
         let env = self.module_env(module);
-        let (plan, _) = self.midend.plan(&env);
-        self.compile_single(&self.input(env, module.features(), source, &plan), key)
+        let plan = match tier {
+            Tier::Baseline => Plan::default(),
+            Tier::Optimized => self.midend.plan(&env).0,
+        };
+        self.compile_single(&self.input(env, module.features(), source, &plan), key, tier)
     }
 
     /// Makes a trampoline for a signature that need not be in any module. Module-relative types in it matter only by
@@ -229,7 +238,7 @@ impl Compiler {
             TrampolineKind::ArrayToWasm => FuncKey::ArrayToWasm(index),
             TrampolineKind::WasmToHost => FuncKey::WasmToHost(index),
         };
-        self.compile_single(&self.input(env, &self.features, &[], &plan), key)
+        self.compile_single(&self.input(env, &self.features, &[], &plan), key, Tier::Optimized)
     }
 
     /// What single functions and trampolines have cost since the last call.
@@ -256,7 +265,11 @@ impl Compiler {
         let (plan, _) = self.midend.plan(&env);
         let input = self.input(env, module.features(), source, &plan);
         let mut worker = CountedWorker { worker: self.workers.take(), sink: &self.totals };
-        if midend { worker.worker.optimized_ir(&input, key) } else { worker.worker.translate(&input, key) }
+        if midend {
+            worker.worker.optimized_ir(&input, key)
+        } else {
+            worker.worker.translate(&input, key, Tier::Optimized)
+        }
     }
 
     fn module_env<'a>(&'a self, module: &'a ValidatedModule) -> ModuleEnv<'a> {
@@ -274,9 +287,9 @@ impl Compiler {
         Input { env, plain_isa, source, features: features.to_wasmparser(), midend: &self.midend, plan }
     }
 
-    fn compile_single(&self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
+    fn compile_single(&self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         let mut worker = CountedWorker { worker: self.workers.take(), sink: &self.totals };
-        worker.worker.compile(input, key).map_err(|e| self.with_settings(e))
+        worker.worker.compile(input, key, tier).map_err(|e| self.with_settings(e))
     }
 
     /// The settings are attached only to errors for which they can matter.
@@ -314,7 +327,7 @@ impl Compiler {
                 if failed.load(Ordering::Relaxed) < index {
                     return None;
                 }
-                let result = worker.worker.compile(input, FuncKey::Wasm(DefinedFuncIndex(index)));
+                let result = worker.worker.compile(input, FuncKey::Wasm(DefinedFuncIndex(index)), Tier::Optimized);
                 if result.is_err() {
                     failed.fetch_min(index, Ordering::Relaxed);
                 }
@@ -352,7 +365,9 @@ impl Compiler {
             }
             let order: Vec<u32> = (0..missing.len() as u32).collect();
             let state = || CountedWorker { worker: self.workers.take(), sink };
-            let results = self.pool.map(usize::MAX, &order, state, |w, i| w.worker.compile(input, missing[i as usize]));
+            let results = self
+                .pool
+                .map(usize::MAX, &order, state, |w, i| w.worker.compile(input, missing[i as usize], Tier::Optimized));
             for (key, result) in missing.into_iter().zip(results) {
                 funcs.push((key, result.map_err(|e| self.with_settings(e))?));
             }

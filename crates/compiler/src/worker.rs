@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::TargetIsa;
+use kiln_env::tier::Tier;
 use kiln_env::{FuncKey, MachineFunc};
 use wasmparser::{BinaryReader, FunctionBody};
 
@@ -75,10 +76,10 @@ pub(crate) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// The target to generate code for: follows from the module's bytes alone.
-    fn isa_for(&self, key: FuncKey) -> &'a dyn TargetIsa {
-        match key {
-            FuncKey::Wasm(func) if self.env.infos.get(func).is_costly() => self.plain_isa,
+    /// The target to generate code for: follows from the module's bytes and the tier alone.
+    fn isa_for(&self, key: FuncKey, tier: Tier) -> &'a dyn TargetIsa {
+        match key.body() {
+            Some(func) if tier == Tier::Baseline || self.env.infos.get(func).is_costly() => self.plain_isa,
             _ => self.env.isa,
         }
     }
@@ -90,14 +91,14 @@ impl Worker {
     }
 
     /// From a key to machine code. Errors say which function, and carry its IR where code generation is at fault.
-    pub(crate) fn compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
-        let func = self.try_compile(input, key).map_err(|e| {
+    pub(crate) fn compile(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
+        let func = self.try_compile(input, key, tier).map_err(|e| {
             // Code generation consumes the IR, so it is made again for the message.
-            let e = match self.translate(input, key) {
+            let e = match self.translate(input, key, tier) {
                 Ok(ir) => e.with_clif(ir.func),
                 Err(_) => e,
             };
-            let FuncKey::Wasm(defined) = key else { return e.for_key(key) };
+            let Some(defined) = key.body() else { return e.for_key(key) };
             let index = input.env.module.func_index(defined);
             e.in_func(index, names::func_name(input.env.module, input.source, index)).for_key(key)
         })?;
@@ -106,23 +107,31 @@ impl Worker {
             (self.translator, self.codegen) = (Translator::new(), Codegen::new());
         }
         self.stats.code_bytes += func.code.len() as u64;
-        match key {
-            FuncKey::Wasm(_) => self.stats.functions += 1,
-            _ => self.stats.trampolines += 1,
+        match key.body() {
+            Some(_) => self.stats.functions += 1,
+            None => self.stats.trampolines += 1,
         }
         Ok(func)
     }
 
-    fn try_compile(&mut self, input: &Input<'_>, key: FuncKey) -> Result<MachineFunc> {
-        let ir = self.optimized_ir(input, key)?;
+    fn try_compile(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
+        let ir = match tier {
+            Tier::Optimized => self.optimized_ir(input, key)?,
+            Tier::Baseline => {
+                let start = Instant::now();
+                let ir = self.translate(input, key, tier)?;
+                self.stats.translate += start.elapsed();
+                ir
+            }
+        };
         let start = Instant::now();
-        let func = self.generate(input, ir);
+        let func = self.generate(input, ir, tier);
         self.stats.codegen += start.elapsed();
         func
     }
 
-    fn generate(&mut self, input: &Input<'_>, ir: FuncIr) -> Result<MachineFunc> {
-        let (key, isa, tunables) = (ir.key, input.isa_for(ir.key), input.env.tunables);
+    fn generate(&mut self, input: &Input<'_>, ir: FuncIr, tier: Tier) -> Result<MachineFunc> {
+        let (key, isa, tunables) = (ir.key, input.isa_for(ir.key, tier), input.env.tunables);
         if tunables.signals {
             return Ok(self.codegen.generate(isa, tunables, ir)?.0);
         }
@@ -139,24 +148,25 @@ impl Worker {
     /// From a key to the IR that code generation takes: behind Kiln's own passes.
     pub(crate) fn optimized_ir(&mut self, input: &Input<'_>, key: FuncKey) -> Result<FuncIr> {
         let start = Instant::now();
-        let mut ir = self.translate(input, key)?;
+        let mut ir = self.translate(input, key, Tier::Optimized)?;
         self.stats.translate += start.elapsed();
         input.midend.run(&input.env, input.plan, &mut ir, &mut self.stats.midend)?;
         Ok(ir)
     }
 
     /// From a key to IR. A panic is an error, and costs the translator its buffers.
-    pub(crate) fn translate(&mut self, input: &Input<'_>, key: FuncKey) -> Result<FuncIr> {
+    pub(crate) fn translate(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<FuncIr> {
         let translator = &mut self.translator;
         let stats = &mut self.stats;
-        let result = guarded(|| match key {
-            FuncKey::Wasm(func) => {
-                let (offset, bytes) = body_bytes(input.env.module, input.source, func)?;
-                stats.wasm_bytes += bytes.len() as u64;
-                let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, input.features));
-                translator.function(&input.env, func, &body)
+        let result = guarded(|| {
+            let Some(func) = key.body() else { return translator.trampoline(&input.env, key) };
+            let (start, bytes) = body_bytes(input.env.module, input.source, func)?;
+            stats.wasm_bytes += bytes.len() as u64;
+            let body = FunctionBody::new(BinaryReader::new_features(bytes, start, input.features));
+            match key {
+                FuncKey::Osr { offset, .. } => translator.function_from_loop(&input.env, func, offset, &body),
+                _ => translator.function(&input.env, func, tier, &body),
             }
-            _ => translator.trampoline(&input.env, key),
         });
         if matches!(&result, Err(e) if e.kind() == crate::ErrorKind::Internal) {
             self.translator = Translator::new();

@@ -4,14 +4,15 @@
 //! by one of the second between any two calls. What follows holds for code of the first tier.
 //!
 //! # Counters
-//! Each function with a body has a counter, a signed 32-bit number at [`counter_offset`] of the array that the context's
-//! `counters` field points to. All instances of a module, on all threads, share it; updates may get lost. The runtime
-//! sets it to a negative number when the function is compiled, and again when it has been told that it ran out.
+//! Each function with a body has two counters, signed 32-bit numbers at [`entry_counter`] and [`loop_counter`] of the array
+//! that the context's `counters` field points to. All instances of a module, on all threads, share them; updates may get
+//! lost. The runtime sets them to negative numbers when the function is compiled, and again when it has been told that
+//! they ran out.
 //!
-//! * At its entry, behind the stack check, a function adds [`ENTRY_WEIGHT`] to its counter. If the sum is not negative, it
-//!   calls [`Builtin::TierUp`](crate::Builtin::TierUp) and goes on.
-//! * At each loop header, however it is reached, and before fuel and epochs are checked, it adds [`LOOP_WEIGHT`]. If the
-//!   sum is not negative, it calls [`Builtin::Osr`](crate::Builtin::Osr). If that returns 0, it goes on.
+//! * At its entry, behind the stack check, a function adds 1 to its entry counter. If the sum is not negative, it calls
+//!   [`Builtin::TierUp`](crate::Builtin::TierUp) and goes on.
+//! * At each loop header, however it is reached, and before fuel and epochs are checked, it adds 1 to its loop counter. If
+//!   the sum is not negative, it calls [`Builtin::Osr`](crate::Builtin::Osr). If that returns 0, it goes on.
 //!
 //! # On-stack replacement
 //! Otherwise [`Builtin::Osr`](crate::Builtin::Osr) returned the address of [`FuncKey::Osr`](crate::FuncKey::Osr), code of
@@ -30,18 +31,17 @@
 use crate::abi::SLOT_SIZE;
 use crate::index::DefinedFuncIndex;
 
-/// What an entry adds to a function's counter.
-pub const ENTRY_WEIGHT: i32 = 8;
+/// Bytes of the counters of one function.
+pub const COUNTERS_SIZE: u32 = 8;
 
-/// What a loop header adds to a function's counter.
-pub const LOOP_WEIGHT: i32 = 1;
+/// Offset of a function's counter of entries in the array of counters.
+pub const fn entry_counter(func: DefinedFuncIndex) -> u32 {
+    func.0 * COUNTERS_SIZE
+}
 
-/// Bytes of a counter.
-pub const COUNTER_SIZE: u32 = 4;
-
-/// Offset of a function's counter in the array of counters.
-pub const fn counter_offset(func: DefinedFuncIndex) -> u32 {
-    func.0 * COUNTER_SIZE
+/// Offset of a function's counter of loop headers.
+pub const fn loop_counter(func: DefinedFuncIndex) -> u32 {
+    entry_counter(func) + 4
 }
 
 /// Offset of the `index`-th slot of the buffer for on-stack replacement.

@@ -10,10 +10,11 @@ use kiln_compiler::{
     Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind, ValidatedModule,
 };
 use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
+use kiln_env::tier::Tier;
 use kiln_env::{Fingerprint, Image, Module};
 
 use crate::artifact_options::ArtifactOptions;
-use crate::code::{CodeSetup, CompileFn, ModuleCode};
+use crate::code::{CodeSetup, CompileFn, ModuleCode, TierCounts, TierSetup};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
 use crate::symbols::Names;
@@ -44,6 +45,51 @@ pub struct CompileStatistics {
     pub wasm_bytes: u64,
     /// Bytes of machine code made.
     pub code_bytes: u64,
+    /// How functions changed their tier, where they do.
+    pub tiers: Option<TierStatistics>,
+}
+
+/// Functions of a module by tier, and what that took.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct TierStatistics {
+    /// Functions compiled at the first tier.
+    pub baseline_functions: u64,
+    /// Bytes of their code.
+    pub baseline_bytes: u64,
+    /// Functions compiled at the second tier.
+    pub optimized_functions: u64,
+    /// Bytes of their code.
+    pub optimized_bytes: u64,
+    /// Functions compiled at the second tier to be entered at a loop, each counted for each loop.
+    pub osr_functions: u64,
+    /// Bytes of their code.
+    pub osr_bytes: u64,
+    /// How often a function changed its tier in a loop.
+    pub osr_entries: u64,
+    /// Functions that could not be compiled at the second tier, and stay in the first.
+    pub failed: u64,
+    /// Time for which the program waited for code.
+    pub waited: Duration,
+    /// Time that was spent on code in the background.
+    pub background: Duration,
+}
+
+impl TierStatistics {
+    pub(crate) fn new(counts: TierCounts) -> TierStatistics {
+        TierStatistics {
+            baseline_functions: counts.baseline.0,
+            baseline_bytes: counts.baseline.1,
+            optimized_functions: counts.optimized.0,
+            optimized_bytes: counts.optimized.1,
+            osr_functions: counts.osr.0,
+            osr_bytes: counts.osr.1,
+            osr_entries: counts.osr_entries,
+            failed: counts.failed,
+            waited: counts.waited,
+            background: counts.background,
+        }
+    }
 }
 
 impl CompileStatistics {
@@ -226,11 +272,21 @@ impl ModuleCompiler {
                 statistics.add(&stats);
                 ModuleCode::sealed(image, setup)?
             }
-            Tiering::Lazy => {
+            Tiering::Lazy | Tiering::Dynamic => {
                 (statistics.parse, statistics.validate) = validated.times();
                 let bodies = validated.module().bodies.values().map(|r| r.end - r.start).sum();
                 let count = u32::try_from(validated.module().bodies.len())?;
-                ModuleCode::lazy(count, bodies, self.lazy_fn(validated, info.clone()), setup)?
+                let compile = self.lazy_fn(validated.clone(), info.clone(), Tier::Optimized);
+                let tiers = (engine.config().tiering == Tiering::Dynamic).then(|| TierSetup {
+                    baseline: self.lazy_fn(validated.clone(), info.clone(), Tier::Baseline),
+                    strategy: engine.config().tier_up,
+                    queue: engine.tiers().clone(),
+                    sizes: Box::new(move |func| {
+                        let body = &validated.module().bodies[func];
+                        body.end - body.start
+                    }),
+                });
+                ModuleCode::tiered(count, bodies, compile, tiers, setup)?
             }
         };
         let mut data = ModuleData::new(engine, info, layout, types, code)?;
@@ -239,10 +295,10 @@ impl ModuleCompiler {
         Ok(data)
     }
 
-    /// Compiles one function of a module.
-    fn lazy_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>) -> CompileFn {
+    /// Compiles one function of a module at a tier.
+    fn lazy_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>, tier: Tier) -> CompileFn {
         let compiler = self.compiler.clone();
-        Arc::new(move |key| Ok(compiler.compile_function(&validated, info.source(), key)?))
+        Arc::new(move |key| Ok(compiler.compile_at(&validated, info.source(), key, tier)?))
     }
 }
 

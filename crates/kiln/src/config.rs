@@ -8,6 +8,7 @@ use kiln_env::Tunables;
 pub use kiln_env::settings::{OptLevel, RegallocAlgorithm};
 
 use crate::artifact::Verification;
+use crate::tier::TierUp;
 
 /// When functions are compiled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,6 +19,9 @@ pub enum Tiering {
     Eager,
     /// Each function when it is first called.
     Lazy,
+    /// Each function when it is first called, as fast as possible; those that turn out to be hot are compiled again, fully
+    /// optimised, while the program goes on. Calls and loops that are under way change to the better code.
+    Dynamic,
 }
 
 /// What compiled code is announced to.
@@ -55,6 +59,7 @@ pub struct Config {
     pub(crate) verify: Option<bool>,
     pub(crate) max_wasm_stack: usize,
     pub(crate) tiering: Tiering,
+    pub(crate) tier_up: TierUp,
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
     pub(crate) progress: Option<ProgressFn>,
@@ -100,6 +105,7 @@ impl Default for Config {
             verify: None,
             max_wasm_stack: 512 << 10,
             tiering: Tiering::Eager,
+            tier_up: TierUp::default(),
             profiler: ProfilingStrategy::None,
             debug_info: false,
             progress: None,
@@ -321,6 +327,12 @@ impl Config {
     /// When functions are compiled. [`Tiering::Eager`] by default.
     pub fn tiering(&mut self, tiering: Tiering) -> &mut Config {
         self.tiering = tiering;
+        self
+    }
+
+    /// When functions change their tier, with [`Tiering::Dynamic`]. [`TierUp::Background`] by default.
+    pub fn tier_up(&mut self, when: TierUp) -> &mut Config {
+        self.tier_up = when;
         self
     }
 }

@@ -14,6 +14,7 @@ use crate::code::{CodeSetup, CompileFn, ModuleCode, NameFn, PerfMode};
 #[cfg(feature = "compiler")]
 use crate::compile::ModuleCompiler;
 use crate::config::{Config, ProfilingStrategy};
+use crate::tier::TierQueue;
 use crate::trampolines::Trampolines;
 use crate::types::registry::TypeRegistry;
 use crate::types::{FuncType, ValType};
@@ -39,8 +40,16 @@ struct EngineInner {
     trampolines: Trampolines,
     #[cfg(feature = "compiler")]
     compiler: Arc<ModuleCompiler>,
+    /// What is compiled again in the background.
+    tiers: Arc<TierQueue>,
     /// On a cache line of its own: all threads read it, in loops.
     epoch: CacheLine<AtomicU64>,
+}
+
+impl Drop for EngineInner {
+    fn drop(&mut self) {
+        self.tiers.close();
+    }
 }
 
 /// Room for trampolines, in terms of the wasm code that would need as much.
@@ -90,6 +99,7 @@ impl Engine {
             trampolines,
             #[cfg(feature = "compiler")]
             compiler,
+            tiers: TierQueue::new(config.threads),
             epoch: CacheLine(AtomicU64::new(0)),
         };
         Ok(Engine { inner: Arc::new(inner) })
@@ -155,6 +165,11 @@ impl Engine {
     #[cfg(feature = "compiler")]
     pub(crate) fn compiler(&self) -> &Arc<ModuleCompiler> {
         &self.inner.compiler
+    }
+
+    #[cfg(feature = "compiler")]
+    pub(crate) fn tiers(&self) -> &Arc<TierQueue> {
+        &self.inner.tiers
     }
 
     pub(crate) fn types(&self) -> &TypeRegistry {

@@ -45,6 +45,7 @@ mod store;
 mod symbols;
 mod sys;
 mod table;
+mod tier;
 mod trampolines;
 mod trap;
 mod typed;
@@ -57,7 +58,7 @@ pub use artifact::{IncompatibleArtifact, Verification};
 pub use artifact_options::ArtifactOptions;
 pub use backtrace::{FrameInfo, FrameSymbol, WasmBacktrace};
 #[cfg(feature = "compiler")]
-pub use compile::CompileStatistics;
+pub use compile::{CompileStatistics, TierStatistics};
 pub use config::{Config, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
 pub use engine::Engine;
 pub use externs::{Export, Extern};
@@ -73,6 +74,7 @@ pub use memory::{Memory, MemoryAccessError, SharedMemory, WaitResult};
 pub use module::Module;
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use table::Table;
+pub use tier::TierUp;
 pub use trap::Trap;
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{

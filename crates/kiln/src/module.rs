@@ -10,7 +10,7 @@ use crate::artifact::{self, Verified};
 #[cfg(feature = "compiler")]
 use crate::artifact_options::ArtifactOptions;
 #[cfg(feature = "compiler")]
-use crate::compile::{self, CompileStatistics};
+use crate::compile::{self, CompileStatistics, TierStatistics};
 use crate::engine::Engine;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::module::ModuleData;
@@ -110,6 +110,7 @@ impl Module {
         if self.data.code.is_lazy() {
             statistics.add_lazy(&self.data.engine.compiler().lazy_statistics());
         }
+        statistics.tiers = self.data.code.tier_counts().map(TierStatistics::new);
         statistics
     }
 }

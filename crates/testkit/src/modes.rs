@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use kiln::{ArtifactOptions, Config, Engine, Module, Store, Tiering};
+use kiln::{ArtifactOptions, Config, Engine, Module, Store, TierUp, Tiering};
 use kiln_compiler::Features;
 
 /// A way to configure the engine, with the proposals that are on.
@@ -14,6 +14,7 @@ pub struct Mode {
     /// The proposals that modules may use.
     pub features: Features,
     tiering: Tiering,
+    tier_up: TierUp,
     parallel: bool,
     fuel: bool,
     epochs: bool,
@@ -29,6 +30,7 @@ impl Mode {
         name: "eager",
         features: Features::DEFAULT,
         tiering: Tiering::Eager,
+        tier_up: TierUp::Background,
         parallel: true,
         fuel: false,
         epochs: false,
@@ -38,7 +40,8 @@ impl Mode {
     };
 
     /// Every mode: functions compiled at once, by one thread and by many, or when first called; with fuel and epochs
-    /// counted; with bounds of memories checked by code; with no signal handled at all; from artifacts in files.
+    /// counted; with bounds of memories checked by code; with no signal handled at all; from artifacts in files; with
+    /// functions that change their tier, when they are hot, as soon as possible, or at random.
     pub fn all() -> Vec<Mode> {
         vec![
             Mode::EAGER,
@@ -48,7 +51,26 @@ impl Mode {
             Mode { name: "eager-bounds-checks", guards: false, ..Mode::EAGER },
             Mode { name: "lazy-no-signals", tiering: Tiering::Lazy, signals: false, guards: false, ..Mode::EAGER },
             Mode { name: "artifact", artifact: true, ..Mode::EAGER },
+            Mode { name: "dynamic", ..Mode::DYNAMIC },
+            Mode { name: "tier-up-at-once", tier_up: TierUp::AtOnce, ..Mode::DYNAMIC },
+            Mode { name: "tier-up-metered", tier_up: TierUp::AtOnce, fuel: true, epochs: true, ..Mode::DYNAMIC },
+            Mode { name: "tier-up-random", tier_up: TierUp::Random(1), ..Mode::DYNAMIC },
+            Mode {
+                name: "tier-up-no-signals",
+                tier_up: TierUp::Random(2),
+                signals: false,
+                guards: false,
+                fuel: true,
+                ..Mode::DYNAMIC
+            },
         ]
+    }
+
+    const DYNAMIC: Mode = Mode { tiering: Tiering::Dynamic, ..Mode::EAGER };
+
+    /// The mode in which functions change their tier at random, by a seed.
+    pub fn random_tiers(seed: u64) -> Mode {
+        Mode { name: "tier-up-random", tier_up: TierUp::Random(seed), ..Mode::DYNAMIC }
     }
 
     /// The modes that the environment variable `KILN_MODES` names, separated by commas; all modes if it is not set.
@@ -79,6 +101,7 @@ impl Mode {
     pub fn config(&self) -> Result<Config> {
         let mut config = Config::new();
         config.tiering(self.tiering);
+        config.tier_up(self.tier_up);
         config.parallel_compilation(self.parallel);
         config.consume_fuel(self.fuel);
         config.epoch_interruption(self.epochs);

@@ -1,7 +1,7 @@
 //! What the code of an operator is made with: a function builder and the operator's environment.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::ops::call::{Callee, Target};
 use crate::codegen::trap_code;
@@ -34,10 +34,12 @@ pub(crate) enum Region {
     Store,
     /// Stack slots and arrays of values.
     Slots,
+    /// Counters of functions.
+    Counters,
 }
 
 impl Region {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 
     fn data(self) -> AliasRegionData {
         let name = match self {
@@ -47,6 +49,7 @@ impl Region {
             Region::Global => "global",
             Region::Store => "store",
             Region::Slots => "slots",
+            Region::Counters => "counters",
         };
         AliasRegionData { user_id: self as u32, description: name.into() }
     }
@@ -73,6 +76,8 @@ pub(crate) struct OpEnv<'m> {
     funcs: HashMap<FuncKey, FuncRef>,
     sigs: HashMap<TypeIndex, SigRef>,
     fuel: u64,
+    /// The values that are collected references, where somebody asks: see [`Emitter::is_collected`].
+    collected: Option<HashSet<Value>>,
     /// Whether the code makes calls, tail calls apart.
     pub(crate) makes_calls: bool,
 }
@@ -92,6 +97,7 @@ impl<'m> OpEnv<'m> {
             funcs: HashMap::new(),
             sigs: HashMap::new(),
             fuel: 0,
+            collected: None,
             makes_calls: false,
         }
     }
@@ -318,8 +324,31 @@ impl Emitter<'_, '_> {
     /// Notes that `value` is a reference of type `ty`, so that the collector finds it where it is live across a call.
     pub(crate) fn note_ref(&mut self, value: Value, ty: ValType) {
         if ty.is_gc_ref() {
-            self.b.declare_value_needs_stack_map(value);
+            self.collected(value);
         }
+    }
+
+    /// Notes that `value` is a collected reference.
+    pub(crate) fn collected(&mut self, value: Value) {
+        self.b.declare_value_needs_stack_map(value);
+        self.note_collected(value);
+    }
+
+    /// Notes that `value`, of which the collector knows already, is a collected reference.
+    pub(crate) fn note_collected(&mut self, value: Value) {
+        if let Some(collected) = &mut self.env.collected {
+            collected.insert(value);
+        }
+    }
+
+    /// From now on it is remembered which values are collected references.
+    pub(crate) fn remember_collected(&mut self) {
+        self.env.collected = Some(HashSet::new());
+    }
+
+    /// Whether `value` is known to be a collected reference. Null constants may not be.
+    pub(crate) fn is_collected(&self, value: Value) -> bool {
+        self.env.collected.as_ref().is_some_and(|c| c.contains(&value))
     }
 
     /// The collector's barrier before a collected reference is stored to a table or global. The collector stops the

@@ -189,6 +189,7 @@ impl<'m> FuncTranslator<'_, 'm> {
             *caught = Some(exception);
         }
         self.stack.extend(payload);
+        self.refresh_operands();
         self.reachable = true;
     }
 
@@ -219,7 +220,7 @@ impl<'m> FuncTranslator<'_, 'm> {
         self.e.b.switch_to_block(landing);
         let word = self.e.b.block_params(landing)[0];
         let exception = self.e.b.ins().ireduce(I32, word);
-        self.e.b.declare_value_needs_stack_map(exception);
+        self.e.collected(exception);
         let mut payload = SmallVec::new();
         let Some(tag) = tag else { return (exception, payload) };
         let module = self.e.env.module;
@@ -354,7 +355,7 @@ impl FuncTranslator<'_, '_> {
             return self.end_block();
         }
         let exception = self.e.b.ins().ireduce(I32, word);
-        self.e.b.declare_value_needs_stack_map(exception);
+        self.e.collected(exception);
         self.throw_exception(exception);
     }
 

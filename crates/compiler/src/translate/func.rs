@@ -2,6 +2,7 @@
 
 use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, JumpTableData, SourceLoc, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use kiln_env::tier::Tier;
 use kiln_env::types::{FuncType, ValType};
 use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TrapCode, limits};
 use smallvec::SmallVec;
@@ -10,10 +11,11 @@ use wasmparser::{BlockType, BrTable, FunctionBody, Operator, OperatorsReader};
 use super::control::{BlockSig, Frame, FrameKind};
 use super::emitter::{Emitter, OpEnv, clif_type, wasm_signature};
 use super::exceptions::Exceptions;
-use super::locals::Locals;
+use super::locals::{Home, Locals};
 use super::ops;
 use super::ops::call::Callee;
 use super::ops::call::Target;
+use super::tier::{self, Role};
 use crate::codegen;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
@@ -29,25 +31,33 @@ pub(super) struct FuncTranslator<'f, 'm> {
     pub(super) stack: Vec<Value>,
     pub(super) frames: Vec<Frame<'m>>,
     pub(super) exceptions: Exceptions,
-    locals: Locals,
+    pub(super) locals: Locals,
+    pub(super) role: Role,
+    /// Offset of the body in the module.
+    start: u64,
     /// Whether the current position can be reached. If not, no block is open and operators are skipped.
     pub(super) reachable: bool,
     /// How many frames have been opened since the position became unreachable.
     skipped: u32,
 }
 
-/// Translates one body. It must be valid.
+/// Translates one body, which must be valid: the function with `key` at a tier.
 pub(super) fn translate(
     env: &ModuleEnv<'_>,
     context: &mut FunctionBuilderContext,
-    index: DefinedFuncIndex,
+    (index, key): (DefinedFuncIndex, FuncKey),
+    tier: Tier,
     body: &FunctionBody<'_>,
 ) -> Result<FuncIr> {
-    let key = FuncKey::Wasm(index);
     let ty = env.module.func_type(env.module.func_index(index));
     let (namespace, number) = key.pack();
     let name = cranelift_codegen::ir::UserFuncName::user(namespace, number);
-    let mut func = Function::with_name_signature(name, wasm_signature(ty));
+    let mut signature = wasm_signature(ty);
+    let osr = if let FuncKey::Osr { offset, .. } = key { Some(offset) } else { None };
+    if osr.is_some() {
+        signature.params.truncate(1);
+    }
+    let mut func = Function::with_name_signature(name, signature);
     let mut b = FunctionBuilder::new(&mut func, context);
 
     let entry = b.create_block();
@@ -57,33 +67,61 @@ pub(super) fn translate(
     b.ensure_inserted_block();
     let vmctx = b.block_params(entry)[0];
     let mut e = Emitter { b, env: OpEnv::new(env, vmctx) };
-    let in_memory = env.infos.get(index).keeps_locals_in_memory(!env.tunables.signals);
-    let num_locals = if in_memory { count_locals(ty, body)? } else { 0 };
-    let locals = Locals::new(&mut e, in_memory, num_locals);
+    let home = home(env, index, tier);
+    let num_locals = if home == Home::Variables { 0 } else { count_locals(ty, body)? };
+    let mut locals = Locals::new(&mut e, home, num_locals);
+    e.name_spills();
+    if !env.tunables.signals {
+        e.check_stack();
+    }
+    locals.declare(&mut e, osr.is_none().then_some(entry), &ty.params, body)?;
+    let role = match (osr, tier) {
+        (Some(offset), _) => {
+            e.remember_collected();
+            tier::begin_entered(&mut e, &locals, offset)
+        }
+        (None, Tier::Baseline) => Role::counting(index),
+        (None, Tier::Optimized) => Role::Final,
+    };
     let mut t = FuncTranslator {
         e,
         stack: Vec::new(),
         frames: Vec::new(),
         exceptions: Exceptions::default(),
         locals,
+        role,
+        start: body.range().start,
         reachable: true,
         skipped: 0,
     };
-    t.e.name_spills();
-    if !env.tunables.signals {
-        t.e.check_stack();
-    }
-    t.locals.declare(&mut t.e, entry, &ty.params, body)?;
     t.push_frame(FrameKind::Function, BlockSig::Func(ty), 0);
+    t.count_entry();
     t.e.check_interrupts();
     t.body(body)?;
+    t.leave_loops();
+    t.role.check_entered()?;
 
     let makes_calls = t.e.env.makes_calls;
     t.e.b.finalize(env.isa.frontend_config());
+    if osr.is_some() {
+        func = tier::remove_unreachable(env, func)?;
+    }
     if makes_calls && env.tunables.signals {
         codegen::set_stack_limit(&mut func);
     }
     Ok(FuncIr { key, func, inlined: Vec::new() })
+}
+
+/// Where the locals of a function are to be.
+fn home(env: &ModuleEnv<'_>, index: DefinedFuncIndex, tier: Tier) -> Home {
+    let info = env.infos.get(index);
+    if info.keeps_locals_in_memory(!env.tunables.signals) {
+        Home::MemoryForSize
+    } else if tier == Tier::Baseline && info.num_loops() > 0 {
+        Home::Memory
+    } else {
+        Home::Variables
+    }
 }
 
 /// Parameters and locals: limited by validation.
@@ -98,14 +136,13 @@ fn count_locals(ty: &FuncType, body: &FunctionBody<'_>) -> Result<u32> {
 /// The walk over operators.
 impl<'m> FuncTranslator<'_, 'm> {
     fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
-        let start = body.range().start;
         let mut reader = body.get_operators_reader()?;
         while !self.frames.is_empty() {
             let (op, offset) = reader.read_with_offset()?;
             if !self.reachable && !self.resumes(&op) {
                 continue;
             }
-            self.e.b.set_srcloc(SourceLoc::new((offset - start) as u32));
+            self.e.b.set_srcloc(SourceLoc::new((offset - self.start) as u32));
             self.e.count_fuel(if self.reachable { ops::fuel_cost(&op) } else { 0 });
             let done = self.operator(&op, &reader, offset).and_then(|()| self.check_size());
             done.map_err(|e| e.at(offset))?;
@@ -181,7 +218,7 @@ impl<'m> FuncTranslator<'_, 'm> {
                 self.locals.set(&mut self.e, local_index, value);
             }
             Operator::Block { blockty } => self.open_block(blockty)?,
-            Operator::Loop { blockty } => self.open_loop(blockty)?,
+            Operator::Loop { blockty } => self.open_loop(blockty, (offset - self.start) as u32)?,
             Operator::If { blockty } => self.open_if(blockty)?,
             Operator::Else => self.otherwise(),
             Operator::End | Operator::Delegate { .. } => self.end(),
@@ -303,10 +340,11 @@ impl<'m> FuncTranslator<'_, 'm> {
         Ok(())
     }
 
-    fn open_loop(&mut self, ty: BlockType) -> Result<()> {
+    fn open_loop(&mut self, ty: BlockType, offset: u32) -> Result<()> {
         let sig = BlockSig::new(self.e.env.module, ty)?;
         let params = sig.params().len();
         self.e.flush_fuel();
+        self.keep_operands(params);
         let header = self.block_with_params(sig.params());
         let args = self.block_args(params);
         self.e.b.ins().jump(header, &args);
@@ -314,9 +352,12 @@ impl<'m> FuncTranslator<'_, 'm> {
         let frame = self.current_frame();
         frame.label = Some(header);
         let height = frame.height;
+        self.enter_loop(offset, header);
         self.e.b.switch_to_block(header);
         self.stack.truncate(height);
         self.stack.extend_from_slice(self.e.b.block_params(header));
+        self.refresh_operands();
+        self.count_loop(offset);
         self.e.check_interrupts();
         Ok(())
     }
@@ -363,6 +404,7 @@ impl<'m> FuncTranslator<'_, 'm> {
         self.e.b.switch_to_block(otherwise);
         self.stack.truncate(height);
         self.stack.extend_from_slice(self.e.b.block_params(otherwise));
+        self.refresh_operands();
         self.reachable = true;
     }
 
@@ -389,6 +431,7 @@ impl<'m> FuncTranslator<'_, 'm> {
                 if !self.reachable {
                     self.stack.truncate(frame.height);
                 }
+                self.release_operands();
             }
             _ => {
                 let Some(label) = frame.label else {
@@ -396,7 +439,7 @@ impl<'m> FuncTranslator<'_, 'm> {
                     if !self.reachable {
                         self.stack.truncate(frame.height);
                     }
-                    return;
+                    return self.release_operands();
                 };
                 if self.reachable {
                     self.e.flush_fuel();
@@ -407,6 +450,8 @@ impl<'m> FuncTranslator<'_, 'm> {
                 self.e.b.switch_to_block(label);
                 self.stack.truncate(frame.height);
                 self.stack.extend_from_slice(self.e.b.block_params(label));
+                self.refresh_operands();
+                self.release_operands();
                 self.reachable = true;
             }
         }

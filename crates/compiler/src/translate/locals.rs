@@ -1,6 +1,6 @@
 //! Where the locals of a function are: SSA variables, or memory where there are too many of them.
 
-use cranelift_codegen::ir::types::{F32, F64, I8X16, I64};
+use cranelift_codegen::ir::types::{F32, F64, I8X16, I32, I64};
 use cranelift_codegen::ir::{Block, InstBuilder, StackSlot, StackSlotData, StackSlotKind, Type, Value};
 use cranelift_frontend::Variable;
 use kiln_env::types::ValType;
@@ -16,41 +16,84 @@ pub(super) struct Locals {
     places: Vec<Local>,
     /// The stack slot of locals in memory, which has a value slot for each local.
     memory: Option<StackSlot>,
+    /// How many collected references there may be; only counted if there is a limit.
+    max_references: Option<u32>,
     references: u32,
+}
+
+/// Where the locals of a function are to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Home {
+    /// In SSA variables.
+    Variables,
+    /// In memory, as on-stack replacement wants them. Collected references are in variables.
+    Memory,
+    /// The same because there are too many of them for variables; thus few may be collected references.
+    MemoryForSize,
 }
 
 /// Where a local is.
 #[derive(Clone, Copy)]
 enum Local {
     /// In an SSA variable.
-    Variable(Variable),
+    Variable(Variable, Type),
+    /// In an SSA variable that the collector knows.
+    Reference(Variable),
     /// In the stack slot, at the position of its index.
     Memory(Type),
 }
 
 impl Locals {
-    /// Locals of a function, none yet: in memory if SSA variables would take too much of it.
-    pub(super) fn new(e: &mut Emitter, in_memory: bool, count: u32) -> Locals {
-        let memory = in_memory.then(|| {
+    /// Locals of a function, none yet; if they are to be in memory, there will be `count`.
+    pub(super) fn new(e: &mut Emitter, home: Home, count: u32) -> Locals {
+        let memory = (home != Home::Variables && count > 0).then(|| {
             let size = count * abi::SLOT_SIZE;
             e.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4))
         });
-        Locals { places: Vec::new(), memory, references: 0 }
+        let max_references = (home == Home::MemoryForSize).then_some(limits::MAX_REFERENCE_LOCALS);
+        Locals { places: Vec::new(), memory, max_references, references: 0 }
     }
 
-    /// Declares the parameters and then the locals of a body.
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Their types, by index.
+    pub(super) fn types(&self) -> impl Iterator<Item = Type> {
+        self.places.iter().map(|p| match *p {
+            Local::Variable(_, ty) | Local::Memory(ty) => ty,
+            Local::Reference(_) => I32,
+        })
+    }
+
+    /// The stack slot of locals in memory, which has a value slot for each local.
+    pub(super) fn memory(&self) -> Option<StackSlot> {
+        self.memory
+    }
+
+    /// Whether a local is in that stack slot.
+    pub(super) fn is_in_memory(&self, index: u32) -> bool {
+        matches!(self.places[index as usize], Local::Memory(_))
+    }
+
+    /// Declares the parameters and then the locals of a body. Parameters are those of the block `entry` behind the context;
+    /// without one they are zero.
     ///
     /// # Errors
     /// Collected references are never in memory: a limit if there are many of them in a function that is too large.
     pub(super) fn declare(
         &mut self,
         e: &mut Emitter,
-        entry: Block,
+        entry: Option<Block>,
         params: &[ValType],
         body: &FunctionBody<'_>,
     ) -> Result<()> {
         for (i, ty) in params.iter().enumerate() {
-            let value = e.b.block_params(entry)[i + 1];
+            let value = match entry {
+                Some(entry) => e.b.block_params(entry)[i + 1],
+                None => zero(e, *ty),
+            };
             self.add(e, *ty, value)?;
         }
         for group in body.get_locals_reader()? {
@@ -66,20 +109,19 @@ impl Locals {
     }
 
     fn add(&mut self, e: &mut Emitter, ty: ValType, value: Value) -> Result<()> {
-        let place = if self.memory.is_some() && !ty.is_gc_ref() {
+        let place = if ty.is_gc_ref() {
+            let variable = e.b.declare_var(I32);
+            e.b.declare_var_needs_stack_map(variable);
+            self.references += 1;
+            if let Some(limit) = self.max_references.filter(|max| self.references > *max) {
+                let what = "locals that hold references in a function of this size";
+                return Err(CompileError::limit(what, self.references.into(), limit.into()));
+            }
+            Local::Reference(variable)
+        } else if self.memory.is_some() {
             Local::Memory(clif_type(ty))
         } else {
-            let variable = e.b.declare_var(clif_type(ty));
-            if ty.is_gc_ref() {
-                e.b.declare_var_needs_stack_map(variable);
-                self.references += 1;
-            }
-            if self.memory.is_some() && self.references > limits::MAX_REFERENCE_LOCALS {
-                let what = "locals that hold references in a function of this size";
-                let limit = limits::MAX_REFERENCE_LOCALS.into();
-                return Err(CompileError::limit(what, self.references.into(), limit));
-            }
-            Local::Variable(variable)
+            Local::Variable(e.b.declare_var(clif_type(ty)), clif_type(ty))
         };
         self.places.push(place);
         self.set(e, self.places.len() as u32 - 1, value);
@@ -89,7 +131,12 @@ impl Locals {
     /// The value of a local.
     pub(super) fn get(&self, e: &mut Emitter, index: u32) -> Value {
         match self.places[index as usize] {
-            Local::Variable(variable) => e.b.use_var(variable),
+            Local::Variable(variable, _) => e.b.use_var(variable),
+            Local::Reference(variable) => {
+                let value = e.b.use_var(variable);
+                e.note_collected(value);
+                value
+            }
             Local::Memory(ty) => {
                 let (addr, flags) = self.place(e, index);
                 e.b.ins().load(ty, flags, addr, 0)
@@ -100,7 +147,7 @@ impl Locals {
     /// Gives a local a value.
     pub(super) fn set(&self, e: &mut Emitter, index: u32, value: Value) {
         match self.places[index as usize] {
-            Local::Variable(variable) => e.b.def_var(variable, value),
+            Local::Variable(variable, _) | Local::Reference(variable) => e.b.def_var(variable, value),
             Local::Memory(_) => {
                 let (addr, flags) = self.place(e, index);
                 e.b.ins().store(flags, value, addr, 0);
@@ -110,7 +157,7 @@ impl Locals {
 
     fn place(&self, e: &mut Emitter, index: u32) -> (Value, cranelift_codegen::ir::MemFlagsData) {
         let slot = self.memory.expect("locals in memory have a slot");
-        let flags = e.trusted(Region::Slots);
+        let flags = e.slot_flags(Region::Slots);
         (e.b.ins().stack_addr(I64, slot, (index * abi::SLOT_SIZE) as i32), flags)
     }
 }

@@ -6,6 +6,7 @@ mod exceptions;
 mod func;
 mod locals;
 mod ops;
+mod tier;
 mod trampoline;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 use cranelift_codegen::ir::Signature;
 use cranelift_frontend::FunctionBuilderContext;
+use kiln_env::tier::Tier;
 use kiln_env::{DefinedFuncIndex, FuncKey};
 use wasmparser::FunctionBody;
 
@@ -32,14 +34,29 @@ impl Translator {
         Translator::default()
     }
 
-    /// Translates the body of a function, which must be valid. Errors: operators that are not supported.
+    /// Translates the body of a function, which must be valid, for a tier. Errors: operators that are not supported.
     pub fn function(
         &mut self,
         env: &ModuleEnv<'_>,
         index: DefinedFuncIndex,
+        tier: Tier,
         body: &FunctionBody<'_>,
     ) -> Result<FuncIr> {
-        let result = func::translate(env, &mut self.context, index, body);
+        let result = func::translate(env, &mut self.context, (index, FuncKey::Wasm(index)), tier, body);
+        self.recover(result)
+    }
+
+    /// Translates the same for the second tier, entered at the `loop` operator at `offset` of the body: see
+    /// `kiln_env::tier`. Errors: there is no such loop, likewise.
+    pub fn function_from_loop(
+        &mut self,
+        env: &ModuleEnv<'_>,
+        func: DefinedFuncIndex,
+        offset: u32,
+        body: &FunctionBody<'_>,
+    ) -> Result<FuncIr> {
+        let key = FuncKey::Osr { func, offset };
+        let result = func::translate(env, &mut self.context, (func, key), Tier::Optimized, body);
         self.recover(result)
     }
 

@@ -3,8 +3,9 @@
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{Configurable, Flags, builder};
 use cranelift_codegen::{Context, verify_function};
+use kiln_env::tier::Tier;
 use kiln_env::{Builtin, DefinedFuncIndex, FuncKey, Tunables, TypeIndex};
-use wasmparser::{BinaryReader, FunctionBody};
+use wasmparser::{BinaryReader, FunctionBody, Operator};
 
 use super::Translator;
 use crate::func_ir::FuncIr;
@@ -56,11 +57,29 @@ impl Loaded {
     }
 
     fn function(&self, env: &ModuleEnv<'_>, translator: &mut Translator, index: DefinedFuncIndex) -> FuncIr {
+        translator.function(env, index, Tier::Optimized, &self.body(index)).unwrap()
+    }
+
+    fn body(&self, index: DefinedFuncIndex) -> FunctionBody<'_> {
         let range = &self.module.module().bodies[index];
         let bytes = &self.bytes[range.start as usize..range.end as usize];
         let features = Features::default().to_wasmparser();
-        let body = FunctionBody::new(BinaryReader::new_features(bytes, range.start, features));
-        translator.function(env, index, &body).unwrap()
+        FunctionBody::new(BinaryReader::new_features(bytes, range.start, features))
+    }
+
+    /// A function in the first tier, and in the second entered at each of its loops that the first may leave.
+    fn changing(&self, env: &ModuleEnv<'_>, translator: &mut Translator, index: DefinedFuncIndex) -> Vec<FuncIr> {
+        let body = self.body(index);
+        let mut irs = vec![translator.function(env, index, Tier::Baseline, &body).unwrap()];
+        let mut operators = body.get_operators_reader().unwrap();
+        while !operators.eof() {
+            if let (Operator::Loop { .. }, at) = operators.read_with_offset().unwrap() {
+                let offset = (at - body.range().start) as u32;
+                // A loop that cannot be reached is not there.
+                irs.extend(translator.function_from_loop(env, index, offset, &body));
+            }
+        }
+        irs
     }
 
     fn trampolines(&self) -> Vec<FuncKey> {
@@ -86,6 +105,9 @@ fn check(wat: &str) {
         let env = loaded.env(&tunables, &*isa);
         let mut irs: Vec<FuncIr> =
             loaded.module.module().bodies.keys().map(|i| loaded.function(&env, &mut translator, i)).collect();
+        for index in loaded.module.module().bodies.keys() {
+            irs.extend(loaded.changing(&env, &mut translator, index));
+        }
         irs.extend(loaded.trampolines().into_iter().map(|key| translator.trampoline(&env, key).unwrap()));
         for ir in irs {
             verify(&ir, &*isa, name);
@@ -473,9 +495,50 @@ fn unsupported_operators_are_errors() {
     let bytes = &bytes[range.start as usize..range.end as usize];
     let body = FunctionBody::new(BinaryReader::new(bytes, range.start));
     let mut translator = Translator::new();
-    let error = translator.function(&env, DefinedFuncIndex(0), &body).err().unwrap();
+    let error = translator.function(&env, DefinedFuncIndex(0), Tier::Optimized, &body).err().unwrap();
     assert!(error.message().contains("I64Add128"), "{error}");
     assert!(translator.trampoline(&env, FuncKey::Wasm(DefinedFuncIndex(0))).is_err());
+}
+
+#[test]
+fn loops_are_entered_wherever_they_stand() {
+    check(
+        r#"(module
+          (tag $t (param i32))
+          (func (param i32 externref) (result i32) (local v128 f32 externref)
+            (i32.const 7)
+            (table.get (i32.const 0))
+            (loop $outer (param externref) (result i32)
+              (local.set 1)
+              (local.get 1)
+              (i64.const 5)
+              (block $b
+                (br_if $b (local.get 0))
+                (loop $inner (br_if $inner (i32.eqz (local.get 0))) (br_if $b (local.get 0)))
+                (if (local.get 0) (then (loop (br_if 0 (local.get 0))) (br $b)) (else nop)))
+              (drop)
+              (br_if $outer (local.get 0))
+              (local.set 1)
+              (local.get 0))
+            (i32.add))
+          (table 1 externref)
+          (func (param i32) (result i32 i32 i32 i32 i32 i32 i32 i32 i32)
+            (block $h (result i32)
+              (try_table (catch $t $h)
+                (loop $l (throw $t (local.get 0)) (br $l)))
+              (i32.const 0))
+            (loop $l (param i32) (result i32) (br_if $l (local.get 0)))
+            (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0))
+          (func (result i32)
+            (i32.const 1)
+            try (result i32)
+              (throw $t (i32.const 1))
+            catch $t
+              (loop $l (param i32) (result i32) (br_if $l (i32.const 0)))
+            end
+            (i32.add)
+            (loop (br_if 0 (i32.const 0)))))"#,
+    );
 }
 
 /// All wasm files below the folder that `KILN_CORPUS` names: translated and verified, in the modes that differ most.
@@ -499,6 +562,8 @@ fn real_modules() {
                     let env = loaded.env(tunables, &*isa);
                     for index in loaded.module.module().bodies.keys() {
                         verify(&loaded.function(&env, &mut translator, index), &*isa, name);
+                        let changing = loaded.changing(&env, &mut translator, index);
+                        changing.iter().for_each(|ir| verify(ir, &*isa, name));
                     }
                 }
                 eprintln!("{}: {} functions", path.display(), loaded.module.module().bodies.len());

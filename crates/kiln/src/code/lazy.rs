@@ -3,9 +3,12 @@
 //! One range of address space a module: data, then text.
 //! ```text
 //! data   address of this structure · of the common thunk · slots (8 bytes a function) · states (1 byte a function)
+//!        · counters, where functions change their tier
 //! text   the arena's thunk (a page) · entry stubs · functions in the order in which they were compiled
 //! ```
 //! All of it is touched when it is needed: a module of 600,000 functions costs address space until it runs.
+
+mod tiers;
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -18,8 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use kiln_env::machine::{FuncTables, MachineFunc};
+use kiln_env::tier::Tier;
 use kiln_env::{DefinedFuncIndex, FuncKey};
 
+use self::tiers::Tiers;
+pub(crate) use self::tiers::{TierCounts, TierSetup};
 use super::append::AppendList;
 use super::arch::{self, STUB_SIZE, STUB_SLOT_START};
 use super::entry::{self, Pending};
@@ -52,8 +58,13 @@ const TEXT_PER_FUNC: u64 = 256;
 mod state {
     pub(super) const UNCOMPILED: u8 = 0;
     pub(super) const COMPILING: u8 = 1;
-    pub(super) const READY: u8 = 2;
-    pub(super) const FAILED: u8 = 3;
+    pub(super) const FAILED: u8 = 2;
+    /// There is code, which may be replaced. From here on there is code.
+    pub(super) const READY: u8 = 3;
+    /// The same, and better code is wanted.
+    pub(super) const QUEUED: u8 = 4;
+    /// There is code for good.
+    pub(super) const OPTIMIZED: u8 = 5;
 }
 
 define_first_call_thunk!(first_call_thunk, first_call);
@@ -67,6 +78,8 @@ pub(super) struct LazyCode {
     /// For each page of stubs, whether it is written.
     written: Box<[AtomicBool]>,
     compile: CompileFn,
+    /// Where functions change their tier. Otherwise `compile` makes the only code of a function.
+    tiers: Option<Tiers>,
     /// Whose code this is: set once, before anyone can call it.
     owner: AtomicPtr<ModuleCode>,
     placing: Mutex<Placing>,
@@ -118,9 +131,12 @@ impl LazyCode {
         num_funcs: u32,
         body_bytes: u64,
         compile: CompileFn,
+        tiers: Option<TierSetup>,
         map_file: bool,
     ) -> Result<LazyCode, CodeError> {
-        let data = HEADER + num_funcs as usize * 9;
+        let counters = LazyCode::counters_start(num_funcs);
+        let counters_size = if tiers.is_some() { LazyCode::counters_size(num_funcs) } else { 0 };
+        let data = counters + counters_size;
         let page = page_size();
         let stubs = (num_funcs as usize * STUB_SIZE).next_multiple_of(page);
         if stubs > MAX_STUBS {
@@ -130,7 +146,14 @@ impl LazyCode {
         let bodies = bodies.clamp(MIN_BODIES, MAX_BODIES) as usize;
         let reserve = if map_file { CodeMemory::reserve } else { CodeMemory::new };
         let memory = reserve(data, page + stubs + bodies)?;
-        LazyCode::with_memory(memory, num_funcs, compile)
+        let mut code = LazyCode::with_memory(memory, num_funcs, compile)?;
+        code.tiers = tiers.map(|setup| Tiers::new(setup, counters));
+        Ok(code)
+    }
+
+    /// Offset of the counters in the data, and its size without them.
+    fn counters_start(num_funcs: u32) -> usize {
+        (HEADER + num_funcs as usize * 9).next_multiple_of(8)
     }
 
     /// The same in memory that is there.
@@ -146,6 +169,7 @@ impl LazyCode {
             stubs: page,
             written: (0..stubs / page).map(|_| AtomicBool::new(false)).collect(),
             compile,
+            tiers: None,
             owner: AtomicPtr::default(),
             placing: Mutex::new(Placing { free: page + stubs, trampolines: HashMap::new(), failures: HashMap::new() }),
             parked: Condvar::new(),
@@ -234,7 +258,7 @@ impl LazyCode {
     pub(super) fn ready(&self, key: FuncKey) -> anyhow::Result<NonNull<u8>> {
         match key {
             FuncKey::Wasm(i) if i.0 >= self.num_funcs => return Err(CodeError::Missing(key).into()),
-            FuncKey::Wasm(i) if self.state(i.0).load(Ordering::Acquire) == state::READY => {
+            FuncKey::Wasm(i) if self.state(i.0).load(Ordering::Acquire) >= state::READY => {
                 return Ok(self.slot_code(i.0));
             }
             _ => {}
@@ -244,7 +268,12 @@ impl LazyCode {
         }
         // Whatever happens to the compiler, those who wait are told.
         let unfinished = Unfinished { code: self, key };
-        let result = (self.compile)(key).and_then(|func| self.place(key, func));
+        let result = self.compile_now(key).and_then(|(func, tier)| {
+            if let FuncKey::Osr { .. } = key {
+                self.count_osr(&func);
+            }
+            Ok((self.place(key, func)?, tier))
+        });
         mem::forget(unfinished);
         self.finish(key, result)
     }
@@ -267,7 +296,7 @@ impl LazyCode {
         loop {
             match self.progress(&placing, key) {
                 None => {
-                    self.set(&mut placing, key, Progress::Compiling);
+                    self.set(&mut placing, key, Tier::Baseline, Progress::Compiling);
                     return Ok(Claim::Ours);
                 }
                 Some(Progress::Ready(code)) => return Ok(Claim::Ready(code)),
@@ -285,13 +314,13 @@ impl LazyCode {
         match self.state(index.0).load(Ordering::Acquire) {
             state::UNCOMPILED => None,
             state::COMPILING => Some(Progress::Compiling),
-            state::READY => Some(Progress::Ready(self.slot_code(index.0))),
-            _ => Some(Progress::Failed),
+            state::FAILED => Some(Progress::Failed),
+            _ => Some(Progress::Ready(self.slot_code(index.0))),
         }
     }
 
-    /// Notes where a function is on its way.
-    fn set(&self, placing: &mut Placing, key: FuncKey, to: Progress) {
+    /// Notes where a function is on its way, and of which tier its code is.
+    fn set(&self, placing: &mut Placing, key: FuncKey, tier: Tier, to: Progress) {
         let FuncKey::Wasm(index) = key else {
             placing.trampolines.insert(key, to);
             return;
@@ -301,17 +330,17 @@ impl LazyCode {
             Progress::Failed => state::FAILED,
             Progress::Ready(code) => {
                 self.slot(index.0).store(code.as_ptr() as usize, Ordering::Release);
-                state::READY
+                if tier == Tier::Baseline { state::READY } else { state::OPTIMIZED }
             }
         };
         self.state(index.0).store(state, Ordering::Release);
     }
 
-    fn finish(&self, key: FuncKey, result: anyhow::Result<NonNull<u8>>) -> anyhow::Result<NonNull<u8>> {
+    fn finish(&self, key: FuncKey, result: anyhow::Result<(NonNull<u8>, Tier)>) -> anyhow::Result<NonNull<u8>> {
         let mut placing = self.lock();
         let result = match result {
-            Ok(code) => {
-                self.set(&mut placing, key, Progress::Ready(code));
+            Ok((code, tier)) => {
+                self.set(&mut placing, key, tier, Progress::Ready(code));
                 Ok(code)
             }
             Err(reason) => {
@@ -319,7 +348,7 @@ impl LazyCode {
                 if let hash_map::Entry::Vacant(entry) = placing.failures.entry(key) {
                     entry.insert(failure.clone());
                 }
-                self.set(&mut placing, key, Progress::Failed);
+                self.set(&mut placing, key, Tier::Baseline, Progress::Failed);
                 Err(failure.into())
             }
         };

@@ -33,6 +33,7 @@ pub(crate) use tables::FoundFunc;
 
 use crate::sys::SysError;
 use crate::sys::file::MappedFile;
+pub(crate) use lazy::{TierCounts, TierSetup};
 
 /// Compiles one function, on whatever thread needs it first. Errors are kept and repeated.
 pub(crate) type CompileFn = Arc<dyn Fn(FuncKey) -> anyhow::Result<MachineFunc> + Send + Sync>;
@@ -195,12 +196,20 @@ impl ModuleCode {
         compile: CompileFn,
         setup: CodeSetup,
     ) -> Result<Arc<ModuleCode>, CodeError> {
-        let form = Form::Lazy(Box::new(lazy::LazyCode::new(
-            num_defined_funcs,
-            body_bytes,
-            compile,
-            setup.perf == PerfMode::Map,
-        )?));
+        ModuleCode::tiered(num_defined_funcs, body_bytes, compile, None, setup)
+    }
+
+    /// The same where functions change their tier: `compile` makes code of the second one.
+    pub(crate) fn tiered(
+        num_defined_funcs: u32,
+        body_bytes: u64,
+        compile: CompileFn,
+        tiers: Option<TierSetup>,
+        setup: CodeSetup,
+    ) -> Result<Arc<ModuleCode>, CodeError> {
+        let map_file = setup.perf == PerfMode::Map;
+        let lazy = lazy::LazyCode::new(num_defined_funcs, body_bytes, compile, tiers, map_file)?;
+        let form = Form::Lazy(Box::new(lazy));
         let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
         Ok(code.observed())
     }
@@ -292,15 +301,40 @@ impl ModuleCode {
 
     /// The array of the functions' counters; see `kiln_env::tier`. Null where functions do not change their tier.
     pub(crate) fn counters(&self) -> *mut u8 {
-        ptr::null_mut()
+        match &self.form {
+            Form::Sealed(_) | Form::Mapped(_) => ptr::null_mut(),
+            Form::Lazy(code) => code.counters(),
+        }
     }
 
-    /// A function's counter ran out when the function was entered. Nothing to do where functions do not change their tier.
-    pub(crate) fn entry_hot(&self, _func: DefinedFuncIndex) {}
+    /// A function's counter ran out when the function was entered.
+    pub(crate) fn entry_hot(self: &Arc<Self>, func: DefinedFuncIndex) {
+        if let Form::Lazy(code) = &self.form {
+            code.entry_hot(self, func);
+        }
+    }
 
     /// A function's counter ran out at the loop at this offset: where to go on, if not where it is.
-    pub(crate) fn loop_hot(&self, _func: DefinedFuncIndex, _offset: u32) -> Option<NonNull<u8>> {
-        None
+    pub(crate) fn loop_hot(self: &Arc<Self>, func: DefinedFuncIndex, offset: u32) -> Option<NonNull<u8>> {
+        match &self.form {
+            Form::Sealed(_) | Form::Mapped(_) => None,
+            Form::Lazy(code) => code.loop_hot(self, func, offset),
+        }
+    }
+
+    /// Compiles something in the background.
+    pub(crate) fn run_job(&self, key: FuncKey) {
+        if let Form::Lazy(code) = &self.form {
+            code.run_job(key);
+        }
+    }
+
+    /// How many functions are in which tier; `None` where they do not change it.
+    pub(crate) fn tier_counts(&self) -> Option<TierCounts> {
+        match &self.form {
+            Form::Sealed(_) | Form::Mapped(_) => None,
+            Form::Lazy(code) => code.tier_counts(),
+        }
     }
 
     /// The function that contains `pc`. Neither allocates nor locks.

@@ -242,7 +242,7 @@ pub(super) fn visit_typed_select(e: &mut Emitter, args: [Value; 3], ty: wasmpars
     if let wasmparser::ValType::Ref(r) = ty
         && super::reference::is_collected(r.heap_type())
     {
-        e.b.declare_value_needs_stack_map(value);
+        e.collected(value);
     }
     value
 }

@@ -72,7 +72,7 @@ pub(super) fn visit_table_get(e: &mut Emitter, [element]: [Value; 1], table: u32
     match ty.element.repr() {
         RefRepr::Gc => {
             let value = e.b.ins().load(I32, first, address, 0);
-            e.b.declare_value_needs_stack_map(value);
+            e.collected(value);
             value
         }
         RefRepr::FuncPointer => {

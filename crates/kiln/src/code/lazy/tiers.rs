@@ -1,0 +1,378 @@
+//! Functions that change their tier while they run: when, and how. The protocol with compiled code is in
+//! `kiln_env::tier`.
+
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kiln_env::machine::MachineFunc;
+use kiln_env::tier::{COUNTERS_SIZE, Tier, entry_counter, loop_counter};
+use kiln_env::{DefinedFuncIndex, FuncKey};
+
+use super::{LazyCode, Progress, state};
+use crate::code::{CompileFn, ModuleCode};
+use crate::sys::stack;
+use crate::tier::{Job, TierQueue, TierUp};
+
+/// A counter that does not run out.
+const NEVER: i32 = i32::MIN;
+
+/// Entries after which a function is worth optimising, and arrivals at loop headers.
+const HOT_ENTRIES: i32 = 500;
+const HOT_LOOPS: i32 = 10_000;
+
+/// Arrivals at loop headers until a function that waits to be entered in the middle looks again; it is also told.
+const LOOK_AGAIN: i32 = 10_000;
+
+/// The same for one that will be called again: by then that should have happened.
+const CALLED_AGAIN: i32 = 200_000;
+
+/// A function that was entered fewer times when its loop became hot is first to be entered in the middle: it may never be
+/// called again.
+const FEW_ENTRIES: i32 = 8;
+
+/// Loops of one function at which it is entered. Each takes a body of its own.
+const MAX_LOOPS: u8 = 4;
+
+/// What a module needs whose functions change their tier.
+pub(crate) struct TierSetup {
+    /// Compiles functions at the first tier.
+    pub(crate) baseline: CompileFn,
+    /// When functions change.
+    pub(crate) strategy: TierUp,
+    /// Who compiles in the background.
+    pub(crate) queue: Arc<TierQueue>,
+    /// Bytes of each function's body.
+    pub(crate) sizes: Box<dyn Fn(DefinedFuncIndex) -> u64 + Send + Sync>,
+}
+
+/// What is known about the tiers of a module's functions.
+pub(super) struct Tiers {
+    setup: TierSetup,
+    /// Offset of the counters in the arena's data.
+    pub(super) counters: usize,
+    notes: Mutex<HashMap<u32, Note>>,
+    counts: Counts,
+}
+
+/// What is known about a function that became hot.
+#[derive(Default)]
+struct Note {
+    /// How often a counter ran out.
+    heat: u32,
+    /// Its loops that may be entered.
+    loops: u8,
+    /// For random decisions.
+    steps: u32,
+}
+
+/// How much was done; read by [`TierCounts`].
+#[derive(Default)]
+struct Counts {
+    baseline: Sum,
+    optimized: Sum,
+    osr: Sum,
+    osr_entries: AtomicU64,
+    failed: AtomicU64,
+    waited: AtomicU64,
+    background: AtomicU64,
+}
+
+#[derive(Default)]
+struct Sum {
+    functions: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Sum {
+    fn add(&self, bytes: usize) {
+        self.functions.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (u64, u64) {
+        (self.functions.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// How many functions are in which tier, and what that took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TierCounts {
+    /// Functions compiled at the first tier, and bytes of their code.
+    pub(crate) baseline: (u64, u64),
+    /// The same for the second tier.
+    pub(crate) optimized: (u64, u64),
+    /// The same for bodies entered at a loop.
+    pub(crate) osr: (u64, u64),
+    /// How often such a body was entered.
+    pub(crate) osr_entries: u64,
+    /// Functions that could not be compiled at the second tier and stay in the first.
+    pub(crate) failed: u64,
+    /// Time for which the program waited for code.
+    pub(crate) waited: Duration,
+    /// Time that went into code in the background.
+    pub(crate) background: Duration,
+}
+
+/// Pseudo-random bits from a seed and what is to be decided (SplitMix64's mixing function).
+fn random(seed: u64, what: u64) -> u64 {
+    let mut z = seed.wrapping_add(what.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Tiers {
+    pub(super) fn new(setup: TierSetup, counters: usize) -> Tiers {
+        Tiers { setup, counters, notes: Mutex::default(), counts: Counts::default() }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, HashMap<u32, Note>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In which tier a function starts.
+    fn first_tier(&self, func: u32) -> Tier {
+        match self.setup.strategy {
+            TierUp::Random(seed) if random(seed, u64::from(func)).is_multiple_of(8) => Tier::Optimized,
+            _ => Tier::Baseline,
+        }
+    }
+
+    /// What the counters of a function start with: entries and loops.
+    fn thresholds(&self, func: u32) -> (i32, i32) {
+        match self.setup.strategy {
+            TierUp::Background => (-HOT_ENTRIES, -HOT_LOOPS),
+            TierUp::AtOnce => (-1, -1),
+            TierUp::Random(seed) => {
+                let r = random(seed, 1 << 32 | u64::from(func));
+                (-1 - (r % 6) as i32, -1 - (r >> 8 & 15) as i32)
+            }
+        }
+    }
+
+    fn count_time(&self, counter: &AtomicU64, start: Instant) {
+        counter.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+impl LazyCode {
+    /// Bytes of data that the counters of so many functions need.
+    pub(super) const fn counters_size(num_funcs: u32) -> usize {
+        num_funcs as usize * COUNTERS_SIZE as usize
+    }
+
+    pub(in crate::code) fn counters(&self) -> *mut u8 {
+        match &self.tiers {
+            Some(tiers) => self.memory.data().wrapping_add(tiers.counters),
+            None => std::ptr::null_mut(),
+        }
+    }
+
+    /// A function's counters: of entries and of loops. Panics if there are none.
+    fn counters_of(&self, func: DefinedFuncIndex) -> (&AtomicI32, &AtomicI32) {
+        let tiers = self.tiers.as_ref().expect("functions count where there are tiers");
+        assert!(func.0 < self.num_funcs, "no function {}", func.0);
+        let counter = |offset: u32| {
+            // SAFETY: the data has counters for each function, zero at first; the runtime uses them as atomics, compiled
+            // code as plain words, of which it may lose updates.
+            unsafe { &*self.memory.data().add(tiers.counters + offset as usize).cast::<AtomicI32>() }
+        };
+        (counter(entry_counter(func)), counter(loop_counter(func)))
+    }
+
+    /// Compiles code that is needed now; with the tier it is of.
+    pub(super) fn compile_now(&self, key: FuncKey) -> anyhow::Result<(MachineFunc, Tier)> {
+        let (Some(tiers), FuncKey::Wasm(func)) = (&self.tiers, key) else {
+            return Ok(((self.compile)(key)?, Tier::Optimized));
+        };
+        let start = Instant::now();
+        let tier = tiers.first_tier(func.0);
+        let code = match tier {
+            Tier::Baseline => {
+                let (entries, loops) = tiers.thresholds(func.0);
+                self.counters_of(func).0.store(entries, Ordering::Relaxed);
+                self.counters_of(func).1.store(loops, Ordering::Relaxed);
+                (tiers.setup.baseline)(key)?
+            }
+            Tier::Optimized => (self.compile)(key)?,
+        };
+        let sum = if tier == Tier::Baseline { &tiers.counts.baseline } else { &tiers.counts.optimized };
+        sum.add(code.code.len());
+        tiers.count_time(&tiers.counts.waited, start);
+        Ok((code, tier))
+    }
+
+    /// A function's entry counter ran out.
+    pub(in crate::code) fn entry_hot(&self, code: &Arc<ModuleCode>, func: DefinedFuncIndex) {
+        let Some(tiers) = &self.tiers else { return };
+        self.counters_of(func).0.store(NEVER, Ordering::Relaxed);
+        match tiers.setup.strategy {
+            TierUp::Background => {
+                let heat = self.heat(tiers, func);
+                if self.state(func.0).load(Ordering::Acquire) <= state::QUEUED {
+                    // When it becomes as hot again before it is done it moves up.
+                    self.counters_of(func).0.store(-HOT_ENTRIES, Ordering::Relaxed);
+                    self.submit(tiers, code, FuncKey::Wasm(func), heat);
+                }
+            }
+            TierUp::AtOnce | TierUp::Random(_) => stack::on_service_stack(|| self.optimize(func, false)),
+        }
+    }
+
+    /// Counts how often a function became hot.
+    fn heat(&self, tiers: &Tiers, func: DefinedFuncIndex) -> u32 {
+        let mut notes = tiers.notes();
+        let note = notes.entry(func.0).or_default();
+        note.heat += 1;
+        note.heat
+    }
+
+    /// Lets the background compile something.
+    fn submit(&self, tiers: &Tiers, code: &Arc<ModuleCode>, key: FuncKey, heat: u32) {
+        if let FuncKey::Wasm(func) = key {
+            let _placing = self.lock();
+            if self.state(func.0).load(Ordering::Acquire) == state::READY {
+                self.state(func.0).store(state::QUEUED, Ordering::Release);
+            }
+        }
+        let size = key.body().map_or(0, |func| (tiers.setup.sizes)(func));
+        tiers.setup.queue.submit(Job::new(code, key, heat, size));
+    }
+
+    /// A function's loop counter ran out at the loop at this offset: the code to go on in, if there is some.
+    pub(in crate::code) fn loop_hot(
+        &self,
+        code: &Arc<ModuleCode>,
+        func: DefinedFuncIndex,
+        offset: u32,
+    ) -> Option<NonNull<u8>> {
+        let tiers = self.tiers.as_ref()?;
+        let key = FuncKey::Osr { func, offset };
+        let found = match tiers.setup.strategy {
+            TierUp::Background => self.loop_hot_in_background(tiers, code, key, func),
+            TierUp::AtOnce => {
+                self.counters_of(func).1.store(-1, Ordering::Relaxed);
+                stack::on_service_stack(|| self.ready(key)).ok()
+            }
+            TierUp::Random(seed) => {
+                let step = {
+                    let mut notes = tiers.notes();
+                    let note = notes.entry(func.0).or_default();
+                    note.steps += 1;
+                    note.steps
+                };
+                let r = random(seed, u64::from(step) << 32 | u64::from(func.0) ^ 2 << 62);
+                self.counters_of(func).1.store(-1 - (r >> 8 & 31) as i32, Ordering::Relaxed);
+                if r & 3 == 0 { stack::on_service_stack(|| self.ready(key)).ok() } else { None }
+            }
+        };
+        if found.is_some() {
+            tiers.counts.osr_entries.fetch_add(1, Ordering::Relaxed);
+        }
+        found
+    }
+
+    fn loop_hot_in_background(
+        &self,
+        tiers: &Tiers,
+        code: &Arc<ModuleCode>,
+        key: FuncKey,
+        func: DefinedFuncIndex,
+    ) -> Option<NonNull<u8>> {
+        let (entries, loops) = self.counters_of(func);
+        let progress = self.progress(&self.lock(), key);
+        if let Some(Progress::Ready(code)) = progress {
+            // Other activations are to find it soon.
+            loops.store(-1, Ordering::Relaxed);
+            return Some(code);
+        }
+        loops.store(-LOOK_AGAIN, Ordering::Relaxed);
+        let heat = self.heat(tiers, func);
+        let entered = HOT_ENTRIES.saturating_add(entries.load(Ordering::Relaxed));
+        if entered >= FEW_ENTRIES && self.state(func.0).load(Ordering::Acquire) == state::READY {
+            // It will be called again: its next call is to find better code.
+            loops.store(-CALLED_AGAIN, Ordering::Relaxed);
+            self.submit(tiers, code, FuncKey::Wasm(func), heat);
+        } else if progress.is_none() && self.may_enter(tiers, func) {
+            self.submit(tiers, code, key, heat);
+        }
+        None
+    }
+
+    /// Whether one more loop of a function may be entered; counts it.
+    fn may_enter(&self, tiers: &Tiers, func: DefinedFuncIndex) -> bool {
+        let mut notes = tiers.notes();
+        let note = notes.entry(func.0).or_default();
+        let may = note.loops < MAX_LOOPS;
+        note.loops += u8::from(may);
+        may
+    }
+
+    /// Does what was submitted, in the background.
+    pub(in crate::code) fn run_job(&self, key: FuncKey) {
+        let Some(tiers) = &self.tiers else { return };
+        let start = Instant::now();
+        match key {
+            FuncKey::Wasm(func) => self.optimize(func, true),
+            FuncKey::Osr { func, .. } => {
+                if self.ready(key).is_ok() {
+                    self.counters_of(func).1.store(-1, Ordering::Relaxed);
+                }
+            }
+            _ => {}
+        }
+        tiers.count_time(&tiers.counts.background, start);
+    }
+
+    /// Compiles a function at the second tier and publishes it.
+    fn optimize(&self, func: DefinedFuncIndex, only_queued: bool) {
+        let Some(tiers) = &self.tiers else { return };
+        let found = self.state(func.0).load(Ordering::Acquire);
+        if found != state::QUEUED && (only_queued || found != state::READY) {
+            return;
+        }
+        let key = FuncKey::Wasm(func);
+        let start = Instant::now();
+        let result = (self.compile)(key).and_then(|func| {
+            tiers.counts.optimized.add(func.code.len());
+            self.place(key, func)
+        });
+        if !only_queued {
+            tiers.count_time(&tiers.counts.waited, start);
+        }
+        let _placing = self.lock();
+        match result {
+            Ok(code) => self.slot(func.0).store(code.as_ptr() as usize, Ordering::Release),
+            Err(error) => {
+                tracing::warn!(%error, "a function stays in the first tier");
+                tiers.counts.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.state(func.0).store(state::OPTIMIZED, Ordering::Release);
+    }
+
+    /// Counts a body that is entered at a loop.
+    pub(super) fn count_osr(&self, func: &MachineFunc) {
+        if let Some(tiers) = &self.tiers {
+            tiers.counts.osr.add(func.code.len());
+        }
+    }
+
+    /// How many functions are in which tier; `None` where they do not change it.
+    pub(in crate::code) fn tier_counts(&self) -> Option<TierCounts> {
+        let counts = &self.tiers.as_ref()?.counts;
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Some(TierCounts {
+            baseline: counts.baseline.get(),
+            optimized: counts.optimized.get(),
+            osr: counts.osr.get(),
+            osr_entries: get(&counts.osr_entries),
+            failed: get(&counts.failed),
+            waited: Duration::from_nanos(get(&counts.waited)),
+            background: Duration::from_nanos(get(&counts.background)),
+        })
+    }
+}

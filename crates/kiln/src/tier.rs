@@ -1,0 +1,144 @@
+//! Threads that compile hot functions while the program runs.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+
+use kiln_env::FuncKey;
+
+use crate::code::ModuleCode;
+
+/// When functions change their tier, with [`Tiering::Dynamic`](crate::Tiering::Dynamic).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum TierUp {
+    /// When they are hot: they are compiled in the background, on all processors but one.
+    #[default]
+    Background,
+    /// After their first call, and at the first loop header that they reach. For tests of Kiln itself.
+    AtOnce,
+    /// Whenever a generator of pseudo-random numbers with this seed says so. For tests of Kiln itself.
+    Random(u64),
+}
+
+/// Something to compile.
+pub(crate) struct Job {
+    code: Weak<ModuleCode>,
+    key: FuncKey,
+    priority: u64,
+}
+
+/// Bytes of wasm to which the costs of a compilation that do not depend on size amount.
+const FIXED_SIZE: u64 = 256;
+
+/// How much more urgent a function is that would stay in its loop for ever.
+const OSR_FACTOR: u64 = 4;
+
+impl Job {
+    /// A function that became hot `heat` times and has `size` bytes of wasm.
+    pub(crate) fn new(code: &Arc<ModuleCode>, key: FuncKey, heat: u32, size: u64) -> Job {
+        let factor = if matches!(key, FuncKey::Osr { .. }) { OSR_FACTOR } else { 1 };
+        let priority = (u64::from(heat) * factor << 24) / (size + FIXED_SIZE);
+        Job { code: Arc::downgrade(code), key, priority }
+    }
+}
+
+impl PartialEq for Job {
+    fn eq(&self, other: &Job) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Job {}
+
+impl PartialOrd for Job {
+    fn partial_cmp(&self, other: &Job) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Job {
+    fn cmp(&self, other: &Job) -> Ordering {
+        self.priority.cmp(&other.priority).then_with(|| other.key.cmp(&self.key))
+    }
+}
+
+/// The jobs of an engine and the threads that do them, started when there are jobs.
+pub(crate) struct TierQueue {
+    max_threads: usize,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: BinaryHeap<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl TierQueue {
+    /// A queue for this many threads; 0 is one less than there are processors.
+    pub(crate) fn new(max_threads: usize) -> Arc<TierQueue> {
+        let others = || thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1));
+        let max_threads = if max_threads == 0 { others() } else { max_threads };
+        Arc::new(TierQueue { max_threads, state: Mutex::default(), wake: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half done under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a job.
+    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+        let mut state = self.lock();
+        state.jobs.push(job);
+        if state.idle == 0 && state.threads < self.max_threads {
+            let queue = self.clone();
+            let builder = thread::Builder::new().name("kiln-tier-up".to_owned()).stack_size(STACK_BYTES);
+            match builder.spawn(move || queue.work()) {
+                Ok(_) => state.threads += 1,
+                Err(error) => tracing::warn!(%error, "no thread to compile hot functions"),
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Ends the threads; jobs that wait are forgotten.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.jobs.clear();
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    fn work(&self) {
+        let mut state = self.lock();
+        while !state.closed {
+            match state.jobs.pop() {
+                Some(job) => {
+                    drop(state);
+                    // The module may be gone.
+                    if let Some(code) = job.code.upgrade() {
+                        code.run_job(job.key);
+                    }
+                    state = self.lock();
+                }
+                None => {
+                    state.idle += 1;
+                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.idle -= 1;
+                }
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+/// Bytes of stack of a thread: as for the compiler's own.
+const STACK_BYTES: usize = 8 << 20;
