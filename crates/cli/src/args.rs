@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 /// The commands, for those who misspell them.
-pub(crate) const COMMANDS: [&str; 6] = ["run", "compile", "wast", "validate", "settings", "completions"];
+pub(crate) const COMMANDS: [&str; 7] = ["run", "compile", "wast", "validate", "cache", "settings", "completions"];
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Wast(Wast),
     /// Check modules without running them
     Validate(Validate),
+    /// Look into the cache of compiled functions, or empty it
+    Cache(Cache),
     /// Show the host's features, the defaults and the limits
     Settings(Settings),
     /// Print a completion script for a shell
@@ -68,6 +70,9 @@ pub(crate) struct Groups {
     /// Write what profilers need to name compiled functions
     #[arg(long, value_enum, value_name = "STRATEGY")]
     pub(crate) profile: Option<Profile>,
+    /// Neither look for compiled functions in the user's cache nor keep them there
+    #[arg(long)]
+    pub(crate) no_cache: bool,
 }
 
 /// When functions are compiled.
@@ -174,6 +179,33 @@ pub(crate) struct Validate {
     /// The modules, binary or text
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// `kiln cache`.
+#[derive(clap::Args)]
+pub(crate) struct Cache {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Show where it is, how much it holds and how much it may hold
+    Stats {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove it
+    Clear,
+    /// Remove what was used least recently
+    Prune {
+        /// Keep this many bytes (`100MiB`); nothing if not given
+        #[arg(long, value_name = "BYTES")]
+        size: Option<String>,
+    },
+    /// Print its folder
+    Path,
 }
 
 /// `kiln settings`.

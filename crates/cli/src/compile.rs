@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use kiln::{ArtifactOptions, Engine};
 
 use crate::args::Compile;
+use crate::cache::UserCache;
 use crate::config;
 use crate::options::UsageError;
 use crate::progress::Progress;
@@ -18,6 +19,7 @@ use crate::run::read_module;
 pub(crate) fn main(args: &Compile) -> Result<ExitCode> {
     let Some(options) = config::options(&args.groups)? else { return Ok(ExitCode::SUCCESS) };
     let mut config = config::config(&args.groups, &options)?;
+    let cache = UserCache::attach(&mut config, &args.groups, &options);
     let progress = Progress::watch(&mut config);
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let bytes = read_module(&args.file)?;
@@ -27,6 +29,7 @@ pub(crate) fn main(args: &Compile) -> Result<ExitCode> {
         .precompile_module(&bytes, &artifact)
         .with_context(|| format!("cannot compile {}", args.file.display()))?;
     drop(progress);
+    cache.flush();
     let output = output(args, "kiln")?;
     write(&output, &compiled).with_context(|| format!("cannot write {}", output.display()))?;
     Ok(ExitCode::SUCCESS)

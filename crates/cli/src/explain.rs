@@ -18,6 +18,8 @@ pub(crate) struct Explanation {
     pub(crate) passes_seconds: f64,
     pub(crate) passes: BTreeMap<&'static str, f64>,
     pub(crate) codegen_seconds: f64,
+    /// Finding compiled functions in the cache, and keeping them there.
+    pub(crate) cache_seconds: f64,
     pub(crate) link_seconds: f64,
     /// Wall clock time of all compilation before the start.
     pub(crate) compile_wall_seconds: f64,
@@ -29,6 +31,15 @@ pub(crate) struct Explanation {
     pub(crate) functions: u64,
     pub(crate) wasm_bytes: u64,
     pub(crate) code_bytes: u64,
+    /// Functions found in the cache without translating them.
+    pub(crate) cache_body_hits: u64,
+    /// Functions and trampolines found in the cache by their IR.
+    pub(crate) cache_code_hits: u64,
+    pub(crate) cache_misses: u64,
+    pub(crate) cache_inserts: u64,
+    pub(crate) cache_inserted_bytes: u64,
+    /// Why the cache was not used although it was wanted.
+    pub(crate) cache_problem: Option<String>,
     pub(crate) peak_memory_bytes: u64,
     /// With `--tier dynamic`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +109,12 @@ impl Explanation {
         self.passes_seconds = self.passes.values().sum();
         self.codegen_seconds = statistics.codegen.as_secs_f64();
         self.link_seconds = statistics.link.as_secs_f64();
+        self.cache_seconds = statistics.cache.as_secs_f64();
+        self.cache_body_hits = statistics.cache_body_hits;
+        self.cache_code_hits = statistics.cache_code_hits;
+        self.cache_misses = statistics.cache_misses;
+        self.cache_inserts = statistics.cache_inserts;
+        self.cache_inserted_bytes = statistics.cache_inserted_bytes;
         self.functions = statistics.functions;
         self.wasm_bytes = statistics.wasm_bytes;
         self.code_bytes = statistics.code_bytes;
@@ -107,6 +124,18 @@ impl Explanation {
     /// One line of JSON.
     pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).expect("numbers serialise")
+    }
+
+    fn cache(&self) -> String {
+        if let Some(problem) = &self.cache_problem {
+            return problem.clone();
+        }
+        let (bodies, code, misses) = (self.cache_body_hits, self.cache_code_hits, self.cache_misses);
+        if bodies + code + misses == 0 {
+            return String::new();
+        }
+        let inserted = bytes(self.cache_inserted_bytes);
+        format!("{bodies} found by body, {code} by IR, {misses} not found; {inserted} inserted")
     }
 
     /// A table for people.
@@ -128,6 +157,7 @@ impl Explanation {
             ("translate", self.translate_seconds, "all threads".to_owned()),
             ("passes", self.passes_seconds, passes.join(", ")),
             ("codegen", self.codegen_seconds, wall),
+            ("cache", self.cache_seconds, self.cache()),
             ("link", self.link_seconds, String::new()),
             ("instantiate", self.instantiate_seconds, String::new()),
             ("run", self.run_seconds, format!("{} of processor time", seconds(self.run_cpu_seconds))),
@@ -149,7 +179,7 @@ fn seconds(s: f64) -> String {
     if s < 1.0 { format!("{:.3} ms", s * 1e3) } else { format!("{s:.3} s") }
 }
 
-fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     match n {
         0..1_000 => format!("{n} B"),
         1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
@@ -194,9 +224,19 @@ mod tests {
     fn both_forms_name_every_phase() {
         let explanation = Explanation { run_seconds: 1.5, ..Explanation::default() };
         let table = explanation.table();
-        for phase in
-            ["read", "parse", "validate", "translate", "passes", "codegen", "link", "instantiate", "run", "peak memory"]
-        {
+        for phase in [
+            "read",
+            "parse",
+            "validate",
+            "translate",
+            "passes",
+            "codegen",
+            "cache",
+            "link",
+            "instantiate",
+            "run",
+            "peak memory",
+        ] {
             assert!(table.contains(phase), "{table}");
         }
         assert!(explanation.json().contains("\"run_cpu_seconds\":0.0"));

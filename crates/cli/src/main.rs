@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cache;
 mod compile;
 mod config;
 mod explain;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Some(Command::Compile(compile)) => compile::main(&compile),
         Some(Command::Wast(wast)) => scripts::main(&wast),
         Some(Command::Validate(validate)) => validate::main(&validate),
+        Some(Command::Cache(cache)) => cache::main(&cache),
         Some(Command::Settings(settings)) => settings::main(&settings),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Args::command(), "kiln", &mut std::io::stdout());

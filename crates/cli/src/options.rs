@@ -85,6 +85,11 @@ impl Value for PathBuf {
     }
 }
 
+/// A number of bytes, with or without a unit.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    u64::parse(Some(text))
+}
+
 /// How much to optimise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OptLevel {
@@ -259,6 +264,8 @@ groups! {
         artifact_verification: Strictness,
         /// Check Cranelift's code between its passes: slow
         cranelift_debug_verifier: bool,
+        /// Look for compiled functions in the user's cache, and keep them there (default y)
+        cache: bool,
     }
     /// `-D`: debugging.
     Debug "D" {

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow};
 use kiln::{
-    Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
+    Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
     WasmBacktrace,
 };
 use kiln_wasi::{DirAccess, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use crate::args::{self, Explain, Run};
+use crate::cache::UserCache;
 use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, UsageError};
@@ -60,7 +61,11 @@ pub(crate) fn main(run: Run) -> Result<ExitCode> {
 fn execute(plan: &Plan) -> Result<ExitCode> {
     let mut explanation = Explanation::default();
     let mut module = None;
-    let result = program(plan, &mut explanation, &mut module);
+    let mut config = config::config(&plan.run.groups, &plan.options)?;
+    let cache = UserCache::attach(&mut config, &plan.run.groups, &plan.options);
+    let result = program(plan, config, &mut explanation, &mut module);
+    cache.flush();
+    explanation.cache_problem = cache.problem();
     if let Some(form) = plan.run.explain {
         if let Some(module) = &module {
             explanation.compiled(&Module::compile_statistics(module));
@@ -76,8 +81,12 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
 }
 
 /// Everything but the report: reads, compiles, instantiates, runs.
-fn program(plan: &Plan, explanation: &mut Explanation, module: &mut Option<Module>) -> Result<ExitCode> {
-    let mut config = config::config(&plan.run.groups, &plan.options)?;
+fn program(
+    plan: &Plan,
+    mut config: Config,
+    explanation: &mut Explanation,
+    module: &mut Option<Module>,
+) -> Result<ExitCode> {
     let progress = Progress::watch(&mut config);
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let name = plan.file.display().to_string();

@@ -15,6 +15,7 @@ use kiln_env::{
 };
 use target_lexicon::Triple;
 
+use crate::cache::{CacheStatistics, FuncCache};
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::func_ir::FuncIr;
@@ -40,6 +41,7 @@ pub struct Compiler {
     pool: Pool,
     workers: Workers,
     midend: Midend,
+    cache: Option<FuncCache>,
     /// What single functions and trampolines cost.
     totals: Mutex<WorkerStats>,
 }
@@ -87,6 +89,10 @@ pub struct Stats {
     pub wasm_bytes: u64,
     /// Bytes of machine code, before linking.
     pub code_bytes: u64,
+    /// Finding functions in the cache and keeping them there.
+    pub cache_time: Duration,
+    /// What came of asking the cache; all zero without one.
+    pub cache: CacheStatistics,
     /// Threads at work.
     pub threads: usize,
 }
@@ -99,6 +105,8 @@ impl AddAssign<WorkerStats> for Stats {
         self.trampolines += worker.trampolines;
         self.wasm_bytes += worker.wasm_bytes;
         self.code_bytes += worker.code_bytes;
+        self.cache_time += worker.cache_time;
+        self.cache += worker.cache;
         add_times(&mut self.midend, worker.midend);
     }
 }
@@ -118,6 +126,7 @@ impl Compiler {
             features: isa::supported_features(&*isa, config.features),
             isa,
             plain_isa: isa::build(&plain)?,
+            cache: config.cache.clone().map(|store| FuncCache::new(store, &fingerprint)),
             fingerprint,
             tunables: config.tunables.clone(),
             link: config.link,
@@ -183,7 +192,7 @@ impl Compiler {
         let start = Instant::now();
         let env = self.module_env(module);
         let (plan, times) = self.midend.plan(&env);
-        let input = self.input(env, module.features(), source, &plan);
+        let input = self.module_input(module, env, source, &plan);
         let (parse, validate) = module.times();
         let mut stats = Stats { parse, validate, midend: times, threads: self.pool.threads(), ..Stats::default() };
         let sink = Mutex::new(WorkerStats::default());
@@ -221,7 +230,7 @@ impl Compiler {
             Tier::Baseline => Plan::default(),
             Tier::Optimized => self.midend.plan(&env).0,
         };
-        self.compile_single(&self.input(env, module.features(), source, &plan), key, tier)
+        self.compile_single(&self.module_input(module, env, source, &plan), key, tier)
     }
 
     /// Makes a trampoline for a signature that need not be in any module. Module-relative types in it matter only by
@@ -284,7 +293,20 @@ impl Compiler {
 
     fn input<'a>(&'a self, env: ModuleEnv<'a>, features: &Features, source: &'a [u8], plan: &'a Plan) -> Input<'a> {
         let plain_isa = &*self.plain_isa;
-        Input { env, plain_isa, source, features: features.to_wasmparser(), midend: &self.midend, plan }
+        let cache = self.cache.as_ref().map(|cache| (cache, None));
+        Input { env, plain_isa, source, features: features.to_wasmparser(), midend: &self.midend, plan, cache }
+    }
+
+    /// The same for functions of a module.
+    fn module_input<'a>(
+        &'a self,
+        module: &'a ValidatedModule,
+        env: ModuleEnv<'a>,
+        source: &'a [u8],
+        plan: &'a Plan,
+    ) -> Input<'a> {
+        let cache = self.cache.as_ref().map(|cache| (cache, Some(module.declarations())));
+        Input { cache, ..self.input(env, module.features(), source, plan) }
     }
 
     fn compile_single(&self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {

@@ -1,9 +1,11 @@
 //! The compiler's configuration, Cranelift's target made from it, and the fingerprint of both.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable, SetError};
+use kiln_env::CacheStore;
 use kiln_env::settings::{Fingerprint, OptLevel, RegallocAlgorithm, Tunables};
 use target_lexicon::{Architecture, Triple};
 
@@ -13,7 +15,7 @@ use crate::link::LinkOptions;
 use crate::midend::PassConfig;
 
 /// What a [`crate::Compiler`] is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CompilerConfig {
     /// Target triple. `None` is this machine with all the features of its processor; a named target, be it the same, has
     /// the least features that Kiln needs, and what `flags` add.
@@ -37,6 +39,8 @@ pub struct CompilerConfig {
     pub link: LinkOptions,
     /// Whether Cranelift checks its own intermediate forms: slow, for finding bugs in compilers.
     pub verify: bool,
+    /// Where compiled functions are kept and looked for.
+    pub cache: Option<Arc<dyn CacheStore>>,
 }
 
 impl Default for CompilerConfig {
@@ -52,6 +56,7 @@ impl Default for CompilerConfig {
             passes: PassConfig::default(),
             link: LinkOptions::default(),
             verify: cfg!(debug_assertions),
+            cache: None,
         }
     }
 }

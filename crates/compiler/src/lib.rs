@@ -6,6 +6,8 @@
 //! Each phase is a type; no half-filled value is visible. This is the only crate that names `cranelift_*`.
 #![forbid(unsafe_code)]
 
+mod body_key;
+mod cache;
 pub mod codegen;
 mod compile;
 pub mod convert;
@@ -27,6 +29,7 @@ mod unwind;
 pub mod validate;
 mod worker;
 
+pub use cache::CacheStatistics;
 pub use compile::{Compiler, Progress, Stats, TrampolineKind};
 pub use error::{CompileError, ErrorKind, Result};
 pub use features::Features;

@@ -1,7 +1,7 @@
 //! Validates all bodies of a module, in parallel, and collects on the way what compilers want to know.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kiln_env::{ContextLayout, DefinedFuncIndex, IndexVec, Module, TypeIndex, limits};
@@ -9,6 +9,7 @@ use wasmparser::{
     BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, ValidatorResources, WasmFeatures,
 };
 
+use crate::body_key::Declarations;
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::info::{
@@ -33,6 +34,7 @@ pub struct ValidatedModule {
     features: Features,
     indirect_types: Box<[TypeIndex]>,
     canonical_sigs: IndexVec<TypeIndex, TypeIndex>,
+    declarations: OnceLock<Declarations>,
     parse_time: Duration,
     validate_time: Duration,
 }
@@ -61,6 +63,11 @@ impl ValidatedModule {
     /// The types that bodies name in `call_indirect`, `call_ref` and their tail-calling forms; ascending, each once.
     pub fn indirect_types(&self) -> &[TypeIndex] {
         &self.indirect_types
+    }
+
+    /// What scans of bodies have in common.
+    pub(crate) fn declarations(&self) -> &Declarations {
+        self.declarations.get_or_init(|| Declarations::new(&self.module))
     }
 
     /// How long parsing and validating took.
@@ -101,6 +108,7 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Resu
         features,
         indirect_types: bodies.indirect_types.into_iter().map(TypeIndex).collect(),
         canonical_sigs: module.canonical_signatures(),
+        declarations: OnceLock::new(),
         module: Arc::new(module),
         parse_time,
         validate_time: start.elapsed(),

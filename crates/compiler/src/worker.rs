@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::TargetIsa;
 use kiln_env::tier::Tier;
-use kiln_env::{FuncKey, MachineFunc};
+use kiln_env::{CacheKey, FuncKey, MachineFunc};
 use wasmparser::{BinaryReader, FunctionBody};
 
+use crate::body_key::{BodyScan, Declarations};
+use crate::cache::{Bindings, CacheStatistics, FuncCache};
 use crate::codegen::{Codegen, guarded};
 use crate::error::Result;
 use crate::func_ir::FuncIr;
@@ -29,6 +31,9 @@ pub(crate) struct WorkerStats {
     pub(crate) trampolines: u64,
     pub(crate) wasm_bytes: u64,
     pub(crate) code_bytes: u64,
+    /// Finding out what functions depend on, and getting and inserting them.
+    pub(crate) cache_time: Duration,
+    pub(crate) cache: CacheStatistics,
 }
 
 impl AddAssign for WorkerStats {
@@ -39,6 +44,8 @@ impl AddAssign for WorkerStats {
         self.trampolines += other.trampolines;
         self.wasm_bytes += other.wasm_bytes;
         self.code_bytes += other.code_bytes;
+        self.cache_time += other.cache_time;
+        self.cache += other.cache;
         add_times(&mut self.midend, other.midend);
     }
 }
@@ -60,6 +67,9 @@ const LARGE_CODE: usize = 256 << 10;
 pub(crate) struct Worker {
     translator: Translator,
     codegen: Codegen,
+    scan: BodyScan,
+    /// IR as bytes to be hashed.
+    hashed: Vec<u8>,
     stats: WorkerStats,
 }
 
@@ -73,21 +83,31 @@ pub(crate) struct Input<'a> {
     pub(crate) features: wasmparser::WasmFeatures,
     pub(crate) midend: &'a Midend,
     pub(crate) plan: &'a Plan,
+    /// Where to look before compiling, with what scans of bodies need to know. Trampolines of no module have no scans.
+    pub(crate) cache: Option<(&'a FuncCache, Option<&'a Declarations>)>,
 }
 
 impl<'a> Input<'a> {
     /// The target to generate code for: follows from the module's bytes and the tier alone.
     fn isa_for(&self, key: FuncKey, tier: Tier) -> &'a dyn TargetIsa {
-        match key.body() {
-            Some(func) if tier == Tier::Baseline || self.env.infos.get(func).is_costly() => self.plain_isa,
-            _ => self.env.isa,
-        }
+        if self.is_plain(key, tier) { self.plain_isa } else { self.env.isa }
+    }
+
+    /// Whether the function is compiled without optimisation.
+    fn is_plain(&self, key: FuncKey, tier: Tier) -> bool {
+        key.body().is_some_and(|func| tier == Tier::Baseline || self.env.infos.get(func).is_costly())
     }
 }
 
 impl Worker {
     fn new() -> Worker {
-        Worker { translator: Translator::new(), codegen: Codegen::new(), stats: WorkerStats::default() }
+        Worker {
+            translator: Translator::new(),
+            codegen: Codegen::new(),
+            scan: BodyScan::default(),
+            hashed: Vec::new(),
+            stats: WorkerStats::default(),
+        }
     }
 
     /// From a key to machine code. Errors say which function, and carry its IR where code generation is at fault.
@@ -115,22 +135,66 @@ impl Worker {
     }
 
     fn try_compile(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
-        let ir = match tier {
-            Tier::Optimized => self.optimized_ir(input, key)?,
-            Tier::Baseline => {
-                let start = Instant::now();
-                let ir = self.translate(input, key, tier)?;
-                self.stats.translate += start.elapsed();
-                ir
-            }
+        if tier == Tier::Baseline {
+            // Bound to its place in the module by its counters, and made faster than it is found.
+            let start = Instant::now();
+            let ir = self.translate(input, key, tier)?;
+            self.stats.translate += start.elapsed();
+            return self.generate(input, ir, tier);
+        }
+        // What is to be shown is made before their eyes.
+        let Some((cache, declarations)) = input.cache.filter(|_| !input.midend.shows(key)) else {
+            let ir = self.optimized_ir(input, key)?;
+            return self.generate(input, ir, tier);
         };
         let start = Instant::now();
-        let func = self.generate(input, ir, tier);
+        let body_key = match declarations {
+            Some(declarations) => self.body_key(input, cache, declarations, key)?,
+            None => None,
+        };
+        let found = body_key.and_then(|k| cache.by_body(&k, input.env.module, self.scan.callees()));
+        self.stats.cache_time += start.elapsed();
+        if let Some(func) = found {
+            self.stats.cache.body_hits += 1;
+            return Ok(func);
+        }
+        let ir = self.optimized_ir(input, key)?;
+        let start = Instant::now();
+        let bindings = Bindings::of(&ir)?;
+        // The first level says nothing of bodies that were inlined.
+        let body_key = body_key.filter(|_| ir.inlined.is_empty());
+        let stencil_key = cache.stencil_key(&ir, &bindings, input.is_plain(key, tier), &mut self.hashed);
+        let found = cache.by_stencil(&stencil_key, &bindings);
+        self.stats.cache_time += start.elapsed();
+        let func = match found {
+            Some(func) => {
+                self.stats.cache.stencil_hits += 1;
+                func
+            }
+            None => {
+                let func = self.generate(input, ir, tier)?;
+                self.stats.cache.misses += 1;
+                let start = Instant::now();
+                cache.insert_stencil(&stencil_key, &func, &bindings, &mut self.stats.cache);
+                self.stats.cache_time += start.elapsed();
+                func
+            }
+        };
+        if let Some(body_key) = body_key {
+            let callees = (input.env.module, self.scan.callees());
+            cache.insert_body(&body_key, &stencil_key, &bindings, callees, &mut self.stats.cache);
+        }
+        Ok(func)
+    }
+
+    fn generate(&mut self, input: &Input<'_>, ir: FuncIr, tier: Tier) -> Result<MachineFunc> {
+        let start = Instant::now();
+        let func = self.generate_guarded(input, ir, tier);
         self.stats.codegen += start.elapsed();
         func
     }
 
-    fn generate(&mut self, input: &Input<'_>, ir: FuncIr, tier: Tier) -> Result<MachineFunc> {
+    fn generate_guarded(&mut self, input: &Input<'_>, ir: FuncIr, tier: Tier) -> Result<MachineFunc> {
         let (key, isa, tunables) = (ir.key, input.isa_for(ir.key, tier), input.env.tunables);
         if tunables.signals {
             return Ok(self.codegen.generate(isa, tunables, ir)?.0);
@@ -143,6 +207,23 @@ impl Worker {
         let guard = guarded(|| self.translator.stack_guard(&input.env, key, &signature, frame))?;
         let (guard, _) = self.codegen.generate(isa, tunables, guard)?;
         stack_guard::join(key, guard, func)
+    }
+
+    /// The first-level key of a function; then the scan has its callees. `None` for trampolines, and for functions that
+    /// have no such key.
+    fn body_key(
+        &mut self,
+        input: &Input<'_>,
+        cache: &FuncCache,
+        declarations: &Declarations,
+        key: FuncKey,
+    ) -> Result<Option<CacheKey>> {
+        let Some(func) = key.body() else { return Ok(None) };
+        let (module, layout) = (input.env.module, input.env.layout);
+        let (offset, bytes) = body_bytes(module, input.source, func)?;
+        let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, input.features));
+        let hash = self.scan.hash(module, layout, declarations, func, &body)?;
+        Ok(hash.map(|hash| cache.body_key(&hash, key)))
     }
 
     /// From a key to the IR that code generation takes: behind Kiln's own passes.

@@ -7,6 +7,7 @@
 pub mod abi;
 pub mod artifact;
 pub mod builtins;
+pub mod cache;
 pub mod func_key;
 pub mod image;
 pub mod index;
@@ -19,8 +20,10 @@ pub mod settings;
 pub mod tier;
 pub mod trap;
 pub mod types;
+pub mod unbound;
 
 pub use builtins::Builtin;
+pub use cache::{CacheKey, CacheStore, MemoryStore};
 pub use func_key::FuncKey;
 pub use image::Image;
 pub use index::{
@@ -32,3 +35,4 @@ pub use machine::MachineFunc;
 pub use module::Module;
 pub use settings::{Fingerprint, Tunables};
 pub use trap::TrapCode;
+pub use unbound::UnboundFunc;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kiln_compiler::{
-    Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind, ValidatedModule,
+    CacheStatistics, Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind,
+    ValidatedModule,
 };
 use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
 use kiln_env::tier::Tier;
@@ -43,8 +44,20 @@ pub struct CompileStatistics {
     pub functions: u64,
     /// Bytes of the wasm functions compiled.
     pub wasm_bytes: u64,
-    /// Bytes of machine code made.
+    /// Bytes of machine code, made or found in the cache.
     pub code_bytes: u64,
+    /// Finding functions in the cache and keeping them there, summed over threads.
+    pub cache: Duration,
+    /// Functions that were found in the cache by what they are made from: nothing was translated.
+    pub cache_body_hits: u64,
+    /// Functions and trampolines that were found in the cache after they had been translated.
+    pub cache_code_hits: u64,
+    /// Functions and trampolines that were looked for in the cache and had to be compiled.
+    pub cache_misses: u64,
+    /// Entries that were put into the cache.
+    pub cache_inserts: u64,
+    /// Bytes of these entries.
+    pub cache_inserted_bytes: u64,
     /// How functions changed their tier, where they do.
     pub tiers: Option<TierStatistics>,
 }
@@ -101,6 +114,12 @@ impl CompileStatistics {
         self.functions += lazy.functions;
         self.wasm_bytes += lazy.wasm_bytes;
         self.code_bytes += lazy.code_bytes;
+        self.cache += lazy.cache;
+        self.cache_body_hits += lazy.cache_body_hits;
+        self.cache_code_hits += lazy.cache_code_hits;
+        self.cache_misses += lazy.cache_misses;
+        self.cache_inserts += lazy.cache_inserts;
+        self.cache_inserted_bytes += lazy.cache_inserted_bytes;
     }
 
     fn add_passes(&mut self, times: impl Iterator<Item = (&'static str, Duration)>) {
@@ -119,6 +138,13 @@ impl CompileStatistics {
         self.functions += stats.functions;
         self.wasm_bytes += stats.wasm_bytes;
         self.code_bytes += stats.code_bytes;
+        self.cache += stats.cache_time;
+        let CacheStatistics { body_hits, stencil_hits, misses, inserts, inserted_bytes } = stats.cache;
+        self.cache_body_hits += body_hits;
+        self.cache_code_hits += stencil_hits;
+        self.cache_misses += misses;
+        self.cache_inserts += inserts;
+        self.cache_inserted_bytes += inserted_bytes;
     }
 }
 
@@ -149,6 +175,7 @@ impl ModuleCompiler {
                 disabled: config.passes_off.clone(),
                 dump: config.dump.clone().map(|(func, sink)| Dump { func, sink }),
             },
+            cache: config.cache.clone(),
             ..CompilerConfig::default()
         };
         if let Some(verify) = config.verify {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use kiln_env::Tunables;
 pub use kiln_env::settings::{OptLevel, RegallocAlgorithm};
+use kiln_env::{CacheStore, Tunables};
 
 use crate::artifact::Verification;
 use crate::tier::TierUp;
@@ -68,6 +68,7 @@ pub struct Config {
     /// A function whose intermediate forms are shown, and how.
     pub(crate) dump: Option<(String, DumpFn)>,
     pub(crate) verification: Verification,
+    pub(crate) cache: Option<Arc<dyn CacheStore>>,
 }
 
 /// Receives a stage and the function's form behind it.
@@ -112,6 +113,7 @@ impl Default for Config {
             passes_off: Vec::new(),
             dump: None,
             verification: Verification::Strict,
+            cache: None,
         }
     }
 }
@@ -321,6 +323,16 @@ impl Config {
     /// done, and of all functions.
     pub fn compile_progress(&mut self, progress: impl Fn(u64, u64) + Send + Sync + 'static) -> &mut Config {
         self.progress = Some(Arc::new(progress));
+        self
+    }
+
+    /// Where compiled functions are kept and looked for, so that one is compiled once only: [`MemoryStore`] for engines of
+    /// this process, or a store that others share. None by default. Whatever a store gives back is checked for being what
+    /// was put in, but not for having been put in by Kiln: others must not be able to write to it.
+    ///
+    /// [`MemoryStore`]: crate::MemoryStore
+    pub fn cache(&mut self, store: Option<Arc<dyn CacheStore>>) -> &mut Config {
+        self.cache = store;
         self
     }
 

@@ -40,9 +40,11 @@ const fn known(
 const KILN: &[&str] = &["target/release/kiln", "target/fast/kiln"];
 
 /// The engines. Programs with a folder are looked for in the workspace, others on PATH.
-const KNOWN: [Known; 11] = [
-    known("kiln", Kind::Kiln, KILN, &[]),
-    known("kiln-lazy", Kind::Kiln, KILN, &["--tier", "lazy"]),
+const KNOWN: [Known; 13] = [
+    known("kiln", Kind::Kiln, KILN, &["-C", "cache=n"]),
+    known("kiln-lazy", Kind::Kiln, KILN, &["-C", "cache=n", "--tier", "lazy"]),
+    known("kiln-cached", Kind::Kiln, KILN, &[]),
+    known("kiln-lazy-cached", Kind::Kiln, KILN, &["--tier", "lazy"]),
     known("wasmtime", Kind::Wasmtime, &["wasmtime"], &["-C", "cache=n"]),
     known("wasmtime-inlining", Kind::Wasmtime, &["wasmtime"], &["-C", "cache=n,inlining=y"]),
     known(

@@ -151,6 +151,11 @@ impl Midend {
         Ok(())
     }
 
+    /// Whether somebody wants to see what becomes of this function.
+    pub(crate) fn shows(&self, key: FuncKey) -> bool {
+        self.config.dump.as_ref().is_some_and(|d| d.func == key.to_string())
+    }
+
     fn dump(&self, stage: &str, ir: &FuncIr) {
         if let Some(dump) = self.config.dump.as_ref().filter(|d| d.func == ir.key.to_string()) {
             (dump.sink)(stage, &ir.func.display().to_string());

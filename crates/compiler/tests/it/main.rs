@@ -1,5 +1,6 @@
 //! Tests of the compiler from outside: what it refuses and how, that it is deterministic, and how its cost grows.
 
+mod cache;
 mod determinism;
 mod errors;
 mod infos;

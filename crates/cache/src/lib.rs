@@ -1,0 +1,310 @@
+//! Kiln's cache of compiled functions on disk: an LMDB environment in a folder of the user's own.
+//!
+//! Any number of processes use it at once. LMDB's locks survive processes that are killed, and what one of them has not
+//! committed never was. Readers take no lock. Values are written by a thread in the background, many in one transaction;
+//! what a process has not flushed when it ends is lost, which costs time and nothing else.
+//!
+//! The store does not look into values: whoever gets one checks it ([`kiln_env::cache::unseal`]).
+
+#![deny(unsafe_code)]
+
+mod evict;
+mod folder;
+mod open;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use heed::types::Bytes;
+use heed::{Database, Env, MdbError, RwTxn, WithoutTls};
+use kiln_env::CacheStore;
+
+pub use evict::Usage;
+pub use folder::{default_folder, remove};
+
+/// How large the cache may become unless told otherwise.
+pub const DEFAULT_LIMIT: u64 = 1 << 30;
+
+/// Values of this many bytes wait for nothing else.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Values wait no longer than this for others.
+const BATCH_DELAY: Duration = Duration::from_secs(1);
+
+/// Why a cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder cannot be made, read or written.
+    #[error("cannot use the folder {}: {source}", folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Others could put code there that this user would run.
+    #[error("the folder {} belongs to another user, or others may write to it", .0.display())]
+    NotPrivate(PathBuf),
+    /// LMDB refuses.
+    #[error("cannot use the database in {}: {source}", folder.display())]
+    Database {
+        /// Where.
+        folder: PathBuf,
+        /// What LMDB says.
+        source: heed::Error,
+    },
+}
+
+/// The databases of an environment. In `uses`, keys have the day of their last use and the size of their value.
+#[derive(Clone, Copy)]
+struct Databases {
+    values: Database<'static, Bytes, Bytes>,
+    uses: Database<'static, Bytes, Bytes>,
+}
+
+/// A store on disk. Made once for each folder and process, and shared.
+pub struct DiskStore {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    env: Env<WithoutTls>,
+    databases: Databases,
+    folder: PathBuf,
+    limit: u64,
+    queue: Mutex<Queue>,
+    /// There is something to write, or a flush was asked for.
+    wake: Condvar,
+    /// A batch is written.
+    written: Condvar,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Queue {
+    values: HashMap<Vec<u8>, Arc<[u8]>>,
+    bytes: usize,
+    /// Keys whose last use was noted on another day.
+    used: Vec<Vec<u8>>,
+    /// What is being written right now: still to be found by readers of this process.
+    writing: Arc<HashMap<Vec<u8>, Arc<[u8]>>>,
+    busy: bool,
+    flush: bool,
+    stop: bool,
+}
+
+/// What is written at once.
+struct Batch {
+    values: Arc<HashMap<Vec<u8>, Arc<[u8]>>>,
+    used: Vec<Vec<u8>>,
+}
+
+impl DiskStore {
+    /// Opens the cache in `folder`, which is made if it is missing. `limit`: bytes that it may take; what was used least
+    /// recently makes room for what is new. A damaged database is replaced by an empty one.
+    ///
+    /// # Errors
+    /// The folder cannot be used, is not the user's own, or is open in this process already.
+    pub fn open(folder: &Path, limit: u64) -> Result<DiskStore, Error> {
+        let (env, databases) = open::open(folder, limit)?;
+        let shared = Shared {
+            env,
+            databases,
+            folder: folder.to_owned(),
+            limit,
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            written: Condvar::new(),
+        };
+        Ok(DiskStore { shared: Arc::new(shared), writer: Mutex::new(None) })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder
+    }
+
+    /// Waits until all that was inserted is written, or could not be.
+    pub fn flush(&self) {
+        let mut queue = self.shared.lock();
+        while queue.busy || !queue.is_empty() {
+            queue.flush = true;
+            self.shared.wake.notify_all();
+            if !self.ensure_writer() {
+                drop(queue);
+                self.shared.write_queue();
+                return;
+            }
+            queue = self.shared.written.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.flush = false;
+    }
+
+    /// Starts the thread that writes, if it does not run; whether it does now.
+    fn ensure_writer(&self) -> bool {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if writer.is_none() {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new().name("kiln-cache".to_owned());
+            *writer = thread.spawn(move || shared.write_until_stopped()).ok();
+        }
+        writer.is_some()
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_all();
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = writer.take() {
+            // It has told what went wrong.
+            _ = writer.join();
+        }
+    }
+}
+
+impl CacheStore for DiskStore {
+    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        if let Some(value) = self.shared.lock().find(key) {
+            return Some(Cow::Owned(value.to_vec()));
+        }
+        let (value, stale) = self.shared.read(key).unwrap_or_else(|error| {
+            tracing::debug!("cannot read from the cache: {error}");
+            None
+        })?;
+        if stale {
+            self.shared.lock().used.push(key.to_owned());
+        }
+        Some(Cow::Owned(value))
+    }
+
+    fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
+        if value.len() as u64 > self.shared.limit / 8 {
+            return false;
+        }
+        let mut queue = self.shared.lock();
+        queue.bytes += key.len() + value.len();
+        queue.values.insert(key.to_owned(), value.into());
+        let first = queue.values.len() == 1 || queue.bytes >= BATCH_BYTES;
+        drop(queue);
+        if first {
+            self.ensure_writer();
+            self.shared.wake.notify_all();
+        }
+        true
+    }
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.used.is_empty()
+    }
+
+    fn find(&self, key: &[u8]) -> Option<&Arc<[u8]>> {
+        self.values.get(key).or_else(|| self.writing.get(key))
+    }
+
+    /// Takes what there is to be written.
+    fn take(&mut self) -> Batch {
+        self.bytes = 0;
+        self.busy = true;
+        self.writing = Arc::new(std::mem::take(&mut self.values));
+        Batch { values: self.writing.clone(), used: std::mem::take(&mut self.used) }
+    }
+}
+
+/// Days since the epoch: how exactly uses are remembered.
+fn today() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs() / 86_400) as u32
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing is left half done under this lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A value, and whether it was not used today so far.
+    fn read(&self, key: &[u8]) -> Result<Option<(Vec<u8>, bool)>, heed::Error> {
+        let txn = self.env.read_txn()?;
+        let Some(value) = self.databases.values.get(&txn, key)? else { return Ok(None) };
+        let used = self.databases.uses.get(&txn, key)?.and_then(evict::Use::read);
+        Ok(Some((value.to_vec(), used.is_none_or(|u| u.day != today()))))
+    }
+
+    fn write_until_stopped(&self) {
+        loop {
+            let mut queue = self.lock();
+            while queue.is_empty() && !queue.stop {
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            let wait = |q: &mut Queue| q.bytes < BATCH_BYTES && !q.flush && !q.stop;
+            let waited = self.wake.wait_timeout_while(queue, BATCH_DELAY, wait);
+            let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (empty, stop) = (queue.is_empty(), queue.stop);
+            drop(queue);
+            if !empty {
+                self.write_queue();
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Writes what waits. What cannot be written is dropped.
+    fn write_queue(&self) {
+        let batch = self.lock().take();
+        if let Err(error) = self.write(&batch) {
+            tracing::debug!("cannot write to the cache: {error}");
+        }
+        let mut queue = self.lock();
+        queue.writing = Arc::default();
+        queue.busy = false;
+        drop(queue);
+        self.written.notify_all();
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), heed::Error> {
+        // Slots of processes that were killed would keep their pages from being used again.
+        self.env.clear_stale_readers()?;
+        match self.write_all(batch) {
+            Err(heed::Error::Mdb(MdbError::MapFull)) => {
+                self.evict_to(self.limit / 2)?;
+                self.write_all(batch)
+            }
+            result => result,
+        }
+    }
+
+    fn write_all(&self, batch: &Batch) -> Result<(), heed::Error> {
+        let mut txn = self.env.write_txn()?;
+        for (key, value) in batch.values.iter() {
+            self.databases.values.put(&mut txn, key, value)?;
+            self.note_use(&mut txn, key, value.len())?;
+        }
+        for key in &batch.used {
+            let len = self.databases.values.get(&txn, key)?.map(<[u8]>::len);
+            if let Some(len) = len {
+                self.note_use(&mut txn, key, len)?;
+            }
+        }
+        let size = self.size(&txn)?;
+        if size > self.limit {
+            self.evict(&mut txn, self.limit / 4 * 3)?;
+        }
+        txn.commit()
+    }
+
+    fn note_use(&self, txn: &mut RwTxn<'_>, key: &[u8], len: usize) -> Result<(), heed::Error> {
+        let used = evict::Use { day: today(), bytes: len as u32 };
+        self.databases.uses.put(txn, key, &used.write())
+    }
+}

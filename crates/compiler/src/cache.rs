@@ -1,0 +1,207 @@
+//! The cache of compiled functions.
+//!
+//! Two levels, both in one store:
+//! 1. *What the function is made from*: a hash of its body and of what that uses of the module ([`crate::body_key`]). Found
+//!    without translating. The value names the entry of the second level, and says which callee stands at which
+//!    position of the function's table of names.
+//! 2. *What code generation sees*: a hash of the final IR. The value is the code, unbound.
+//!
+//! Both keys cover the compiler's build, the target and all settings. The second finds what the first misses: functions
+//! that differ, and become the same code.
+
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use cranelift_codegen::ir::function::FunctionStencil;
+use kiln_env::cache::{CacheKey, CacheStore, KEY_BYTES, seal, unseal};
+use kiln_env::machine::InlinedBody;
+use kiln_env::{Builtin, DefinedFuncIndex, Fingerprint, FuncIndex, FuncKey, MachineFunc, Module, UnboundFunc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CompileError, Result};
+use crate::func_ir::FuncIr;
+
+/// Goes into every key; to be changed with the form of values.
+const FORMAT: &[u8] = b"kiln functions 1";
+
+/// A store, and what keys have in common.
+pub(crate) struct FuncCache {
+    store: Arc<dyn CacheStore>,
+    bodies: [u8; KEY_BYTES],
+    stencils: [u8; KEY_BYTES],
+}
+
+/// How often the cache was asked, and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStatistics {
+    /// Functions found by their body: nothing was translated.
+    pub body_hits: u64,
+    /// Functions and trampolines found by their IR: no code was generated.
+    pub stencil_hits: u64,
+    /// Functions and trampolines that were compiled.
+    pub misses: u64,
+    /// Entries that the store took.
+    pub inserts: u64,
+    /// Bytes of the entries that the store took.
+    pub inserted_bytes: u64,
+}
+
+impl std::ops::AddAssign for CacheStatistics {
+    fn add_assign(&mut self, other: CacheStatistics) {
+        let CacheStatistics { body_hits, stencil_hits, misses, inserts, inserted_bytes } = other;
+        self.body_hits += body_hits;
+        self.stencil_hits += stencil_hits;
+        self.misses += misses;
+        self.inserts += inserts;
+        self.inserted_bytes += inserted_bytes;
+    }
+}
+
+/// Which function stands at one position of a table of names: in terms of the body alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Name {
+    /// The n-th function that the body calls.
+    Callee(u32),
+    /// A builtin's trampoline.
+    Builtin(Builtin),
+}
+
+/// The value of a first-level entry.
+#[derive(Debug, Serialize, Deserialize)]
+struct BodyEntry {
+    stencil: [u8; KEY_BYTES],
+    names: Vec<Name>,
+    /// The wasm offset from which those of the code are counted.
+    base: u32,
+}
+
+/// What code generation knows only as numbers.
+pub(crate) struct Bindings {
+    names: Vec<FuncKey>,
+    base: u32,
+}
+
+impl Bindings {
+    /// The names and the base of a function that is about to be compiled.
+    pub(crate) fn of(ir: &FuncIr) -> Result<Bindings> {
+        let names = ir.func.params.user_named_funcs().values();
+        let names = names.map(|n| FuncKey::unpack(n.namespace, n.index).map_err(CompileError::internal));
+        let mut names = names.collect::<Result<Vec<_>>>()?;
+        let mut known: HashSet<FuncKey> = names.iter().copied().collect();
+        // Functions whose bodies stand here need not be called as well.
+        let inlined = ir.inlined.iter().map(|body| FuncKey::Wasm(body.func));
+        names.extend(inlined.filter(|key| known.insert(*key)));
+        Ok(Bindings { names, base: ir.func.params.base_srcloc().bits() })
+    }
+}
+
+impl FuncCache {
+    pub(crate) fn new(store: Arc<dyn CacheStore>, fingerprint: &Fingerprint) -> FuncCache {
+        let common = |level: &[u8]| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(FORMAT).update(level).update(&fingerprint.digest());
+            *hasher.finalize().as_bytes()
+        };
+        FuncCache { store, bodies: common(b"body"), stencils: common(b"stencil") }
+    }
+
+    /// The first-level key of a body, as a function or entered at a loop.
+    pub(crate) fn body_key(&self, body: &blake3::Hash, key: FuncKey) -> CacheKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.bodies);
+        hasher.update(body.as_bytes());
+        if let FuncKey::Osr { offset, .. } = key {
+            hasher.update(&offset.to_le_bytes());
+        }
+        CacheKey(*hasher.finalize().as_bytes())
+    }
+
+    /// The second-level key of a function as it goes to code generation, which changes it. `plain`: without optimisation,
+    /// because that would take too long. `buffer` is scratch memory.
+    pub(crate) fn stencil_key(&self, ir: &FuncIr, bindings: &Bindings, plain: bool, buffer: &mut Vec<u8>) -> CacheKey {
+        buffer.clear();
+        buffer.push(u8::from(plain));
+        for body in &ir.inlined {
+            let InlinedBody { start, func, call } = *body;
+            let name = bindings.names.iter().position(|n| *n == FuncKey::Wasm(func));
+            let locations = [start, call].map(|l| l.wrapping_sub(bindings.base));
+            (locations, name).hash(&mut Collect(buffer));
+        }
+        let stencil: &FunctionStencil = &ir.func.stencil;
+        stencil.hash(&mut Collect(buffer));
+        CacheKey(*blake3::keyed_hash(&self.stencils, buffer).as_bytes())
+    }
+
+    /// The function that has this body and these callees.
+    pub(crate) fn by_body(&self, key: &CacheKey, module: &Module, callees: &[FuncIndex]) -> Option<MachineFunc> {
+        let sealed = self.store.get(&key.0)?;
+        let entry: BodyEntry = postcard::from_bytes(unseal(key, &sealed)?).ok()?;
+        let names = entry.names.iter().map(|name| match *name {
+            Name::Callee(n) => Some(FuncKey::Wasm(module.defined_func(*callees.get(n as usize)?)?)),
+            Name::Builtin(builtin) => Some(FuncKey::WasmToBuiltin(builtin)),
+        });
+        let bindings = Bindings { names: names.collect::<Option<_>>()?, base: entry.base };
+        self.by_stencil(&CacheKey(entry.stencil), &bindings)
+    }
+
+    /// The function that has this IR.
+    pub(crate) fn by_stencil(&self, key: &CacheKey, bindings: &Bindings) -> Option<MachineFunc> {
+        let sealed = self.store.get(&key.0)?;
+        UnboundFunc::decode(unseal(key, &sealed)?)?.bind(&bindings.names, bindings.base)
+    }
+
+    /// Keeps a function under the key of its IR.
+    pub(crate) fn insert_stencil(
+        &self,
+        key: &CacheKey,
+        func: &MachineFunc,
+        bindings: &Bindings,
+        statistics: &mut CacheStatistics,
+    ) {
+        if let Some(unbound) = UnboundFunc::unbind(func, &bindings.names, bindings.base) {
+            self.insert(key, &unbound.encode(), statistics);
+        }
+    }
+
+    /// Notes which IR a body became. Nothing is noted if the code refers to a function that the body does not.
+    pub(crate) fn insert_body(
+        &self,
+        key: &CacheKey,
+        stencil: &CacheKey,
+        bindings: &Bindings,
+        (module, callees): (&Module, &[FuncIndex]),
+        statistics: &mut CacheStatistics,
+    ) {
+        let callee = |func: DefinedFuncIndex| callees.iter().position(|c| *c == module.func_index(func));
+        let names = bindings.names.iter().map(|name| match *name {
+            FuncKey::Wasm(func) => callee(func).map(|n| Name::Callee(n as u32)),
+            FuncKey::WasmToBuiltin(builtin) => Some(Name::Builtin(builtin)),
+            _ => None,
+        });
+        let Some(names) = names.collect() else { return };
+        let entry = BodyEntry { stencil: stencil.0, names, base: bindings.base };
+        self.insert(key, &postcard::to_stdvec(&entry).expect("plain data serialises"), statistics);
+    }
+
+    fn insert(&self, key: &CacheKey, value: &[u8], statistics: &mut CacheStatistics) {
+        let sealed = seal(key, value);
+        let bytes = sealed.len() as u64;
+        if self.store.insert(&key.0, sealed) {
+            statistics.inserts += 1;
+            statistics.inserted_bytes += bytes;
+        }
+    }
+}
+
+/// Keeps what is to be hashed.
+struct Collect<'a>(&'a mut Vec<u8>);
+
+impl Hasher for Collect<'_> {
+    fn finish(&self) -> u64 {
+        unreachable!("only the bytes are wanted")
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}

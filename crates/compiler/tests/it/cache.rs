@@ -1,0 +1,215 @@
+//! The cache of compiled functions: what hits, what must not, and that nothing shows in the code.
+
+use std::sync::Arc;
+
+use kiln_compiler::{CacheStatistics, Compiler, CompilerConfig};
+use kiln_env::cache::MemoryStore;
+use kiln_env::{DefinedFuncIndex, FuncKey, Image, MachineFunc};
+
+use crate::{validate, varied_module, wasm};
+
+fn compiler(store: Option<&Arc<MemoryStore>>, change: impl FnOnce(&mut CompilerConfig)) -> Compiler {
+    let mut config = CompilerConfig { threads: 1, ..CompilerConfig::default() };
+    if let Some(store) = store {
+        config.cache = Some(store.clone());
+    }
+    change(&mut config);
+    Compiler::new(&config).unwrap()
+}
+
+/// Compiles a module and says what came of asking the cache.
+fn compile(compiler: &Compiler, bytes: &[u8]) -> (Image, CacheStatistics) {
+    let module = validate(compiler, bytes).unwrap();
+    let (image, stats) = compiler.compile_module(&module, bytes, &|_| {}).unwrap();
+    (image, stats.cache)
+}
+
+fn cached(store: &Arc<MemoryStore>, bytes: &[u8]) -> (Image, CacheStatistics) {
+    compile(&compiler(Some(store), |_| {}), bytes)
+}
+
+fn uncached(bytes: &[u8]) -> Image {
+    compile(&compiler(None, |_| {}), bytes).0
+}
+
+#[test]
+fn warm_and_cold_give_the_same_image() {
+    let store = Arc::new(MemoryStore::new());
+    let bytes = varied_module(40);
+    let expected = uncached(&bytes);
+    let (cold, first) = cached(&store, &bytes);
+    assert!(first.misses >= 40 && first.inserts > first.misses, "{first:?}");
+    let (warm, second) = cached(&store, &bytes);
+    assert_eq!((second.body_hits, second.misses, second.inserts), (40, 0, 0), "{second:?}");
+    assert!(cold == expected && warm == expected);
+    let (parallel, _) = compile(&compiler(Some(&store), |c| c.threads = 4), &bytes);
+    assert!(parallel == expected);
+}
+
+#[test]
+fn single_functions_are_cached_too() {
+    let store = Arc::new(MemoryStore::new());
+    let bytes = varied_module(3);
+    let get = |store: Option<&Arc<MemoryStore>>| -> (Vec<MachineFunc>, CacheStatistics) {
+        let compiler = compiler(store, |_| {});
+        let module = validate(&compiler, &bytes).unwrap();
+        let keys = (0..3).map(|i| FuncKey::Wasm(DefinedFuncIndex(i)));
+        let keys = keys.chain([FuncKey::WasmToHost(kiln_env::TypeIndex(0))]);
+        let funcs = keys.map(|key| compiler.compile_function(&module, &bytes, key).unwrap()).collect();
+        (funcs, compiler.take_stats().cache)
+    };
+    let (plain, none) = get(None);
+    assert_eq!(none, CacheStatistics::default());
+    assert_eq!(get(Some(&store)).0, plain);
+    let (warm, stats) = get(Some(&store));
+    assert_eq!(warm, plain);
+    assert_eq!((stats.body_hits, stats.stencil_hits, stats.misses), (3, 1, 0));
+}
+
+#[test]
+fn functions_that_differ_only_in_the_callee_share_code_and_call_their_own() {
+    let bytes = wasm(
+        "(module
+           (func $a (param i32) (result i32) (i32.div_u (i32.const 100) (local.get 0)))
+           (func $b (param i32) (result i32) (i32.rem_u (i32.const 100) (local.get 0)))
+           (func (export \"x\") (param i32) (result i32) (i32.add (call $a (local.get 0)) (call $b (i32.const 3))))
+           (func (export \"y\") (param i32) (result i32) (i32.add (call $b (local.get 0)) (call $a (i32.const 3)))))",
+    );
+    let store = Arc::new(MemoryStore::new());
+    let (image, stats) = compile(&compiler(Some(&store), |c| c.passes.disabled = inliner()), &bytes);
+    assert!(image == compile(&compiler(None, |c| c.passes.disabled = inliner()), &bytes).0);
+    // One of the two came from the other.
+    assert_eq!(stats.body_hits, 1, "{stats:?}");
+}
+
+/// The names of the passes that would take the calls out of these tests, as far as there are any.
+fn inliner() -> Vec<String> {
+    kiln_compiler::midend::pass_names().filter(|n| n.contains("inline")).map(str::to_owned).collect()
+}
+
+/// A function that uses much of its module, among others that stand before it.
+fn moved(before: usize, imports: usize) -> Vec<u8> {
+    let mut text = String::from("(module\n");
+    (0..imports).for_each(|i| text += &format!("(import \"m\" \"f{i}\" (func (param i64)))\n"));
+    text += "(memory 1) (table 4 funcref) (global $sp (mut i32) (i32.const 65536)) (global i64 (i64.const 5))\n";
+    (0..before).for_each(|i| text += &format!("(func (result i64) (i64.const {i}))\n"));
+    text += "(func $callee (param i32) (result f64) (f64.load (local.get 0)))
+             (func (export \"f\") (param i32) (result f64)
+               (global.set $sp (i32.sub (global.get $sp) (i32.const 16)))
+               (block (result f64)
+                 (drop (i32.load (i32.const 1024)))
+                 (f64.add (call $callee (local.get 0)) (call $callee (global.get $sp))))))";
+    wasm(&text)
+}
+
+#[test]
+fn functions_are_found_again_at_another_index_and_offset() {
+    let store = Arc::new(MemoryStore::new());
+    cached(&store, &moved(3, 0));
+    for before in [0, 7, 60] {
+        let bytes = moved(before, 0);
+        let (image, stats) = cached(&store, &bytes);
+        assert!(stats.body_hits >= 2, "{before}: {stats:?}");
+        assert!(image == uncached(&bytes));
+    }
+}
+
+#[test]
+fn what_the_body_does_not_say_is_part_of_the_key() {
+    let variants = [
+        // Types of the callee, of a global, of the memory, of the table; values of constant globals; a block's type.
+        "(func $c (param i32) (result i32) (local.get 0)) (func (result i32) (call $c (i32.const 1)))",
+        "(func $c (param i32) (result i64) (i64.const 0)) (func (result i64) (call $c (i32.const 1)))",
+        "(global $g i32 (i32.const 1)) (func (result i32) (global.get $g))",
+        "(global $g i32 (i32.const 2)) (func (result i32) (global.get $g))",
+        "(global $g (mut i32) (i32.const 2)) (func (result i32) (global.get $g))",
+        "(import \"m\" \"g\" (global $g i32)) (func (result i32) (global.get $g))",
+        "(memory 1) (func (result i32) (i32.load8_u (i32.const 9)))",
+        "(memory 1 1) (func (result i32) (i32.load8_u (i32.const 9)))",
+        "(memory 1 1 shared) (func (result i32) (i32.load8_u (i32.const 9)))",
+        "(import \"m\" \"m\" (memory 1)) (func (result i32) (i32.load8_u (i32.const 9)))",
+        "(table 3 funcref) (func (result i32) (table.size 0))",
+        "(table 3 3 funcref) (func (result i32) (table.size 0))",
+        "(table 4 4 externref) (func (result i32) (table.size 0))",
+        "(type $t (func)) (table 4 4 funcref) (func (call_indirect (type $t) (i32.const 0)))",
+        "(type $u (func (param i32))) (type $t (func)) (table 4 4 funcref) (func (call_indirect (type $t) (i32.const 0)))",
+        "(tag $t) (func (throw $t))",
+        "(tag $u) (tag $t) (func (throw $t))",
+        "(import \"m\" \"t\" (tag $t)) (func (throw $t))",
+        "(import \"m\" \"f\" (func $f)) (func (call $f))",
+        "(func $f) (func (call $f))",
+        "(import \"m\" \"g\" (func)) (import \"m\" \"f\" (func $f)) (func (call $f))",
+        "(func (param i32 i64) (local f32))",
+        "(func (param i32 i64) (local f64))",
+        "(elem declare func 0) (func (drop (ref.func 0)))",
+        "(elem declare func 1) (func) (func (drop (ref.func 1)))",
+    ];
+    let store = Arc::new(MemoryStore::new());
+    for _ in 0..2 {
+        for variant in variants {
+            let bytes = wasm(&format!("(module {variant})"));
+            assert!(cached(&store, &bytes).0 == uncached(&bytes), "{variant}");
+        }
+    }
+}
+
+#[test]
+fn another_build_host_or_setting_finds_nothing() {
+    type Change = fn(&mut CompilerConfig);
+    let store = Arc::new(MemoryStore::new());
+    let bytes = varied_module(5);
+    cached(&store, &bytes);
+    let changes: [Change; 4] = [
+        |c| c.tunables.fuel = true,
+        |c| c.tunables.address_map = false,
+        |c| c.opt_level = kiln_env::settings::OptLevel::None,
+        |c| c.target = Some("x86_64-unknown-linux-gnu".to_owned()),
+    ];
+    for change in changes {
+        let (image, stats) = compile(&compiler(Some(&store), change), &bytes);
+        assert_eq!((stats.body_hits, stats.stencil_hits), (0, 0), "{stats:?}");
+        assert!(image == compile(&compiler(None, change), &bytes).0);
+    }
+}
+
+#[test]
+fn damaged_and_lost_entries_are_compiled_again() {
+    let bytes = varied_module(6);
+    let expected = uncached(&bytes);
+    let store = Arc::new(MemoryStore::new());
+    cached(&store, &bytes);
+    let mut turn = 0;
+    let mut damage = |_: &[u8], value: &mut Vec<u8>| {
+        turn += 1;
+        let at = turn * 7 % value.len();
+        match turn % 3 {
+            0 => value[at] ^= 4,
+            1 => value.truncate(at),
+            _ => value.push(1),
+        }
+    };
+    store.for_each_value(&mut damage);
+    let (image, stats) = cached(&store, &bytes);
+    assert!(image == expected);
+    assert_eq!((stats.body_hits, stats.stencil_hits), (0, 0), "{stats:?}");
+    // Every other entry is gone: bodies without their code, code without its bodies.
+    for keep in [0, 1] {
+        cached(&store, &bytes);
+        store.retain(|key, _| key[0] % 2 == keep);
+        assert!(cached(&store, &bytes).0 == expected);
+    }
+}
+
+#[test]
+fn editing_one_function_compiles_one() {
+    let module = |constant: u32| {
+        let filler: String = (0..50)
+            .map(|i| format!("(func (param i32) (result i32) (i32.mul (local.get 0) (i32.const {})))", i + 10))
+            .collect();
+        wasm(&format!("(module (func (result i32) (i32.const {constant})) {filler})"))
+    };
+    let store = Arc::new(MemoryStore::new());
+    cached(&store, &module(1));
+    let (_, stats) = cached(&store, &module(2));
+    assert_eq!((stats.body_hits, stats.misses), (50, 1), "{stats:?}");
+}
