@@ -7,6 +7,8 @@
 //! | pass | kind | what it does |
 //! |---|---|---|
 //! | [`compare`] | function | branches and selections on negated float comparisons take the comparison itself |
+//! | [`thread`] | function | branches decided by a constant that a predecessor passes become jumps |
+//! | [`switch`] | function | `br_table` with few cases becomes comparisons |
 //!
 //! Each file starts with the argument why what comes out means the same. A pass keeps source locations, trap codes and
 //! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled
@@ -14,6 +16,8 @@
 
 mod compare;
 mod edit;
+mod switch;
+mod thread;
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +56,12 @@ struct FuncPass {
 const MODULE_PASSES: &[ModulePass] = &[];
 
 /// The function passes, in the order in which they run.
-const FUNC_PASSES: &[FuncPass] = &[FuncPass { name: "compare", run: compare::run, after: &[] }];
+/// `switch` comes behind `thread`, which copies fewer instructions of a `br_table` than of comparisons.
+const FUNC_PASSES: &[FuncPass] = &[
+    FuncPass { name: "thread", run: thread::run, after: &[] },
+    FuncPass { name: "switch", run: switch::run, after: &["thread"] },
+    FuncPass { name: "compare", run: compare::run, after: &[] },
+];
 
 /// Which passes run, and what is shown of their work.
 #[derive(Clone, Debug, Default)]
