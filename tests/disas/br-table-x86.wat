@@ -13,28 +13,31 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movl $0x3, %edi
-;;   movl %esi, %r8d
-;;   cmpl %edi, %r8d
-;;   cmovbl %r8d, %edi
-;;   br_table %rdi, %rcx, %rax
+;;   testl %esi, %esi
+;;   jz      label1; j label2
 ;; block1:
-;;   jmp     label4
+;;   jmp     label7
 ;; block2:
-;;   jmp     label4
+;;   cmpl $0x1, %esi
+;;   jz      label6; j label3
 ;; block3:
-;;   movl $0x65, %eax
-;;   movq %rbp, %rsp
-;;   popq %rbp
-;;   retq
+;;   cmpl $0x2, %esi
+;;   jz      label4; j label5
 ;; block4:
-;;   movl $0x64, %eax
-;;   movq %rbp, %rsp
-;;   popq %rbp
-;;   retq
+;;   jmp     label7
 ;; block5:
 ;;   movl $0x66, %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 86 bytes of code
+;; block6:
+;;   movl $0x65, %eax
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; block7:
+;;   movl $0x64, %eax
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 60 bytes of code

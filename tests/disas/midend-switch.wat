@@ -94,7 +94,7 @@
 ;; @000b                               v16 = ushr v15, v8  ; v15 = 758
 ;; @000b                               v17 = iconst.i64 1
 ;; @000b                               v18 = band v16, v17  ; v17 = 1
-;; @000b                               brif v18, block2, block5
+;; @000b                               jump block2
 ;;
 ;;                                 block2:
 ;; @000b                               jump block1
