@@ -88,9 +88,11 @@ fn program(
     module: &mut Option<Module>,
 ) -> Result<ExitCode> {
     let progress = Progress::watch(&mut config);
+    let is_artifact = Module::is_artifact_file(&plan.file);
+    config.defer_compiler(is_artifact);
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let name = plan.file.display().to_string();
-    let compiled = load(&engine, &plan.file, explanation)?;
+    let compiled = load(&engine, plan, is_artifact, explanation)?;
     drop(progress);
     let compiled = module.insert(compiled);
 
@@ -114,9 +116,10 @@ fn program(
 }
 
 /// The program's module: compiled, or loaded if it is an artifact.
-fn load(engine: &Engine, file: &Path, explanation: &mut Explanation) -> Result<Module> {
+fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Explanation) -> Result<Module> {
+    let file = &*plan.file;
     let (bytes, seconds) = timed(|| {
-        if !Module::is_artifact_file(file) {
+        if !is_artifact {
             return read_module(file).map(Err);
         }
         let error = match Module::deserialize_file(engine, file) {

@@ -71,6 +71,8 @@ traps! {
     HeapExhausted = 16, "object heap exhausted";
     /// A function of which the compiler could not make code; the error says why.
     CompileFailed = 17, "function could not be compiled";
+    /// Code or data was in a file that was truncated while it was mapped.
+    FileTruncated = 18, "the artifact's file was truncated";
 }
 
 impl fmt::Display for TrapCode {

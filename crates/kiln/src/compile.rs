@@ -12,14 +12,14 @@ use kiln_compiler::{
 };
 use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
 use kiln_env::tier::Tier;
-use kiln_env::{Fingerprint, Image, Module};
+use kiln_env::types::FuncType;
+use kiln_env::{Fingerprint, Image, MachineFunc, Module};
 
 use crate::artifact_options::ArtifactOptions;
 use crate::code::{CodeSetup, CompileFn, ModuleCode, TierCounts, TierSetup};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
 use crate::symbols::Names;
-use crate::trampolines::MakeTrampoline;
 use crate::vm::module::{ModuleData, ModuleInfo, code_info};
 
 /// What compiling a module cost, as far as it has been compiled.
@@ -200,13 +200,10 @@ impl ModuleCompiler {
         lazy.clone()
     }
 
-    /// Makes trampolines.
-    pub(crate) fn trampoline_fn(&self) -> MakeTrampoline {
-        let compiler = self.compiler.clone();
-        Arc::new(move |ty, to_host| {
-            let kind = if to_host { TrampolineKind::WasmToHost } else { TrampolineKind::ArrayToWasm };
-            Ok(compiler.compile_trampoline_for(ty, kind)?)
-        })
+    /// Makes a trampoline to host functions of a type, or into wasm functions.
+    pub(crate) fn trampoline(&self, ty: &FuncType, to_host: bool) -> Result<MachineFunc> {
+        let kind = if to_host { TrampolineKind::WasmToHost } else { TrampolineKind::ArrayToWasm };
+        Ok(self.compiler.compile_trampoline_for(ty, kind)?)
     }
 
     /// Checks a module.

@@ -69,6 +69,7 @@ pub struct Config {
     pub(crate) dump: Option<(String, DumpFn)>,
     pub(crate) verification: Verification,
     pub(crate) cache: Option<Arc<dyn CacheStore>>,
+    pub(crate) defer_compiler: bool,
 }
 
 /// Receives a stage and the function's form behind it.
@@ -114,6 +115,7 @@ impl Default for Config {
             dump: None,
             verification: Verification::Strict,
             cache: None,
+            defer_compiler: false,
         }
     }
 }
@@ -132,6 +134,14 @@ impl Config {
     /// The default configuration: all finished proposals, full optimisation, eager compilation on all processors.
     pub fn new() -> Config {
         Config::default()
+    }
+
+    /// Whether an engine sets up its compiler when something is to be compiled for the first time: a host that mostly runs
+    /// artifacts starts faster. Settings that make no sense are found only then. Off by default.
+    #[cfg(feature = "compiler")]
+    pub fn defer_compiler(&mut self, defer: bool) -> &mut Config {
+        self.defer_compiler = defer;
+        self
     }
 
     /// How artifacts in files are checked before their code runs. [`Verification::Strict`] by default.

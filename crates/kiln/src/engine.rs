@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "compiler")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
@@ -15,6 +17,8 @@ use crate::code::{CodeSetup, CompileFn, ModuleCode, NameFn, PerfMode};
 use crate::compile::ModuleCompiler;
 use crate::config::{Config, ProfilingStrategy};
 use crate::tier::TierQueue;
+#[cfg(feature = "compiler")]
+use crate::trampolines::MakeTrampoline;
 use crate::trampolines::Trampolines;
 use crate::types::registry::TypeRegistry;
 use crate::types::{FuncType, ValType};
@@ -39,7 +43,7 @@ struct EngineInner {
     types: TypeRegistry,
     trampolines: Trampolines,
     #[cfg(feature = "compiler")]
-    compiler: Arc<ModuleCompiler>,
+    compiler: Arc<DeferredCompiler>,
     /// What is compiled again in the background.
     tiers: Arc<TierQueue>,
     /// On a cache line of its own: all threads read it, in loops.
@@ -49,6 +53,28 @@ struct EngineInner {
 impl Drop for EngineInner {
     fn drop(&mut self) {
         self.tiers.close();
+    }
+}
+
+/// A compiler that is set up when it is needed.
+#[cfg(feature = "compiler")]
+struct DeferredCompiler {
+    config: Config,
+    made: OnceLock<Result<Arc<ModuleCompiler>, String>>,
+}
+
+#[cfg(feature = "compiler")]
+impl DeferredCompiler {
+    fn get(&self) -> Result<&Arc<ModuleCompiler>> {
+        let made =
+            self.made.get_or_init(|| ModuleCompiler::new(&self.config).map(Arc::new).map_err(|e| format!("{e:#}")));
+        made.as_ref().map_err(|e| anyhow::anyhow!("{e}"))
+    }
+
+    /// Makes trampolines.
+    fn trampoline_fn(this: &Arc<DeferredCompiler>) -> MakeTrampoline {
+        let this = this.clone();
+        Arc::new(move |ty, to_host| this.get()?.trampoline(ty, to_host))
     }
 }
 
@@ -83,9 +109,13 @@ impl Engine {
         }
         let types = TypeRegistry::default();
         #[cfg(feature = "compiler")]
-        let compiler = Arc::new(ModuleCompiler::new(config)?);
+        let compiler = Arc::new(DeferredCompiler { config: config.clone(), made: OnceLock::new() });
         #[cfg(feature = "compiler")]
-        let make = Some(compiler.trampoline_fn());
+        if !config.defer_compiler {
+            compiler.get()?;
+        }
+        #[cfg(feature = "compiler")]
+        let make = Some(DeferredCompiler::trampoline_fn(&compiler));
         #[cfg(not(feature = "compiler"))]
         let make = None;
         let layout = Arc::new(ContextLayout::new(&EnvModule::default())?);
@@ -137,9 +167,12 @@ impl Engine {
     }
 
     /// Everything that compiled code depends on beside the module: compiler, target, settings, tunables.
+    ///
+    /// # Panics
+    /// The compiler was [deferred](Config::defer_compiler) and its configuration makes no sense.
     #[cfg(feature = "compiler")]
     pub fn fingerprint(&self) -> &kiln_env::Fingerprint {
-        self.inner.compiler.fingerprint()
+        self.expect_compiler().fingerprint()
     }
 
     /// Compiles a module, in binary or text form, to the bytes of an artifact, which [`Module::deserialize_file`] loads
@@ -153,18 +186,26 @@ impl Engine {
     #[cfg(feature = "compiler")]
     pub fn precompile_module(&self, bytes: &[u8], options: &ArtifactOptions) -> Result<Vec<u8>> {
         let wasm = crate::compile::to_binary(bytes)?;
-        self.inner.compiler.artifact(&wasm, options, self.inner.config.progress.as_deref())
+        self.compiler()?.artifact(&wasm, options, self.inner.config.progress.as_deref())
     }
 
     /// The proposals by name, and whether modules may use them.
+    ///
+    /// # Panics
+    /// As for [`Engine::fingerprint`].
     #[cfg(feature = "compiler")]
     pub fn features(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        self.inner.compiler.features().iter()
+        self.expect_compiler().features().iter()
     }
 
     #[cfg(feature = "compiler")]
-    pub(crate) fn compiler(&self) -> &Arc<ModuleCompiler> {
-        &self.inner.compiler
+    pub(crate) fn compiler(&self) -> Result<&Arc<ModuleCompiler>> {
+        self.inner.compiler.get()
+    }
+
+    #[cfg(feature = "compiler")]
+    fn expect_compiler(&self) -> &Arc<ModuleCompiler> {
+        self.compiler().expect("the compiler's configuration makes sense")
     }
 
     #[cfg(feature = "compiler")]

@@ -75,7 +75,7 @@ impl Module {
     }
 
     fn from_bytes(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
-        Ok(Module::from_data(Arc::new(engine.compiler().module(engine, Box::new(bytes))?)))
+        Ok(Module::from_data(Arc::new(engine.compiler()?.module(engine, Box::new(bytes))?)))
     }
 
     /// Checks the binary form of a module without compiling it.
@@ -83,7 +83,7 @@ impl Module {
     /// # Errors
     /// As for [`Module::new`].
     pub fn validate(engine: &Engine, binary: &[u8]) -> Result<()> {
-        engine.compiler().validate(binary)
+        engine.compiler()?.validate(binary)
     }
 
     /// The bytes of an artifact of this module: write them to a file, and [`Module::deserialize_file`] loads it without
@@ -95,7 +95,7 @@ impl Module {
         if let Some(artifact) = self.data.info.artifact() {
             return Ok(artifact.bytes().to_vec());
         }
-        let compiler = self.data.engine.compiler();
+        let compiler = self.data.engine.compiler()?;
         let options = ArtifactOptions::default();
         match self.data.code.image() {
             Some(image) => compiler.artifact_of_image(&self.data.info, &image, &options),
@@ -107,8 +107,10 @@ impl Module {
     /// modules of the engine together.
     pub fn compile_statistics(&self) -> CompileStatistics {
         let mut statistics = self.data.statistics.clone();
-        if self.data.code.is_lazy() {
-            statistics.add_lazy(&self.data.engine.compiler().lazy_statistics());
+        if self.data.code.is_lazy()
+            && let Ok(compiler) = self.data.engine.compiler()
+        {
+            statistics.add_lazy(&compiler.lazy_statistics());
         }
         statistics.tiers = self.data.code.tier_counts().map(TierStatistics::new);
         statistics

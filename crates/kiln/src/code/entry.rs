@@ -16,9 +16,10 @@ use kiln_env::builtins::FAILED;
 
 use super::frames::{self, RawBacktrace, Trace};
 use super::registry;
-use crate::sys::signals::{AlternateStack, Fault, Resume};
-use crate::sys::{SysError, asm, signals, stack};
+use crate::sys::signals::{Action, AlternateStack, Fault, Resume};
+use crate::sys::{SysError, asm, signals, stack, watch};
 use crate::vm::context::{ArrayToWasm, ValRaw, VmContext, VmStoreContext, VmTag};
+use crate::vm::store::StoreOpaque;
 
 /// An entry into compiled code that has not been left yet, and what the store's context held before it.
 ///
@@ -273,7 +274,23 @@ pub(crate) fn catch_builtin(f: impl FnOnce() -> Result<u64, Pending>) -> u64 {
 /// Runs the body of a host function in the array convention: 1, or 0 and the reason noted if it fails or panics.
 #[inline]
 pub(crate) fn catch_host(f: impl FnOnce() -> Result<(), Pending>) -> u64 {
-    u64::from(catch_builtin(|| f().map(|()| 1)) == 1)
+    let body = || {
+        f()?;
+        if watch::any_damage() { check_files() } else { Ok(1) }
+    };
+    u64::from(catch_builtin(body) == 1)
+}
+
+/// After some file has become shorter: whether it is one whose code or data the newest activation's store uses.
+#[cold]
+fn check_files() -> Result<u64, Pending> {
+    // SAFETY: an activation lives as long as it is in the chain, and its store as long as the activation; the store
+    // waits for the host function that this ends.
+    let damaged = THREAD.with(|thread| unsafe {
+        let newest = thread.newest.get().as_ref();
+        newest.is_some_and(|newest| (*(*newest.store).owner.cast::<StoreOpaque>()).uses_damaged_file())
+    });
+    if damaged { Err(Pending::Trap(TrapCode::FileTruncated)) } else { Ok(1) }
 }
 
 /// Notes the exit of compiled code to the runtime, for the newest activation.
@@ -338,32 +355,47 @@ unsafe fn raise_in(store: *mut VmStoreContext) -> ! {
 }
 
 /// Decides about a hardware fault; see [`signals`]. Runs in a signal handler.
-fn on_fault(fault: &Fault) -> Option<Resume> {
+fn on_fault(fault: &Fault) -> Option<Action> {
+    if fault.beyond_file
+        && let Some(missing) = fault.address.and_then(watch::missing)
+    {
+        // SAFETY: if it is code that faulted, it is on the stack of a store, which keeps it alive.
+        let in_code = unsafe { registry::with_code(fault.pc, |_| ()) }.is_some();
+        return match in_code {
+            true => leave(fault, |_| Some(TrapCode::FileTruncated)),
+            false => missing.replace().then_some(Action::Retry),
+        };
+    }
     // First of all: only a thread that runs our code is sure to have its thread-local storage.
     // SAFETY: the code that faulted is on the stack of a store, which keeps it alive.
     let site = unsafe { registry::with_code(fault.pc, |code| code.find(fault.pc)?.trap(fault.pc)) }?;
+    leave(fault, |stack| match (fault.address, stack) {
+        (Some(address), Some(stack)) if (stack.guard_low..stack.low).contains(&address) => {
+            Some(TrapCode::StackOverflow)
+        }
+        _ => site,
+    })
+}
+
+/// Leaves the compiled code that faulted for the reason that `why` gives, if it gives one.
+fn leave(fault: &Fault, why: impl FnOnce(Option<stack::StackBounds>) -> Option<TrapCode>) -> Option<Action> {
     THREAD.with(|thread| {
         let newest = thread.newest.get();
         if newest.is_null() {
             return None;
         }
-        let code = match (site, fault.address, stack::known_bounds()) {
-            (_, Some(address), Some(stack)) if (stack.guard_low..stack.low).contains(&address) => {
-                TrapCode::StackOverflow
-            }
-            (site, ..) => site?,
-        };
+        let code = why(stack::known_bounds())?;
         thread.trap.set(Some(Trap { code, address: fault.address }));
         // SAFETY: the newest activation runs compiled code, or there would be no fault in it; its frames are linked.
         unsafe {
             let store = (*newest).store;
             (*thread.trace.get()).capture(fault.pc, fault.fp, false, store, newest);
             let record = &*store;
-            Some(Resume {
+            Some(Action::Resume(Resume {
                 pc: record.entry_handler as usize,
                 sp: record.entry_sp as usize,
                 fp: record.entry_fp as usize,
-            })
+            }))
         }
     })
 }

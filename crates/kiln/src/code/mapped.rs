@@ -32,6 +32,12 @@ impl MappedCode {
             .map_err(|_| CodeError::BadImage("its functions are not those of the module"))?;
         let text = parts[CodePart::Text as usize].clone();
         let text = text.start as usize..text.end as usize;
+        // If the file becomes shorter, compiled code is left through its entry trampoline: that has to be there. Trampolines
+        // come last.
+        if let Some((start, _)) = CodeTables::new(file.bytes(), &parts, defined).func(defined) {
+            // SAFETY: the code is not known to anybody yet.
+            unsafe { file.detach(text.start.saturating_add(start as usize)..text.end)? };
+        }
         if !text.is_empty() {
             file.make_executable(text.clone())?;
         }

@@ -7,6 +7,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::mmap::{Access, Mapping};
+use super::watch::Watch;
 use super::{SysError, page_size};
 
 /// A file's bytes, mapped privately.
@@ -15,13 +16,17 @@ pub(crate) struct MappedFile {
     mapping: Mapping,
     len: usize,
     fd: OwnedFd,
+    /// Nobody can change the file.
+    sealed: bool,
 }
 
 impl MappedFile {
-    /// Maps `len` bytes of a file. Nobody is expected to change them; where they go away, reading them faults.
+    /// Maps `len` bytes of a file. Nobody is expected to change them; what is no longer there reads as zeroes, provided
+    /// that signal handlers are installed.
     pub(crate) fn map(fd: OwnedFd, len: usize) -> Result<MappedFile, SysError> {
         let mapping = Mapping::private_file(fd.as_fd(), len)?;
-        Ok(MappedFile { mapping, len, fd })
+        mapping.watch();
+        Ok(MappedFile { mapping, len, fd, sealed: false })
     }
 
     /// Maps a copy that nobody can change.
@@ -40,7 +45,8 @@ impl MappedFile {
         }
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
-        MappedFile::map(fd, bytes.len())
+        let mapping = Mapping::private_file(fd.as_fd(), bytes.len())?;
+        Ok(MappedFile { mapping, len: bytes.len(), fd, sealed: true })
     }
 
     /// The bytes.
@@ -60,6 +66,32 @@ impl MappedFile {
         let len = (range.end - range.start).next_multiple_of(page);
         // SAFETY: the pages stay readable, which is all that anybody relies on.
         unsafe { self.mapping.protect(range.start, len, Access::ReadExec) }
+    }
+
+    /// Replaces the pages that a range lies in by copies, which stay where they are when the file becomes shorter. They
+    /// can be made executable afterwards.
+    ///
+    /// # Safety
+    /// Nobody has references to these bytes, nor executes them.
+    pub(crate) unsafe fn detach(&self, range: Range<usize>) -> Result<(), SysError> {
+        let page = page_size();
+        let (start, end) = (range.start / page * page, range.end.next_multiple_of(page).min(self.mapping.len()));
+        if self.sealed || start >= end {
+            return Ok(());
+        }
+        let copy = self.bytes().get(start..end.min(self.len)).unwrap_or_default().to_vec();
+        // SAFETY: the pages are whole, and the caller vouches for others.
+        unsafe { self.mapping.replace(start, end - start, &copy, Access::Read) }
+    }
+
+    /// Whether bytes were missing when somebody needed them.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.mapping.is_damaged()
+    }
+
+    /// Who watches the file, if it may become shorter.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        (!self.sealed).then(|| self.mapping.watch())
     }
 
     /// The file.

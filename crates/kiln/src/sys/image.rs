@@ -7,6 +7,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::file::MappedFile;
+use super::watch::Watch;
 use super::{SysError, page_size, round_up_to_page};
 
 /// The bytes with which a memory starts, in a file: a sealed memory file, or an artifact. Parts that no segment covers
@@ -93,6 +94,14 @@ impl MemoryImage {
     /// What is not zero.
     pub(super) fn runs(&self) -> &[ImageRun] {
         &self.runs
+    }
+
+    /// Who watches the file, if it may become shorter.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        match &self.file {
+            ImageFile::Own(_) => None,
+            ImageFile::Shared(file) => file.watch(),
+        }
     }
 
     /// The file.

@@ -3,9 +3,11 @@
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
+use super::watch::Watch;
 use super::{MemoryImage, SysError};
 
 /// Bytes of a page of the host.
@@ -25,6 +27,8 @@ pub(crate) fn round_up_to_page(len: usize) -> Option<usize> {
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: usize,
+    /// For parts that are mapped from a file which may become shorter.
+    watch: OnceLock<Watch>,
 }
 
 // SAFETY: 1. The value is an address and a length, and gives no access to the bytes but through raw pointers.
@@ -80,12 +84,12 @@ impl Mapping {
     fn anonymous(len: usize, access: Access, flags: MapFlags, what: &'static str) -> Result<Mapping, SysError> {
         let len = round_up_to_page(len).ok_or_else(|| SysError::new(what, rustix::io::Errno::NOMEM))?;
         if len == 0 {
-            return Ok(Mapping { start: NonNull::dangling(), len: 0 });
+            return Ok(Mapping { start: NonNull::dangling(), len: 0, watch: OnceLock::new() });
         }
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
         let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, access.prot(), flags) }
             .map_err(|e| SysError::new(what, e))?;
-        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len })
+        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
     }
 
     /// Maps `len` bytes of a file from its start, shared with whoever else maps it.
@@ -93,7 +97,7 @@ impl Mapping {
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
         let start = unsafe { mm::mmap(ptr::null_mut(), len, access.prot(), MapFlags::SHARED, fd, 0) }
             .map_err(|e| SysError::new("mapping a memory file", e))?;
-        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len })
+        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
     }
 
     /// Maps `len` bytes of a file from its start, for reading; what is written to the mapping stays here. Bytes behind the
@@ -104,7 +108,17 @@ impl Mapping {
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
         let start = unsafe { mm::mmap(ptr::null_mut(), len, Access::Read.prot(), MapFlags::PRIVATE, fd, 0) }
             .map_err(|e| SysError::new(what, e))?;
-        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len })
+        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
+    }
+
+    /// Watches the whole mapping, which is one of a file and only read.
+    pub(super) fn watch(&self) -> &Watch {
+        self.watch.get_or_init(|| Watch::new(self.start.as_ptr(), self.len, false, None))
+    }
+
+    /// Whether it was watched and lost pages.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.watch.get().is_some_and(Watch::is_damaged)
     }
 
     /// Address of the first byte. Dangling if the length is 0.
@@ -184,6 +198,10 @@ impl Mapping {
             // SAFETY: the caller's promise.
             unsafe { self.make_accessible(offset, image.len())? };
         }
+        if let Some(file) = image.watch() {
+            let start = self.part(offset, image.len()).cast();
+            self.watch.get_or_init(|| Watch::new(start, image.len(), true, Some(file)));
+        }
         for run in image.runs() {
             let start = self.part(offset + run.offset, run.len);
             let (prot, flags) = (Access::ReadWrite.prot(), MapFlags::PRIVATE | MapFlags::FIXED);
@@ -192,6 +210,29 @@ impl Mapping {
                 .map_err(|e| SysError::new("mapping a memory image", e))?;
         }
         Ok(())
+    }
+
+    /// Maps fresh pages for `len` bytes at `offset`, and puts `bytes` at their start.
+    ///
+    /// # Safety
+    /// Both are multiples of the page size; nobody has references to what was there.
+    pub(super) unsafe fn replace(
+        &self,
+        offset: usize,
+        len: usize,
+        bytes: &[u8],
+        access: Access,
+    ) -> Result<(), SysError> {
+        assert!(bytes.len() <= len);
+        let start = self.part(offset, len);
+        let (prot, flags) = (Access::ReadWrite.prot(), MapFlags::PRIVATE | MapFlags::FIXED);
+        // SAFETY: the part is ours and the caller says that nobody relies on what is mapped there; the new pages are large
+        // enough and nobody else knows of them.
+        unsafe {
+            mm::mmap_anonymous(start, len, prot, flags).map_err(|e| SysError::new("allocating memory pages", e))?;
+            ptr::copy_nonoverlapping(bytes.as_ptr(), start.cast(), bytes.len());
+            self.protect(offset, len, access)
+        }
     }
 
     /// Maps `len` bytes of a file from its start at `offset`, shared with whoever else maps it.
@@ -215,6 +256,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        drop(self.watch.take());
         if self.len > 0 {
             // SAFETY: the range is ours, and the owner drops it only when nobody uses it any more.
             if let Err(error) = unsafe { mm::munmap(self.start.as_ptr().cast(), self.len) } {

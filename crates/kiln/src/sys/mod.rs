@@ -7,6 +7,7 @@ pub(crate) mod image;
 pub(crate) mod mmap;
 pub(crate) mod signals;
 pub(crate) mod stack;
+pub(crate) mod watch;
 
 pub(crate) use image::MemoryImage;
 pub(crate) use mmap::{page_size, round_up_to_page};

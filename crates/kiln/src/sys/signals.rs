@@ -19,6 +19,17 @@ pub(crate) struct Fault {
     pub(crate) fp: usize,
     /// The address it could not access, for faults of memory accesses.
     pub(crate) address: Option<usize>,
+    /// Whether there is nothing behind the address although it is mapped: its file has become shorter.
+    pub(crate) beyond_file: bool,
+}
+
+/// What to do about a fault.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// Go on elsewhere.
+    Resume(Resume),
+    /// Try again: what was missing is there now.
+    Retry,
 }
 
 /// Where to go on instead of where the fault was.
@@ -34,7 +45,7 @@ pub(crate) struct Resume {
 
 /// Decides about a fault: `None` if compiled code has nothing to do with it. Runs in a signal handler: it neither
 /// allocates nor locks.
-pub(crate) type FaultHook = fn(&Fault) -> Option<Resume>;
+pub(crate) type FaultHook = fn(&Fault) -> Option<Action>;
 
 /// The signals that a fault of an instruction raises.
 const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
@@ -94,9 +105,10 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
         {
             let context = &mut *context.cast::<libc::ucontext_t>();
             let fault = registers::read(context, signal, &*info);
-            if let Some(resume) = hook(&fault) {
-                registers::write(context, &resume);
-                return;
+            match hook(&fault) {
+                Some(Action::Resume(resume)) => return registers::write(context, &resume),
+                Some(Action::Retry) => return,
+                None => {}
             }
         }
         chain(signal, info, context);
@@ -166,6 +178,7 @@ mod registers {
             pc: registers[libc::REG_RIP as usize] as usize,
             fp: registers[libc::REG_RBP as usize] as usize,
             address: address(signal, info),
+            beyond_file: is_beyond_file(signal, info),
         }
     }
 
@@ -183,7 +196,12 @@ mod registers {
 
     pub(super) fn read(context: &libc::ucontext_t, signal: c_int, info: &libc::siginfo_t) -> Fault {
         let registers = &context.uc_mcontext;
-        Fault { pc: registers.pc as usize, fp: registers.regs[29] as usize, address: address(signal, info) }
+        Fault {
+            pc: registers.pc as usize,
+            fp: registers.regs[29] as usize,
+            address: address(signal, info),
+            beyond_file: is_beyond_file(signal, info),
+        }
     }
 
     pub(super) fn write(context: &mut libc::ucontext_t, resume: &Resume) {
@@ -198,6 +216,10 @@ mod registers {
 fn address(signal: c_int, info: &libc::siginfo_t) -> Option<usize> {
     // SAFETY: the field is valid for these signals.
     matches!(signal, libc::SIGSEGV | libc::SIGBUS).then(|| unsafe { info.si_addr() } as usize)
+}
+
+fn is_beyond_file(signal: c_int, info: &libc::siginfo_t) -> bool {
+    signal == libc::SIGBUS && info.si_code == libc::BUS_ADRERR
 }
 
 /// Bytes of an alternate signal stack: room for the largest register state (AMX: 11 KiB), for our handler and for

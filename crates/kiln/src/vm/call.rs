@@ -15,6 +15,7 @@ use super::store::StoreOpaque;
 use crate::backtrace;
 use crate::code::entry::{self, Pending, Reason, Unwound};
 use crate::gc;
+use crate::sys::watch;
 use crate::trap::Trap;
 use crate::types::registry::TypeId;
 
@@ -72,6 +73,9 @@ unsafe fn enter(
     code: *const u8,
     values: *mut ValRaw,
 ) -> Result<()> {
+    if watch::any_damage() && store.uses_damaged_file() {
+        return Err(crate::Trap::FileTruncated.into());
+    }
     let max_wasm_stack = store.max_wasm_stack;
     let store: *mut StoreOpaque = store;
     let vm: *mut VmStoreContext = store.cast();

@@ -228,6 +228,13 @@ impl StoreOpaque {
         unsafe { frames::backtrace(&self.vm) }
     }
 
+    /// Whether an artifact that an instance's code or data is in has become shorter than it was.
+    pub(crate) fn uses_damaged_file(&self) -> bool {
+        // SAFETY: instances live as long as their store.
+        let mut modules = self.instances.iter().map(|instance| unsafe { instance.ptr().as_ref() }.module());
+        modules.any(|module| module.info.artifact().is_some_and(|a| a.is_damaged()))
+    }
+
     /// Names all instances of this store, in the order in which they were made.
     pub(crate) fn instance_handles(&self) -> impl Iterator<Item = Handle<InstanceData>> {
         self.instances.iter().map(|instance| self.instance_handle(instance.ptr()))
