@@ -88,9 +88,9 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 48 bytes of code
-;; trap 0x1e: MemoryOutOfBounds
-;; trap 0x2e: HeapMisaligned
+;; 49 bytes of code
+;; trap 0x1f: MemoryOutOfBounds
+;; trap 0x2f: HeapMisaligned
 ;; function wasm[5]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp

@@ -22,5 +22,5 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 41 bytes of code
-;; trap 0x21: MemoryOutOfBounds
+;; 42 bytes of code
+;; trap 0x22: MemoryOutOfBounds

@@ -33,5 +33,5 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 29 bytes of code
-;; trap 0x10: MemoryOutOfBounds
+;; 23 bytes of code
+;; trap 0xa: MemoryOutOfBounds

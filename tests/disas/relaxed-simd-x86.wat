@@ -58,7 +58,7 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 144 bytes of code
+;; 112 bytes of code
 ;; function wasm[3]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp

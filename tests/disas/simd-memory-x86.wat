@@ -26,8 +26,8 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 28 bytes of code
-;; trap 0x10: MemoryOutOfBounds
+;; 22 bytes of code
+;; trap 0xa: MemoryOutOfBounds
 ;; function wasm[1]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -40,8 +40,8 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 28 bytes of code
-;; trap 0xe: MemoryOutOfBounds
+;; 24 bytes of code
+;; trap 0xa: MemoryOutOfBounds
 ;; function wasm[2]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -54,8 +54,8 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 26 bytes of code
-;; trap 0x10: MemoryOutOfBounds
+;; 20 bytes of code
+;; trap 0xa: MemoryOutOfBounds
 ;; function wasm[3]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -66,7 +66,7 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 24 bytes of code
+;; 23 bytes of code
 ;; trap 0xa: MemoryOutOfBounds
 ;; function wasm[4]:
 ;;   pushq %rbp
@@ -80,8 +80,8 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 28 bytes of code
-;; trap 0x10: MemoryOutOfBounds
+;; 22 bytes of code
+;; trap 0xa: MemoryOutOfBounds
 ;; function wasm[5]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp

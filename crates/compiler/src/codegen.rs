@@ -22,6 +22,7 @@ use kiln_env::{FuncKey, MachineFunc, TagIndex, TrapCode, Tunables, abi, layout};
 
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
+use crate::midend::Reorder;
 use crate::unwind;
 
 /// Where Cranelift's own lowerings trap, it uses codes of its own for some of the reasons.
@@ -67,12 +68,22 @@ pub fn set_stack_limit(func: &mut Function) {
 /// Cranelift's scratch memory, reused from function to function.
 pub(crate) struct Codegen {
     context: Context,
+    reorder: Reorder,
+}
+
+/// What code is generated for.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    /// Optimises, and generates code unless the next field says otherwise.
+    pub(crate) isa: &'a dyn TargetIsa,
+    /// Where blocks are put into order behind the optimiser: the same target without optimisation, which generates code.
+    pub(crate) ordered: Option<&'a dyn TargetIsa>,
 }
 
 impl Codegen {
     /// Fresh scratch memory.
     pub(crate) fn new() -> Codegen {
-        Codegen { context: Context::new() }
+        Codegen { context: Context::new(), reorder: Reorder::default() }
     }
 
     /// Makes machine code of a function and leaves its emptied memory behind for the next one. Also says how many bytes
@@ -82,16 +93,16 @@ impl Codegen {
     /// Cranelift refuses the function or panics, or the code needs something that Kiln's code must not.
     pub(crate) fn generate(
         &mut self,
-        isa: &dyn TargetIsa,
+        target: Target<'_>,
         tunables: &Tunables,
         ir: FuncIr,
     ) -> Result<(MachineFunc, u32)> {
         let key = ir.key;
         self.context.func = ir.func;
-        let result = guarded(|| self.generate_current(isa, tunables, &ir.inlined));
+        let result = guarded(|| self.generate_current(target, tunables, &ir.inlined));
         match &result {
             // After a panic no part of the scratch memory can be relied on.
-            Err(e) if e.kind() == crate::ErrorKind::Internal => self.context = Context::new(),
+            Err(e) if e.kind() == crate::ErrorKind::Internal => *self = Codegen::new(),
             _ => self.context.clear(),
         }
         result.map_err(|e| e.for_key(key))
@@ -99,25 +110,30 @@ impl Codegen {
 
     fn generate_current(
         &mut self,
-        isa: &dyn TargetIsa,
+        target: Target<'_>,
         tunables: &Tunables,
         inlined: &[InlinedBody],
     ) -> Result<(MachineFunc, u32)> {
+        let mut isa = target.isa;
+        if let Some(plain) = target.ordered {
+            self.context.verify_if(isa).map_err(refusal)?;
+            self.reorder.note(&self.context.func);
+            self.context.optimize(isa, &mut ControlPlane::default()).map_err(refusal)?;
+            self.reorder.run(&mut self.context.func);
+            isa = plain;
+        }
         let mut code = self.compile(isa)?;
         if tunables.signals && self.needs_stack_check_after_all(&code) {
             set_stack_limit(&mut self.context.func);
             code = self.compile(isa)?;
         }
-        let mut func = machine_func(isa, tunables, &self.context.func, &code)?;
+        let mut func = machine_func(target.isa, tunables, &self.context.func, &code)?;
         func.tables.inlined = inlined_bodies(inlined, &func.tables.addresses);
         Ok((func, frame_size(&code)))
     }
 
     fn compile(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
-        match self.context.compile(isa, &mut ControlPlane::default()) {
-            Ok(_) => {}
-            Err(e) => return Err(refusal(e.inner)),
-        }
+        self.context.compile(isa, &mut ControlPlane::default()).map_err(|e| refusal(e.inner))?;
         self.context.take_compiled_code().ok_or_else(|| CompileError::internal("Cranelift left no code"))
     }
 

@@ -34,6 +34,7 @@ use crate::worker::{Input, WorkerGuard, WorkerStats, Workers, add_times};
 pub struct Compiler {
     isa: OwnedTargetIsa,
     plain_isa: OwnedTargetIsa,
+    ordered_isa: Option<OwnedTargetIsa>,
     fingerprint: Fingerprint,
     tunables: Tunables,
     features: Features,
@@ -116,8 +117,8 @@ impl Compiler {
     /// The configuration makes no sense, or this machine or target is not supported.
     pub fn new(config: &CompilerConfig) -> Result<Compiler> {
         let isa = isa::build(config)?;
-        let plain =
-            CompilerConfig { opt_level: OptLevel::None, regalloc: RegallocAlgorithm::SinglePass, ..config.clone() };
+        let unoptimised = CompilerConfig { opt_level: OptLevel::None, ..config.clone() };
+        let plain = CompilerConfig { regalloc: RegallocAlgorithm::SinglePass, ..unoptimised.clone() };
         let midend = Midend::new(&config.passes)?;
         let mut fingerprint = isa::fingerprint(&*isa, &config.tunables);
         fingerprint.flags.extend(midend.disabled().iter().map(|pass| (format!("pass.{pass}"), "off".to_owned())));
@@ -127,6 +128,10 @@ impl Compiler {
             isa,
             plain_isa: isa::build(&plain)?,
             cache: config.cache.clone().map(|store| FuncCache::new(store, &fingerprint)),
+            ordered_isa: match config.opt_level {
+                OptLevel::None => None,
+                _ => midend.puts_into_order().then(|| isa::build(&unoptimised)).transpose()?,
+            },
             fingerprint,
             tunables: config.tunables.clone(),
             link: config.link,
@@ -292,9 +297,10 @@ impl Compiler {
     }
 
     fn input<'a>(&'a self, env: ModuleEnv<'a>, features: &Features, source: &'a [u8], plan: &'a Plan) -> Input<'a> {
-        let plain_isa = &*self.plain_isa;
+        let (plain_isa, ordered_isa) = (&*self.plain_isa, self.ordered_isa.as_deref());
         let cache = self.cache.as_ref().map(|cache| (cache, None));
-        Input { env, plain_isa, source, features: features.to_wasmparser(), midend: &self.midend, plan, cache }
+        let (features, midend) = (features.to_wasmparser(), &self.midend);
+        Input { env, plain_isa, ordered_isa, source, features, midend, plan, cache }
     }
 
     /// The same for functions of a module.

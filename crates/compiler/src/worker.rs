@@ -11,7 +11,7 @@ use wasmparser::{BinaryReader, FunctionBody};
 
 use crate::body_key::{BodyScan, Declarations};
 use crate::cache::{Bindings, CacheStatistics, FuncCache};
-use crate::codegen::{Codegen, guarded};
+use crate::codegen::{Codegen, Target, guarded};
 use crate::error::Result;
 use crate::func_ir::FuncIr;
 use crate::midend::{Midend, PassTimes, Plan};
@@ -79,6 +79,8 @@ pub(crate) struct Input<'a> {
     pub(crate) env: ModuleEnv<'a>,
     /// The same target without optimisation, for functions that would take too long with it.
     pub(crate) plain_isa: &'a dyn TargetIsa,
+    /// The same target for generating code behind an optimiser that has run, if blocks are put into order there.
+    pub(crate) ordered_isa: Option<&'a dyn TargetIsa>,
     pub(crate) source: &'a [u8],
     pub(crate) features: wasmparser::WasmFeatures,
     pub(crate) midend: &'a Midend,
@@ -88,9 +90,13 @@ pub(crate) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// The target to generate code for: follows from the module's bytes and the tier alone.
-    fn isa_for(&self, key: FuncKey, tier: Tier) -> &'a dyn TargetIsa {
-        if self.is_plain(key, tier) { self.plain_isa } else { self.env.isa }
+    /// What to generate code for: follows from the module's bytes and the tier alone.
+    fn target_for(&self, key: FuncKey, tier: Tier) -> Target<'a> {
+        if self.is_plain(key, tier) {
+            return Target { isa: self.plain_isa, ordered: None };
+        }
+        // Trampolines are too short to be out of order.
+        Target { isa: self.env.isa, ordered: key.body().and(self.ordered_isa) }
     }
 
     /// Whether the function is compiled without optimisation.
@@ -195,17 +201,17 @@ impl Worker {
     }
 
     fn generate_guarded(&mut self, input: &Input<'_>, ir: FuncIr, tier: Tier) -> Result<MachineFunc> {
-        let (key, isa, tunables) = (ir.key, input.isa_for(ir.key, tier), input.env.tunables);
+        let (key, target, tunables) = (ir.key, input.target_for(ir.key, tier), input.env.tunables);
         if tunables.signals {
-            return Ok(self.codegen.generate(isa, tunables, ir)?.0);
+            return Ok(self.codegen.generate(target, tunables, ir)?.0);
         }
         let signature = ir.func.signature.clone();
-        let (func, frame) = self.codegen.generate(isa, tunables, ir)?;
+        let (func, frame) = self.codegen.generate(target, tunables, ir)?;
         if !stack_guard::is_needed(&signature, frame) {
             return Ok(func);
         }
         let guard = guarded(|| self.translator.stack_guard(&input.env, key, &signature, frame))?;
-        let (guard, _) = self.codegen.generate(isa, tunables, guard)?;
+        let (guard, _) = self.codegen.generate(target, tunables, guard)?;
         stack_guard::join(key, guard, func)
     }
 

@@ -9,6 +9,7 @@
 //! | [`compare`] | function | branches and selections on negated float comparisons take the comparison itself |
 //! | [`thread`] | function | branches decided by a constant that a predecessor passes become jumps |
 //! | [`switch`] | function | `br_table` with few cases becomes comparisons |
+//! | [`order`] | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
 //!
 //! Each file starts with the argument why what comes out means the same. A pass keeps source locations, trap codes and
 //! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled
@@ -16,6 +17,7 @@
 
 mod compare;
 mod edit;
+mod order;
 mod switch;
 mod thread;
 
@@ -30,6 +32,8 @@ use crate::codegen::guarded;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
+
+pub(crate) use order::Reorder;
 
 /// What module passes decided. Has a field for each pass that decides something.
 #[derive(Default)]
@@ -100,7 +104,7 @@ pub type PassTimes = Vec<(&'static str, Duration)>;
 
 /// Names of all passes.
 pub fn pass_names() -> impl Iterator<Item = &'static str> {
-    MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name))
+    MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name)).chain([order::NAME])
 }
 
 impl Midend {
@@ -120,6 +124,11 @@ impl Midend {
     /// The passes that are switched off, for the fingerprint.
     pub(crate) fn disabled(&self) -> &[String] {
         &self.config.disabled
+    }
+
+    /// Whether blocks are put into order behind Cranelift's optimiser, where that runs.
+    pub(crate) fn puts_into_order(&self) -> bool {
+        self.runs(order::NAME)
     }
 
     fn runs(&self, name: &str) -> bool {
