@@ -12,3 +12,33 @@
     (i32.store (local.get 0) (local.get 3))
     (i32.store offset=4 (local.get 0) (local.get 2))
     (i32.store offset=8 (local.get 0) (local.get 1))))
+;; function wasm[0]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   movq 0x38(%rdi), %rax
+;;   movl %esi, %ecx
+;;   movl (%rax, %rcx), %esi
+;;   movl 4(%rax, %rcx), %edx
+;;   movl 8(%rax, %rcx), %r8d
+;;   movl 0xc(%rax, %rcx), %edi
+;;   movl 0x10(%rax, %rcx), %r11d
+;;   xorl 0x14(%rax, %rcx), %r11d
+;;   movl %r11d, (%rax, %rcx)
+;;   xorl %edi, %r8d
+;;   movl %r8d, 4(%rax, %rcx)
+;;   xorl %edx, %esi
+;;   movl %esi, 8(%rax, %rcx)
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 59 bytes of code
+;; trap 0xb: MemoryOutOfBounds
+;; trap 0xf: MemoryOutOfBounds
+;; trap 0x14: MemoryOutOfBounds
+;; trap 0x19: MemoryOutOfBounds
+;; trap 0x1e: MemoryOutOfBounds
+;; trap 0x23: MemoryOutOfBounds
+;; trap 0x28: MemoryOutOfBounds
+;; trap 0x2c: MemoryOutOfBounds
+;; trap 0x31: MemoryOutOfBounds

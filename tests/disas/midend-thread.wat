@@ -64,7 +64,7 @@
 ;; @0030                               v38 = iconst.i32 1
 ;; @0032                               v39 = iadd.i32 v47, v38  ; v38 = 1
 ;; @0037                               v40 = uextend.i64 v39
-;; @0037                               v41 = load.i64 notrap aligned readonly can_move region1 v0+48
+;; @0037                               v41 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @0037                               v42 = iadd v41, v40
 ;; @0037                               v43 = uload8.i32 little region0 v42
 ;; @003a                               brif v43, block6(v36, v37, v39), block5(v36, v37)  ; v36 = 0, v36 = 0
@@ -74,7 +74,7 @@
 ;; @0030                               v29 = iconst.i32 1
 ;; @0032                               v30 = iadd.i32 v25, v29  ; v29 = 1
 ;; @0037                               v31 = uextend.i64 v30
-;; @0037                               v32 = load.i64 notrap aligned readonly can_move region1 v0+48
+;; @0037                               v32 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @0037                               v33 = iadd v32, v31
 ;; @0037                               v34 = uload8.i32 little region0 v33
 ;; @003a                               brif v34, block9(v27, v28, v30), block5(v27, v28)  ; v27 = 1, v27 = 1
