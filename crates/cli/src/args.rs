@@ -206,6 +206,14 @@ pub(crate) enum CacheCommand {
     },
     /// Print its folder
     Path,
+    /// Compare the functions of two modules: how many of the second one's the cache has when the first was compiled, and
+    /// why it does not have the others
+    Why {
+        /// The module that was compiled
+        old: PathBuf,
+        /// The other one
+        new: PathBuf,
+    },
 }
 
 /// `kiln settings`.

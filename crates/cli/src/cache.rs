@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow};
-use kiln::{CacheStore, Config};
+use kiln::{CacheStore, Comparison, Config, Engine};
 use kiln_cache::{DEFAULT_LIMIT, DiskStore};
 
 use crate::args::{Cache, CacheCommand, Groups};
@@ -70,6 +70,7 @@ fn open() -> Result<DiskStore> {
 /// `kiln cache`.
 pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
     let text = match &args.command {
+        CacheCommand::Why { old, new } => why(old, new)?,
         CacheCommand::Path => format!("{}\n", folder()?.display()),
         CacheCommand::Stats { json } => stats(*json)?,
         CacheCommand::Clear => {
@@ -89,6 +90,41 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
     // A reader that has gone away wants no more.
     _ = std::io::stdout().write_all(text.as_bytes());
     Ok(ExitCode::SUCCESS)
+}
+
+fn why(old: &Path, new: &Path) -> Result<String> {
+    let engine = Engine::new(&Config::new())?;
+    let read = |file: &Path| -> Result<Vec<u8>> {
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(wat::parse_bytes(&bytes).with_context(|| format!("in {}", file.display()))?.into_owned())
+    };
+    Ok(compared(&engine.compare_modules(&read(old)?, &read(new)?)?))
+}
+
+fn compared(comparison: &Comparison) -> String {
+    let share = |n: u64, of: u64| if of == 0 { 0.0 } else { n as f64 / of as f64 * 100.0 };
+    let Comparison { functions, found, common, same_body, same_code, misses, .. } = comparison;
+    let mut text = format!(
+        "{found} of {functions} functions ({:.1} %) are found by their bodies\n\
+         {common} have the name of one in the other module; of these\n\
+         {same_body:>8} ({:.1} %) are found by their bodies\n\
+         {same_code:>8} ({:.1} %) by their code, after translation\n",
+        share(*found, *functions),
+        share(*same_body, *common),
+        share(*same_code, *common),
+    );
+    let mut misses: Vec<_> = misses.iter().collect();
+    misses.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    for (differences, (count, examples)) in misses {
+        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        text += &format!(
+            "{count:>8} ({:.1} %) differ in {}: {}\n",
+            share(*count, *common),
+            differences.join(", "),
+            examples.join(" ")
+        );
+    }
+    text
 }
 
 fn stats(json: bool) -> Result<String> {

@@ -8,10 +8,12 @@
 //! The list of immediates is made from `wasmparser`'s list of operators: one that nobody has thought about here is an
 //! error of the Rust compiler.
 
-use kiln_env::layout::{MemoryPlace, Place};
+use kiln_env::layout::{MemoryPlace, MemoryStyle, Place};
 use kiln_env::module::Module;
 use kiln_env::types::{FuncType, GlobalType, HeapType, Limits, MemoryType, RefRepr, RefType, TableType, ValType};
-use kiln_env::{ContextLayout, DefinedFuncIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex, TagIndex, TypeIndex};
+use kiln_env::{
+    ContextLayout, DefinedFuncIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex, TagIndex, Tunables, TypeIndex,
+};
 use wasmparser::{BlockType, Catch, FunctionBody, MemArg, MemArgTarget, Operator, TryTable};
 
 use crate::error::Result;
@@ -19,16 +21,28 @@ use crate::error::Result;
 /// Hash of a signature: of what compiled code can tell of its types.
 type Signature = [u8; 16];
 
+/// Bytes of the largest access to a memory.
+const MAX_ACCESS: u64 = 16;
+
 /// What the scans of one module's bodies share.
 pub(crate) struct Declarations {
     signatures: Vec<Signature>,
+    /// For each memory, up to which offset accesses to it depend on no size; 0 if all do.
+    unchecked: Vec<u64>,
 }
 
 impl Declarations {
     /// For the bodies of this module.
-    pub(crate) fn new(module: &Module) -> Declarations {
+    pub(crate) fn new(module: &Module, tunables: &Tunables) -> Declarations {
         let signature = |ty: &kiln_env::types::SubType| ty.as_func().map_or([0; 16], signature);
-        Declarations { signatures: module.types.values().map(signature).collect() }
+        let unchecked = |ty: &MemoryType| match MemoryStyle::of(ty, tunables) {
+            MemoryStyle::Reserved { guard } => guard.saturating_sub(MAX_ACCESS),
+            MemoryStyle::Checked { .. } => 0,
+        };
+        Declarations {
+            signatures: module.types.values().map(signature).collect(),
+            unchecked: module.memories.values().map(unchecked).collect(),
+        }
     }
 }
 
@@ -60,6 +74,7 @@ enum Item {
     Block,
     TryTable,
     Memory,
+    MemorySize,
     Table,
     Global,
     Tag,
@@ -363,19 +378,37 @@ impl Scan<'_> {
     #[inline]
     fn memarg(&mut self, memarg: &MemArg) {
         match memarg.target {
-            MemArgTarget::Memory(memory) => self.mem(&memory),
+            MemArgTarget::Memory(memory) => {
+                if memarg.offset >= self.declarations.unchecked[memory as usize] {
+                    self.mem(&memory);
+                } else {
+                    self.access(memory);
+                }
+            }
             _ => self.scan.opaque = true,
         }
     }
 
+    /// A memory whose size makes a difference.
     #[inline]
     fn mem(&mut self, index: &u32) {
-        if *index == 0 {
+        self.access(*index);
+        if self.first(Item::MemorySize, *index) {
+            let out = &mut self.scan.material;
+            out.item(Item::MemorySize);
+            out.limits(self.module.memories[MemoryIndex(*index)].limits);
+        }
+    }
+
+    /// A memory that is so large that no access is checked.
+    #[inline]
+    fn access(&mut self, index: u32) {
+        if index == 0 {
             if !std::mem::replace(&mut self.scan.memory_zero, true) {
                 self.describe_memory(0);
             }
-        } else if self.first(Item::Memory, *index) {
-            self.describe_memory(*index);
+        } else if self.first(Item::Memory, index) {
+            self.describe_memory(index);
         }
     }
 
@@ -388,8 +421,8 @@ impl Scan<'_> {
         let out = &mut self.scan.material;
         out.item(Item::Memory);
         out.number(index.into());
-        out.limits(limits);
-        out.bytes.extend([u8::from(shared), page_size_log2, kind]);
+        // Whether accesses are checked follows from the tunables and these.
+        out.bytes.extend([u8::from(limits.is_64), u8::from(shared), page_size_log2, kind]);
         out.number(at.into());
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
@@ -11,11 +11,12 @@ use kiln_env::settings::{OptLevel, RegallocAlgorithm};
 use kiln_env::tier::Tier;
 use kiln_env::types::{CompositeType, FuncType, SubType};
 use kiln_env::{
-    Builtin, ContextLayout, DefinedFuncIndex, Fingerprint, FuncKey, Image, MachineFunc, Module, Tunables, TypeIndex,
+    Builtin, CacheKey, ContextLayout, DefinedFuncIndex, Fingerprint, FuncKey, Image, MachineFunc, MemoryStore, Module,
+    Tunables, TypeIndex,
 };
 use target_lexicon::Triple;
 
-use crate::cache::{CacheStatistics, FuncCache};
+use crate::cache::{Bindings, CacheStatistics, FuncCache};
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::func_ir::FuncIr;
@@ -286,6 +287,27 @@ impl Compiler {
         }
     }
 
+    /// What the cache knows the functions of a module by, without translating them; `None` where it has to.
+    pub(crate) fn cache_keys(&self, module: &ValidatedModule, source: &[u8]) -> Result<Vec<Option<CacheKey>>> {
+        let plan = Plan::default();
+        let input = self.module_input(module, self.module_env(module), source, &plan);
+        let cache = self.key_cache();
+        let mut worker = self.workers.take();
+        let keys = module.module().bodies.keys().map(FuncKey::Wasm);
+        keys.map(|key| worker.body_key(&input, &cache, module.declarations(&self.tunables), key)).collect()
+    }
+
+    /// What the cache knows the code of a function by, before it is generated.
+    pub(crate) fn stencil_key(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Result<CacheKey> {
+        let ir = self.func_ir(module, source, key, true)?;
+        Ok(self.key_cache().stencil_key(&ir, &Bindings::of(&ir)?, false, &mut Vec::new()))
+    }
+
+    /// A cache that is asked for keys only.
+    fn key_cache(&self) -> FuncCache {
+        FuncCache::new(Arc::new(MemoryStore::new()), &self.fingerprint)
+    }
+
     fn module_env<'a>(&'a self, module: &'a ValidatedModule) -> ModuleEnv<'a> {
         ModuleEnv {
             module: module.module(),
@@ -311,7 +333,7 @@ impl Compiler {
         source: &'a [u8],
         plan: &'a Plan,
     ) -> Input<'a> {
-        let cache = self.cache.as_ref().map(|cache| (cache, Some(module.declarations())));
+        let cache = self.cache.as_ref().map(|cache| (cache, Some(module.declarations(&self.tunables))));
         Input { cache, ..self.input(env, module.features(), source, plan) }
     }
 

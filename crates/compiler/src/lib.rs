@@ -9,6 +9,7 @@
 mod body_key;
 mod cache;
 pub mod codegen;
+mod compare;
 mod compile;
 pub mod convert;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod validate;
 mod worker;
 
 pub use cache::CacheStatistics;
+pub use compare::{Comparison, Difference};
 pub use compile::{Compiler, Progress, Stats, TrampolineKind};
 pub use error::{CompileError, ErrorKind, Result};
 pub use features::Features;

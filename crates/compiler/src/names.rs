@@ -1,6 +1,6 @@
 //! Names from the name section, read when somebody asks.
 
-use kiln_env::{FuncIndex, Module};
+use kiln_env::{DefinedFuncIndex, FuncIndex, Module};
 use wasmparser::{BinaryReader, Name, NameSectionReader};
 
 fn subsections<'a>(module: &Module, source: &'a [u8]) -> impl Iterator<Item = Name<'a>> {
@@ -35,4 +35,17 @@ pub fn func_name(module: &Module, source: &[u8], func: FuncIndex) -> Option<Stri
     named
         .or_else(|| module.exports.iter().find(|e| is_it(e.index)).map(|e| e.name.clone()))
         .or_else(|| module.imports.iter().find(|i| is_it(i.index)).map(|i| format!("{}.{}", i.module, i.name)))
+}
+
+/// The functions with a body that the name section names.
+pub(crate) fn defined_names<'a>(module: &Module, source: &'a [u8]) -> Vec<(DefinedFuncIndex, &'a str)> {
+    let mut out = Vec::new();
+    for section in subsections(module, source) {
+        if let Name::Function(map) = section {
+            let names = map.into_iter().map_while(|n| n.ok());
+            out.extend(names.filter_map(|n| Some((module.defined_func(FuncIndex(n.index))?, n.name))));
+        }
+    }
+    out.retain(|(func, _)| module.bodies.get(*func).is_some());
+    out
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use kiln_env::{ContextLayout, DefinedFuncIndex, IndexVec, Module, TypeIndex, limits};
+use kiln_env::{ContextLayout, DefinedFuncIndex, IndexVec, Module, Tunables, TypeIndex, limits};
 use wasmparser::{
     BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, ValidatorResources, WasmFeatures,
 };
@@ -66,8 +66,8 @@ impl ValidatedModule {
     }
 
     /// What scans of bodies have in common.
-    pub(crate) fn declarations(&self) -> &Declarations {
-        self.declarations.get_or_init(|| Declarations::new(&self.module))
+    pub(crate) fn declarations(&self, tunables: &Tunables) -> &Declarations {
+        self.declarations.get_or_init(|| Declarations::new(&self.module, tunables))
     }
 
     /// How long parsing and validating took.

@@ -217,7 +217,7 @@ impl Worker {
 
     /// The first-level key of a function; then the scan has its callees. `None` for trampolines, and for functions that
     /// have no such key.
-    fn body_key(
+    pub(crate) fn body_key(
         &mut self,
         input: &Input<'_>,
         cache: &FuncCache,

@@ -203,8 +203,9 @@ pub enum Place {
 
 /// Offsets of everything in an instance's context.
 ///
-/// Order: header, imported functions, imported tables, memories by pointer, imported globals, imported tags, inline
-/// memories, inline tables, tags, type numbers, inline globals (16-aligned).
+/// Order: header, memories, inline tables, tags, inline globals (16-aligned), imported tables, imported globals, imported
+/// tags, imported functions, type numbers. What compilers make most use of comes first: it is in reach of short
+/// displacements, and in the same place in all programs of a language, whatever they import, so that these can share code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextLayout {
     imported_funcs: u32,
@@ -240,8 +241,6 @@ impl ContextLayout {
             next += count * u64::from(size);
             u32::try_from(at).unwrap_or(u32::MAX)
         };
-        let imported_funcs = place(module.num_imported_funcs.into(), imported_func::SIZE, 8);
-        let imported_tables = place(module.num_imported_tables.into(), 8, 8);
         let mut memories = Vec::with_capacity(module.memories.len());
         for (index, ty) in module.memories.iter() {
             memories.push(if module.defined_memory(index).is_none() || ty.shared {
@@ -250,12 +249,14 @@ impl ContextLayout {
                 MemoryPlace::Inline(place(1, memory::SIZE, 8))
             });
         }
-        let imported_globals = place(module.num_imported_globals.into(), 8, 8);
-        let imported_tags = place(module.num_imported_tags.into(), 8, 8);
         let tables = place(module.table_inits.len() as u64, table::SIZE, 8);
         let tags = place(module.tags.len() as u64 - u64::from(module.num_imported_tags), tag::SIZE, 8);
-        let type_ids = place(module.types.len() as u64, 4, 4);
         let globals = place(module.global_inits.len() as u64, GLOBAL_SIZE, 16);
+        let imported_tables = place(module.num_imported_tables.into(), 8, 8);
+        let imported_globals = place(module.num_imported_globals.into(), 8, 8);
+        let imported_tags = place(module.num_imported_tags.into(), 8, 8);
+        let imported_funcs = place(module.num_imported_funcs.into(), imported_func::SIZE, 8);
+        let type_ids = place(module.types.len() as u64, 4, 4);
         let size = place(0, 0, 16);
         if next > u64::from(crate::limits::MAX_CONTEXT_SIZE) {
             return Err(ContextTooLarge);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kiln_compiler::{
-    CacheStatistics, Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind,
+    CacheStatistics, Comparison, Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind,
     ValidatedModule,
 };
 use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
@@ -204,6 +204,12 @@ impl ModuleCompiler {
     pub(crate) fn trampoline(&self, ty: &FuncType, to_host: bool) -> Result<MachineFunc> {
         let kind = if to_host { TrampolineKind::WasmToHost } else { TrampolineKind::ArrayToWasm };
         Ok(self.compiler.compile_trampoline_for(ty, kind)?)
+    }
+
+    /// Compares the functions of two modules, as the cache knows them.
+    pub(crate) fn compare(&self, old: &[u8], new: &[u8]) -> Result<Comparison> {
+        let validate = |bytes| self.compiler.validate(self.compiler.parse(bytes)?, bytes);
+        Ok(self.compiler.compare((&validate(old)?, old), (&validate(new)?, new))?)
     }
 
     /// Checks a module.

@@ -189,6 +189,16 @@ impl Engine {
         self.compiler()?.artifact(&wasm, options, self.inner.config.progress.as_deref())
     }
 
+    /// Compares the functions of two modules in binary form: how many of the new one's are in the [cache](Config::cache) when
+    /// the old one was compiled with it, and why the others are not.
+    ///
+    /// # Errors
+    /// A module is not valid.
+    #[cfg(feature = "compiler")]
+    pub fn compare_modules(&self, old: &[u8], new: &[u8]) -> Result<kiln_compiler::Comparison> {
+        self.inner.compiler.compare(old, new)
+    }
+
     /// The proposals by name, and whether modules may use them.
     ///
     /// # Panics

@@ -67,7 +67,7 @@ pub use gc::{ExnRef, ExternRef, OwnedRooted, RootScope, Rooted, Tag, ThrownExcep
 pub use global::Global;
 pub use instance::Instance;
 #[cfg(feature = "compiler")]
-pub use kiln_compiler::codegen::claims_panic;
+pub use kiln_compiler::{Comparison, Difference, codegen::claims_panic};
 pub use kiln_env::cache::{CacheStore, MemoryStore};
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 pub use linker::{InstancePre, Linker, UnknownImportError};
