@@ -13,10 +13,10 @@
 ;;   jnbe #trap=stk_ovf
 ;; block0:
 ;;   movq 8(%rdi), %r9
-;;   movq 0x40(%rdi), %r8
+;;   movq 0x48(%rdi), %r8
 ;;   movq %r9, 8(%r8)
 ;;   movq %rdi, 0x18(%r8)
-;;   movq 0x38(%rdi), %r9
+;;   movq 0x40(%rdi), %r9
 ;;   movq %r8, %rdi
 ;;   call    *%r9
 ;;   movq %rbp, %rsp

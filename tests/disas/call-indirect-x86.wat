@@ -32,7 +32,7 @@
 ;;   movq (%rsi), %r9
 ;;   movq 0x10(%rsi), %rdi
 ;;   movq %r10, %rax
-;;   movl 0x48(%rax), %ecx
+;;   movl 0x50(%rax), %ecx
 ;;   cmpl %ecx, %r8d
 ;;   jz      label2; j label1
 ;; block2:

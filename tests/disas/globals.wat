@@ -19,11 +19,11 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64):
-;; @0001                               v1 = load.i32 notrap aligned little region0 v0+96
-;; @0003                               v2 = load.i64 notrap aligned readonly can_move region1 v0+56
+;; @0001                               v1 = load.i32 notrap aligned little region0 v0+64
+;; @0003                               v2 = load.i64 notrap aligned readonly can_move region1 v0+96
 ;; @0003                               v3 = load.i32 notrap aligned little region0 v2
 ;; @0005                               v4 = iadd v1, v3
-;; @0006                               store notrap aligned little region0 v4, v0+96
+;; @0006                               store notrap aligned little region0 v4, v0+64
 ;; @000a                               return v4
 ;; }
 ;; function wasm[1]:
@@ -32,7 +32,7 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64):
-;; @0001                               v1 = load.i64 notrap aligned readonly can_move region1 v0+64
+;; @0001                               v1 = load.i64 notrap aligned readonly can_move region1 v0+104
 ;; @0001                               v2 = load.i64 notrap aligned readonly can_move little region0 v1
 ;; @0005                               v5 = iadd v2, v2
 ;; @0006                               return v5
@@ -42,6 +42,6 @@
 ;;     region0 = 3 "global"
 ;;
 ;;                                 block0(v0: i64, v1: i8x16):
-;; @0003                               store notrap aligned little region0 v1, v0+112
+;; @0003                               store notrap aligned little region0 v1, v0+80
 ;; @0005                               return
 ;; }

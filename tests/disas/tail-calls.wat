@@ -22,10 +22,10 @@
 ;;   movq %rsp, %rbp
 ;; block0:
 ;;   movq 8(%rdi), %r9
-;;   movq 0x40(%rdi), %r8
+;;   movq 0x58(%rdi), %r8
 ;;   movq %r9, 8(%r8)
 ;;   movq %rdi, 0x18(%r8)
-;;   movq 0x38(%rdi), %r10
+;;   movq 0x50(%rdi), %r10
 ;;   movq %r8, %rdi
 ;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
 ;; 34 bytes of code
@@ -41,8 +41,8 @@
 ;;   movq %r12, 8(%rsp)
 ;; block0:
 ;;   movq %rsi, %r12
-;;   movq 0x50(%rdi), %rax
-;;   movq 0x48(%rdi), %rsi
+;;   movq 0x40(%rdi), %rax
+;;   movq 0x38(%rdi), %rsi
 ;;   movq %rdi, %r8
 ;;   movl %edx, %edx
 ;;   uninit  %rcx
@@ -56,7 +56,7 @@
 ;;   movq (%rsi), %r10
 ;;   movq 0x10(%rsi), %rdi
 ;;   movq %r8, %rsi
-;;   movl 0x58(%rsi), %ecx
+;;   movl 0x60(%rsi), %ecx
 ;;   cmpl %ecx, %eax
 ;;   jz      label2; j label1
 ;; block2:

@@ -4,12 +4,15 @@
 //! committed never was. Readers take no lock. Values are written by a thread in the background, many in one transaction;
 //! what a process has not flushed when it ends is lost, which costs time and nothing else.
 //!
+//! Whole modules are kept beside them, as artifacts: [`ModuleIndex`].
+//!
 //! The store does not look into values: whoever gets one checks it ([`kiln_env::cache::unseal`]).
 
 #![deny(unsafe_code)]
 
 mod evict;
 mod folder;
+mod modules;
 mod open;
 
 use std::borrow::Cow;
@@ -25,6 +28,7 @@ use kiln_env::CacheStore;
 
 pub use evict::Usage;
 pub use folder::{default_folder, remove};
+pub use modules::{FileIdentity, ModuleIndex, module_usage, remove_modules};
 
 /// How large the cache may become unless told otherwise.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;

@@ -1,0 +1,261 @@
+//! Whole modules that were compiled, as artifacts: what is started again unchanged is mapped, not put together from
+//! thousands of functions.
+//!
+//! ```text
+//! modules/CONTENTS.kiln   an artifact; its name is a hash of the module's bytes and of what else its code depends on
+//! modules/FILE.of         the name of the artifact of a file with this device, inode, size and times
+//! ```
+//! A file that nobody has touched is recognised without reading it. Files are written beside their place and moved there:
+//! readers find the old one, the new one, or none.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::{Error, folder};
+
+/// The folder in the cache's.
+const FOLDER: &str = "modules";
+
+/// Longer than a tick of any file system's clock: a file that is as young could be changed once more at the same time.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A file's contents are compared with what was noted of them when they were not for so long.
+const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The artifacts of one configuration in a cache's folder.
+#[derive(Clone)]
+pub struct ModuleIndex {
+    folder: PathBuf,
+    common: [u8; 32],
+    limit: u64,
+}
+
+/// What a file was when it was looked at.
+pub struct FileIdentity {
+    entry: PathBuf,
+    state: [u64; 7],
+    settled: bool,
+}
+
+impl FileIdentity {
+    fn state(metadata: &Metadata) -> [u64; 7] {
+        [
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            metadata.mtime() as u64,
+            metadata.mtime_nsec() as u64,
+            metadata.ctime() as u64,
+            metadata.ctime_nsec() as u64,
+        ]
+    }
+}
+
+impl ModuleIndex {
+    /// The artifacts in a cache's folder, which is made if it is missing. `common` is a hash of all that code depends on
+    /// beside the module: build, target, settings. `limit`: bytes that all artifacts together may take.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or is not the user's own.
+    pub fn open(folder: &Path, common: [u8; 32], limit: u64) -> Result<ModuleIndex, Error> {
+        folder::prepare(folder)?;
+        let folder = folder.join(FOLDER);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        Ok(ModuleIndex { folder, common, limit })
+    }
+
+    /// Looks at a file. `None` if it is none, or cannot be read.
+    pub fn identify(&self, file: &Path) -> Option<FileIdentity> {
+        let metadata = fs::metadata(file).ok().filter(Metadata::is_file)?;
+        let state = FileIdentity::state(&metadata);
+        let mut hasher = blake3::Hasher::new_keyed(&self.common);
+        state.iter().for_each(|n| _ = hasher.update(&n.to_le_bytes()));
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(metadata.ctime().max(0) as u64, 0);
+        let changed = changed + Duration::from_nanos(metadata.ctime_nsec().max(0) as u64);
+        let settled = changed.elapsed().is_ok_and(|age| age >= TICK);
+        Some(FileIdentity { entry: self.place(&hasher.finalize(), "of"), state, settled })
+    }
+
+    /// The artifact of a file whose contents were seen before. It may be gone.
+    pub fn by_identity(&self, file: &FileIdentity) -> Option<PathBuf> {
+        let name: [u8; 32] = fs::read(&file.entry).ok()?.try_into().ok()?;
+        Some(self.place(&name.into(), "kiln"))
+    }
+
+    /// Where the artifact of a module with these bytes is, or would be.
+    pub fn by_contents(&self, module: &[u8]) -> PathBuf {
+        self.place(&blake3::keyed_hash(&self.common, module), "kiln")
+    }
+
+    /// Notes that the contents of a file, read after it was [identified](ModuleIndex::identify), are these. A file that
+    /// changed meanwhile, or just before, is not noted.
+    ///
+    /// # Errors
+    /// The note cannot be written.
+    pub fn note(&self, file: &Path, identity: &FileIdentity, module: &[u8]) -> io::Result<()> {
+        let now = FileIdentity::state(&fs::metadata(file)?);
+        if identity.settled && now == identity.state {
+            write(&identity.entry, blake3::keyed_hash(&self.common, module).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Reads the file, if that was not done for a day, and forgets what was noted of it if its contents are others: to be
+    /// called beside the program.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn confirm(&self, file: &Path, identity: &FileIdentity) -> io::Result<()> {
+        let noted = fs::metadata(&identity.entry)?.modified()?;
+        if noted.elapsed().is_ok_and(|age| age < CONFIRM_AFTER) {
+            return Ok(());
+        }
+        let contents = fs::read(file)?;
+        let noted = fs::read(&identity.entry)?;
+        if noted == blake3::keyed_hash(&self.common, &contents).as_bytes() {
+            return write(&identity.entry, &noted);
+        }
+        fs::remove_file(&identity.entry)
+    }
+
+    /// Keeps an artifact at a place that [`ModuleIndex::by_contents`] gave. What was read least recently makes room. One
+    /// that would take a large part of all the room is not kept.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self, place: &Path, artifact: &[u8]) -> io::Result<()> {
+        if artifact.len() as u64 > self.limit / 4 {
+            return Ok(());
+        }
+        self.make_room(artifact.len() as u64)?;
+        write(place, artifact)
+    }
+
+    fn place(&self, hash: &blake3::Hash, kind: &str) -> PathBuf {
+        self.folder.join(format!("{}.{kind}", hash.to_hex()))
+    }
+
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let mut files = files(&self.folder)?;
+        let mut total: u64 = files.iter().map(|f| f.bytes).sum();
+        files.sort_by_key(|f| f.used);
+        for file in files {
+            if total + bytes <= self.limit {
+                break;
+            }
+            match fs::remove_file(&file.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => total -= file.bytes,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file in the folder.
+struct Kept {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+fn files(folder: &Path) -> io::Result<Vec<Kept>> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // Another process may remove it meanwhile.
+        let Ok(metadata) = entry.metadata() else { continue };
+        // Reading notes the time of access, once a day at least.
+        let times = [metadata.accessed(), metadata.modified()];
+        let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
+        out.push(Kept { path: entry.path(), bytes: metadata.len(), used });
+    }
+    Ok(out)
+}
+
+/// Number and bytes of the artifacts in a cache's folder.
+pub fn module_usage(folder: &Path) -> (u64, u64) {
+    let files = files(&folder.join(FOLDER)).unwrap_or_default();
+    let artifacts = files.iter().filter(|f| f.path.extension().is_some_and(|e| e == "kiln"));
+    artifacts.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.bytes))
+}
+
+/// Removes all artifacts of a cache's folder.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn remove_modules(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder.join(FOLDER)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file as a whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle() {
+        std::thread::sleep(2 * TICK);
+    }
+
+    #[test]
+    fn files_are_recognised_until_they_change() {
+        let temp = tempfile::tempdir().unwrap();
+        let index = ModuleIndex::open(&temp.path().join("cache"), [7; 32], 1 << 20).unwrap();
+        let file = temp.path().join("a.wasm");
+        fs::write(&file, b"contents").unwrap();
+        let young = index.identify(&file).unwrap();
+        index.note(&file, &young, b"contents").unwrap();
+        settle();
+        let identity = index.identify(&file).unwrap();
+        if !young.settled {
+            assert_eq!(index.by_identity(&identity), None);
+        }
+        index.note(&file, &identity, b"contents").unwrap();
+        let place = index.by_identity(&index.identify(&file).unwrap()).unwrap();
+        assert_eq!(place, index.by_contents(b"contents"));
+        index.keep(&place, b"artifact").unwrap();
+        assert_eq!(module_usage(&temp.path().join("cache")), (1, 8));
+        index.confirm(&file, &identity).unwrap();
+
+        let other = ModuleIndex::open(&temp.path().join("cache"), [8; 32], 1 << 20).unwrap();
+        assert_eq!(other.by_identity(&other.identify(&file).unwrap()), None);
+        assert_ne!(other.by_contents(b"contents"), place);
+        fs::write(&file, b"CONTENTS").unwrap();
+        assert_eq!(index.by_identity(&index.identify(&file).unwrap()), None);
+        // It was changed behind the reader's back.
+        index.note(&file, &identity, b"contents").unwrap();
+        assert_eq!(index.by_identity(&index.identify(&file).unwrap()), None);
+        remove_modules(&temp.path().join("cache")).unwrap();
+        assert!(!place.exists());
+    }
+
+    #[test]
+    fn the_size_stays_bounded() {
+        let temp = tempfile::tempdir().unwrap();
+        let index = ModuleIndex::open(temp.path(), [7; 32], 1000).unwrap();
+        for n in 0..20u8 {
+            index.keep(&index.by_contents(&[n]), &[n; 200]).unwrap();
+        }
+        let (count, bytes) = module_usage(temp.path());
+        assert!((1..=5).contains(&count) && bytes <= 1000);
+        let large = index.by_contents(b"large");
+        index.keep(&large, &[0; 300]).unwrap();
+        assert!(!large.exists());
+    }
+}
