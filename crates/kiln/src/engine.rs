@@ -196,7 +196,7 @@ impl Engine {
     /// A module is not valid.
     #[cfg(feature = "compiler")]
     pub fn compare_modules(&self, old: &[u8], new: &[u8]) -> Result<kiln_compiler::Comparison> {
-        self.inner.compiler.compare(old, new)
+        self.inner.compiler.get()?.compare(old, new)
     }
 
     /// The proposals by name, and whether modules may use them.
