@@ -120,7 +120,8 @@ impl FuncCache {
     /// because that would take too long. `buffer` is scratch memory.
     pub(crate) fn stencil_key(&self, ir: &FuncIr, bindings: &Bindings, plain: bool, buffer: &mut Vec<u8>) -> CacheKey {
         buffer.clear();
-        buffer.push(u8::from(plain));
+        // Functions have a pass behind Cranelift's that trampolines have not.
+        buffer.extend([u8::from(plain), u8::from(ir.key.body().is_some())]);
         for body in &ir.inlined {
             let InlinedBody { start, func, call } = *body;
             let name = bindings.names.iter().position(|n| *n == FuncKey::Wasm(func));

@@ -336,7 +336,7 @@ mod tests {
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
         let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
         let isa = crate::isa::build(&config).unwrap();
-        Ok(codegen.generate(&*isa, &config.tunables, ir)?.0)
+        Ok(codegen.generate(Target { isa: &*isa, ordered: None }, &config.tunables, ir)?.0)
     }
 
     #[test]
