@@ -217,3 +217,51 @@ fn a_panicking_destructor_harms_nobody_else() {
     ExternRef::new(&mut store, 1).unwrap();
     store.gc();
 }
+
+#[test]
+fn collections_at_every_epoch_check() -> Result<()> {
+    for tiering in [Tiering::Eager, Tiering::Lazy] {
+        let engine = Engine::new(Config::new().tiering(tiering).epoch_interruption(true))?;
+        let wat = r#"(module
+            (tag $t (param externref i64 externref))
+            (func $loop (param externref i32) (result externref)
+                (loop $again (br_if $again (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))
+                (local.get 0))
+            (func $throw (param externref externref i32)
+                (throw $t (call $loop (local.get 0) (local.get 2)) (i64.const 7) (local.get 1)))
+            (func (export "run") (param externref externref i32) (result externref externref)
+                (local externref) (local $exception exnref)
+                (block $caught (result externref i64 externref exnref)
+                    (try_table (catch_ref $t $caught) (call $throw (local.get 0) (local.get 1) (local.get 2)))
+                    (unreachable))
+                (local.set $exception) (drop) (drop) (drop)
+                (block $again (result externref i64 externref)
+                    (try_table (catch $t $again) (throw_ref (local.get $exception)))
+                    (unreachable))
+                (local.set 3) (drop) (local.get 2) (call $loop) (local.get 3)))"#;
+        let module = Module::new(&engine, wat)?;
+        let live = Live::default();
+        let mut store = Store::new(&engine, live.clone());
+        store.epoch_deadline_callback(|mut store| {
+            store.gc();
+            // Passed again at once.
+            Ok(UpdateDeadline::Continue(0))
+        });
+        let run = Instance::new(&mut store, &module, &[])?.get_func(&mut store, "run").unwrap();
+        for n in 0..50 {
+            let mut scope = RootScope::new(&mut store);
+            let mut value = |n| {
+                let value = Counted::new(scope.as_context().data(), n);
+                ExternRef::new(&mut scope, value)
+            };
+            let args = [Val::from(value(n)?), value(n + 1_000)?.into(), Val::I32(n as i32 % 5 + 1)];
+            let mut results = [Val::I32(0), Val::I32(0)];
+            run.call(&mut scope, &args, &mut results)?;
+            let results = results.map(|r| number(&scope, &r.unwrap_externref().unwrap()));
+            assert_eq!(results, [n, n + 1_000]);
+        }
+        store.gc();
+        assert_eq!(live.load(Ordering::Relaxed), 0);
+    }
+    Ok(())
+}
