@@ -35,7 +35,7 @@ const fn cargo(name: &'static str, args: &'static str) -> Step {
 }
 
 /// The steps. The programs of the corpus step are at most 30 MB each; the apps tests run those that are there.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     cargo("fmt", "fmt --all --check"),
     cargo("tidy", "run --quiet --package xtask -- tidy"),
     cargo(
@@ -51,6 +51,7 @@ const STEPS: [Step; 8] = [
         args: "doc --workspace --no-deps --document-private-items",
         env: &[("RUSTDOCFLAGS", "--deny warnings")],
     },
+    cargo("models", "run --quiet --manifest-path models/Cargo.toml"),
     cargo("runtime-only", "check --package kiln --no-default-features"),
 ];
 

@@ -43,6 +43,7 @@ mod module;
 mod similar;
 mod store;
 mod symbols;
+mod sync;
 mod sys;
 mod table;
 mod tier;

@@ -13,8 +13,8 @@ use crate::trap::Trap;
 use crate::types::MemoryType;
 use crate::vm::handle::Handle;
 use crate::vm::memory::{self as vm, LinearMemory};
+pub use crate::vm::parking::WaitResult;
 use crate::vm::shared::SharedMemoryInner;
-pub use crate::vm::shared::WaitResult;
 
 /// A linear memory of a store. Shared memories are [`SharedMemory`].
 ///

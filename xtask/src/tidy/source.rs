@@ -4,8 +4,9 @@ use super::lexer::{Kind, Token};
 use super::{Finding, Rule};
 
 /// Folders under which `unsafe` is allowed: parts of the runtime, and its tests.
-const UNSAFE_HOMES: [&str; 7] = [
+const UNSAFE_HOMES: [&str; 8] = [
     "crates/kiln/tests/",
+    "models/src/",
     "crates/kiln/src/vm/",
     "crates/kiln/src/code/",
     "crates/kiln/src/gc/",
@@ -112,7 +113,8 @@ pub(super) fn words(path: &str, tokens: &[Token<'_>]) -> Vec<Finding> {
         let mut find = |rule, message: String| out.push(Finding::new(path, t.line, rule, message));
         let next = tokens[i + 1..].iter().find(|t| t.kind != Kind::Comment);
         if t.is_word("unsafe") {
-            let homes = "vm, code, gc, sys and raw of crates/kiln/src, crates/kiln/tests and crates/cache/src/open.rs";
+            let homes =
+                "vm, code, gc, sys and raw of crates/kiln/src, crates/kiln/tests, models and crates/cache/src/open.rs";
             if !unsafe_home {
                 find(Rule::Unsafe, format!("`unsafe` is allowed only in {homes}"));
             }

@@ -92,7 +92,7 @@ pub(super) fn reached(workspace: &Path, roots: &[String]) -> BTreeSet<String> {
 
 /// Sources in the crates' folders that no crate root reaches.
 pub(super) fn dead_files(files: &[String], reached: &BTreeSet<String>) -> Vec<Finding> {
-    let ours = |f: &&String| f.ends_with(".rs") && !f.starts_with("benches/") && !f.starts_with("fuzz/");
+    let ours = |f: &&String| f.ends_with(".rs") && !["benches/", "fuzz/", "models/"].iter().any(|w| f.starts_with(w));
     files
         .iter()
         .filter(ours)

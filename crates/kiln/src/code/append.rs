@@ -1,7 +1,10 @@
 //! A list that grows while others read it without locks.
+//!
+//! `models/` explores this file with another `crate::sync`.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Items of the first bucket; each further bucket is twice as large.
 const FIRST: usize = 64;
@@ -28,8 +31,8 @@ fn locate(index: usize) -> (usize, usize, usize) {
 
 impl<T> AppendList<T> {
     /// An empty list, which owns no memory.
-    pub(crate) const fn new() -> AppendList<T> {
-        AppendList { buckets: [const { AtomicPtr::new(ptr::null_mut()) }; BUCKETS], len: AtomicUsize::new(0) }
+    pub(crate) fn new() -> AppendList<T> {
+        AppendList { buckets: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())), len: AtomicUsize::new(0) }
     }
 
     /// Number of items.
@@ -83,9 +86,9 @@ impl<T> AppendList<T> {
 
 impl<T> Drop for AppendList<T> {
     fn drop(&mut self) {
-        let mut left = *self.len.get_mut();
-        for (bucket, items) in self.buckets.iter_mut().enumerate() {
-            let items = *items.get_mut();
+        let mut left = self.len.load(Ordering::Relaxed);
+        for (bucket, items) in self.buckets.iter().enumerate() {
+            let items = items.load(Ordering::Relaxed);
             let size = FIRST << bucket;
             if items.is_null() {
                 break;

@@ -12,6 +12,7 @@ pub(crate) mod host;
 pub(crate) mod instance;
 pub(crate) mod memory;
 pub(crate) mod module;
+pub(crate) mod parking;
 pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod table;

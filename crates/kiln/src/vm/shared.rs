@@ -1,10 +1,9 @@
 //! Shared memories and the threads that wait on their addresses.
 
 use std::cell::UnsafeCell;
-use std::collections::{HashMap, VecDeque};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,19 +12,8 @@ use kiln_env::{TrapCode, Tunables};
 
 use super::context::VmMemory;
 use super::memory::MemoryPlan;
+use super::parking::{Parking, WaitResult};
 use crate::sys::mmap::{Mapping, page_size};
-
-/// How a wait ended. The numbers are what the wasm operators return.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum WaitResult {
-    /// Another thread notified the address.
-    Ok = 0,
-    /// The address did not hold the expected value.
-    Mismatch = 1,
-    /// The time was over first.
-    TimedOut = 2,
-}
 
 /// A memory that several stores, on several threads, may use at once. Its base never moves.
 pub(crate) struct SharedMemoryInner {
@@ -35,14 +23,7 @@ pub(crate) struct SharedMemoryInner {
     vm: UnsafeCell<VmMemory>,
     /// Held while growing: how many bytes of the mapping are accessible.
     accessible: Mutex<usize>,
-    waiters: Mutex<HashMap<u64, VecDeque<Arc<Waiter>>>>,
-}
-
-/// A thread that waits, until `notified` under the lock of `waiters`.
-#[derive(Default)]
-struct Waiter {
-    notified: AtomicBool,
-    wake: Condvar,
+    parking: Parking,
 }
 
 // SAFETY: 1. `vm.base` never changes; `vm.len` is accessed atomically. 2. Guest bytes are raw memory to which no
@@ -63,7 +44,7 @@ impl SharedMemoryInner {
     pub(crate) fn from_mapping(plan: &Arc<MemoryPlan>, mapping: Mapping) -> Arc<SharedMemoryInner> {
         let vm = UnsafeCell::new(VmMemory { base: mapping.as_ptr(), len: plan.min() as u64 });
         let accessible = Mutex::new(plan.min().next_multiple_of(page_size()));
-        Arc::new(SharedMemoryInner { plan: plan.clone(), mapping, vm, accessible, waiters: Mutex::default() })
+        Arc::new(SharedMemoryInner { plan: plan.clone(), mapping, vm, accessible, parking: Parking::default() })
     }
 
     /// The plan it was made by.
@@ -136,19 +117,7 @@ impl SharedMemoryInner {
     /// `memory.atomic.notify`: wakes up to `count` waiters of `addr` and returns how many.
     pub(crate) fn notify(&self, addr: u64, count: u32) -> Result<u32, TrapCode> {
         self.cell(addr, 4)?;
-        let mut waiters = lock(&self.waiters);
-        let Some(queue) = waiters.get_mut(&addr) else { return Ok(0) };
-        let mut woken = 0;
-        while woken < count {
-            let Some(waiter) = queue.pop_front() else { break };
-            waiter.notified.store(true, Ordering::Relaxed);
-            waiter.wake.notify_one();
-            woken += 1;
-        }
-        if queue.is_empty() {
-            waiters.remove(&addr);
-        }
-        Ok(woken)
+        Ok(self.parking.notify(addr, count))
     }
 
     /// `memory.atomic.wait32`: waits for at most `timeout` (`None`: forever) while `addr` holds `expected`.
@@ -156,7 +125,7 @@ impl SharedMemoryInner {
         let cell = self.cell(addr, 4)?;
         // SAFETY: aligned and mapped, as `cell` checked.
         let cell = unsafe { AtomicU32::from_ptr(cell.cast()) };
-        Ok(self.wait(addr, timeout, || u32::from_le(cell.load(Ordering::SeqCst)) == expected))
+        Ok(self.parking.wait(addr, deadline(timeout), || u32::from_le(cell.load(Ordering::SeqCst)) == expected))
     }
 
     /// `memory.atomic.wait64`: likewise.
@@ -164,39 +133,7 @@ impl SharedMemoryInner {
         let cell = self.cell(addr, 8)?;
         // SAFETY: aligned and mapped, as `cell` checked.
         let cell = unsafe { AtomicU64::from_ptr(cell.cast()) };
-        Ok(self.wait(addr, timeout, || u64::from_le(cell.load(Ordering::SeqCst)) == expected))
-    }
-
-    fn wait(&self, addr: u64, timeout: Option<Duration>, unchanged: impl Fn() -> bool) -> WaitResult {
-        // A deadline beyond what the clock can express is none.
-        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-        let mut waiters = lock(&self.waiters);
-        // Under the lock, so that a notify between this check and the wait cannot be missed.
-        if !unchanged() {
-            return WaitResult::Mismatch;
-        }
-        let me = Arc::new(Waiter::default());
-        waiters.entry(addr).or_default().push_back(me.clone());
-        loop {
-            if me.notified.load(Ordering::Relaxed) {
-                return WaitResult::Ok;
-            }
-            let Some(deadline) = deadline else {
-                waiters = me.wake.wait(waiters).unwrap_or_else(|e| e.into_inner());
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                if let Some(queue) = waiters.get_mut(&addr) {
-                    queue.retain(|w| !Arc::ptr_eq(w, &me));
-                    if queue.is_empty() {
-                        waiters.remove(&addr);
-                    }
-                }
-                return WaitResult::TimedOut;
-            }
-            waiters = me.wake.wait_timeout(waiters, left).unwrap_or_else(|e| e.into_inner()).0;
-        }
+        Ok(self.parking.wait(addr, deadline(timeout), || u64::from_le(cell.load(Ordering::SeqCst)) == expected))
     }
 }
 
@@ -209,6 +146,11 @@ pub(crate) fn atomic_address(base: *mut u8, len: u64, addr: u64, size: u64) -> R
         Some(end) if end <= len => Ok(base.wrapping_add(addr as usize)),
         _ => Err(TrapCode::MemoryOutOfBounds),
     }
+}
+
+/// When a wait is over. A deadline beyond what the clock can express is none.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|t| Instant::now().checked_add(t))
 }
 
 fn lock<X>(mutex: &Mutex<X>) -> MutexGuard<'_, X> {

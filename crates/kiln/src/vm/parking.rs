@@ -1,0 +1,89 @@
+//! Threads that wait on addresses of a shared memory.
+//!
+//! `models/` explores this file with another `crate::sync`.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// How a wait ended. The numbers are what the wasm operators return.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum WaitResult {
+    /// Another thread notified the address.
+    Ok = 0,
+    /// The address did not hold the expected value.
+    Mismatch = 1,
+    /// The time was over first.
+    TimedOut = 2,
+}
+
+/// Who waits, by address, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Parking {
+    waiters: Mutex<HashMap<u64, VecDeque<Arc<Waiter>>>>,
+}
+
+/// A thread that waits, until `notified` under the lock of `waiters`.
+#[derive(Default)]
+struct Waiter {
+    notified: AtomicBool,
+    wake: Condvar,
+}
+
+impl Parking {
+    /// Wakes up to `count` waiters of `addr`, those first that wait longest; how many.
+    pub(crate) fn notify(&self, addr: u64, count: u32) -> u32 {
+        let mut waiters = self.lock();
+        let Some(queue) = waiters.get_mut(&addr) else { return 0 };
+        let mut woken = 0;
+        while woken < count {
+            let Some(waiter) = queue.pop_front() else { break };
+            waiter.notified.store(true, Ordering::Relaxed);
+            waiter.wake.notify_one();
+            woken += 1;
+        }
+        if queue.is_empty() {
+            waiters.remove(&addr);
+        }
+        woken
+    }
+
+    /// Waits for a notification of `addr` unless the value there has changed, until the deadline at most.
+    pub(crate) fn wait(&self, addr: u64, deadline: Option<Instant>, unchanged: impl Fn() -> bool) -> WaitResult {
+        let mut waiters = self.lock();
+        // Under the lock, so that a notify between this check and the wait cannot be missed.
+        if !unchanged() {
+            return WaitResult::Mismatch;
+        }
+        let me = Arc::new(Waiter::default());
+        waiters.entry(addr).or_default().push_back(me.clone());
+        loop {
+            if me.notified.load(Ordering::Relaxed) {
+                return WaitResult::Ok;
+            }
+            let Some(deadline) = deadline else {
+                waiters = me.wake.wait(waiters).unwrap_or_else(|e| e.into_inner());
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                if let Some(queue) = waiters.get_mut(&addr) {
+                    queue.retain(|w| !Arc::ptr_eq(w, &me));
+                    if queue.is_empty() {
+                        waiters.remove(&addr);
+                    }
+                }
+                return WaitResult::TimedOut;
+            }
+            waiters = me.wake.wait_timeout(waiters, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, VecDeque<Arc<Waiter>>>> {
+        // Nothing is left half done under this lock.
+        self.waiters.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
