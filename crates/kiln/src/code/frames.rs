@@ -33,6 +33,9 @@ pub(crate) struct CodeFrame {
     pub(crate) key: FuncKey,
     /// The wasm operator, as an offset into the function's body, if the code stands for one.
     pub(crate) wasm_offset: Option<u32>,
+    /// The address.
+    #[cfg_attr(not(test), expect(dead_code, reason = "native unwinders are compared with it"))]
+    pub(crate) pc: usize,
 }
 
 impl fmt::Debug for CodeFrame {
@@ -104,7 +107,7 @@ impl Trace {
         for (i, pc) in self.pcs[..self.len].iter().enumerate() {
             // A return address may be the next function's first byte; the call is before it.
             let returns = i > 0 || self.first_returns;
-            registry::lookup(pc - usize::from(returns), |frame| frames.push(frame));
+            registry::lookup(pc - usize::from(returns), *pc, |frame| frames.push(frame));
         }
         // As many frames as without inlining.
         let omitted = self.omitted + frames.len().saturating_sub(MAX_FRAMES);

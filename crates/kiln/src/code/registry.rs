@@ -122,13 +122,13 @@ pub(crate) fn code_at(pc: usize) -> Option<Arc<ModuleCode>> {
     with_entry(pc, |entry| entry.handle.upgrade()).flatten()
 }
 
-/// Calls `f` with the wasm frames that the instruction at `pc` belongs to, inlined ones first. For a return
-/// address ask for the byte before.
-pub(crate) fn lookup(pc: usize, mut f: impl FnMut(CodeFrame)) {
+/// Calls `f` with the wasm frames that the instruction at `pc` belongs to, inlined ones first; each is said to be at
+/// `shown`. For a return address ask for the byte before.
+pub(crate) fn lookup(pc: usize, shown: usize, mut f: impl FnMut(CodeFrame)) {
     let Some(code) = code_at(pc) else { return };
     let Some(func) = code.find(pc) else { return };
     for position in func.positions(pc) {
         let key = position.inlined.map_or(func.key, FuncKey::Wasm);
-        f(CodeFrame { code: code.clone(), key, wasm_offset: position.wasm });
+        f(CodeFrame { code: code.clone(), key, wasm_offset: position.wasm, pc: shown });
     }
 }
