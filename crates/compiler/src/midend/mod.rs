@@ -7,6 +7,7 @@
 //! | pass | kind | what it does |
 //! |---|---|---|
 //! | [`compare`] | function | branches and selections on negated float comparisons take the comparison itself |
+//! | [`bytes`] | function | loops over bytes, like those of `memcpy`, do 16 at a time |
 //! | [`thread`] | function | branches decided by a constant that a predecessor passes become jumps |
 //! | [`switch`] | function | `br_table` with few cases becomes comparisons |
 //! | [`order`] | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
@@ -15,6 +16,7 @@
 //! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled
 //! without optimisation, and trampolines, are left alone. Whether a pass runs is part of the fingerprint.
 
+mod bytes;
 mod compare;
 mod edit;
 mod order;
@@ -62,6 +64,7 @@ const MODULE_PASSES: &[ModulePass] = &[];
 /// The function passes, in the order in which they run.
 /// `switch` comes behind `thread`, which copies fewer instructions of a `br_table` than of comparisons.
 const FUNC_PASSES: &[FuncPass] = &[
+    FuncPass { name: "bytes", run: bytes::run, after: &[] },
     FuncPass { name: "thread", run: thread::run, after: &[] },
     FuncPass { name: "switch", run: switch::run, after: &["thread"] },
     FuncPass { name: "compare", run: compare::run, after: &[] },

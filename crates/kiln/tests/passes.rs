@@ -1,0 +1,277 @@
+//! Passes change nothing but time: modules behave the same with all of them and with none, traps and memory included.
+
+use kiln::*;
+
+/// Functions of up to three parameters that work on bytes: those that [the pass](../../compiler/src/midend/bytes/mod.rs)
+/// takes, and others that are nearly the same.
+const BYTES: &str = r#"
+    (func (export "copy up") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (if (local.get $n) (then (loop $l
+        (i32.store8 offset=3 (local.get $a) (i32.load8_u offset=3 (local.get $b)))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (local.set $b (i32.add (local.get $b) (i32.const 1)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))
+      (i32.sub (local.get $a) (local.get $b)))
+    (func (export "copy down") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (local.set $a (i32.add (local.get $a) (local.get $n)))
+      (local.set $b (i32.add (local.get $b) (local.get $n)))
+      (if (local.get $n) (then (loop $l
+        (i32.store8 (local.tee $a (i32.sub (local.get $a) (i32.const 1)))
+          (i32.load8_u (local.tee $b (i32.sub (local.get $b) (i32.const 1)))))
+        (br_if $l (local.tee $n (i32.add (local.get $n) (i32.const -1)))))))
+      (i32.sub (local.get $a) (local.get $b)))
+    (func (export "copy by index") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $i i32)
+      (loop $l
+        (i32.store8 (i32.add (local.get $a) (local.get $i)) (i32.load8_s (i32.add (local.get $i) (local.get $b))))
+        (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
+      (local.get $i))
+    (func (export "copy signed") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $i i32)
+      (loop $l
+        (i32.store8 (i32.add (local.get $a) (local.get $i)) (i32.load8_u (i32.add (local.get $i) (local.get $b))))
+        (br_if $l (i32.gt_s (local.get $n) (local.tee $i (i32.add (local.get $i) (i32.const 1))))))
+      (local.get $i))
+    (func (export "copy until") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (local.set $n (i32.add (local.get $a) (local.get $n)))
+      (block $out (loop $l
+        (br_if $out (i32.eq (local.get $a) (local.get $n)))
+        (i32.store8 (local.get $a) (i32.load8_u (local.get $b)))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (local.set $b (i32.add (local.get $b) (i32.const 1)))
+        (br $l)))
+      (local.get $b))
+    (func (export "copy words") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store (local.get $a) (i32.load (local.get $b)))
+        (local.set $a (i32.add (local.get $a) (i32.const 4)))
+        (local.set $b (i32.add (local.get $b) (i32.const 4)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $a))
+    (func (export "copy doubles") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (f64.store (local.get $a) (f64.load offset=1 (local.get $b)))
+        (local.set $a (i32.add (local.get $a) (i32.const 8)))
+        (local.set $b (i32.add (local.get $b) (i32.const 8)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $a))
+    (func (export "fill up") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store8 offset=1 (local.get $a) (local.get $b))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $a))
+    (func (export "fill down") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store8 (local.tee $a (i32.sub (local.get $a) (i32.const 1))) (i32.const 0x1ab))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $a))
+    (func (export "fill halves") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store16 (local.get $a) (local.get $b))
+        (local.set $a (i32.add (local.get $a) (i32.const 2)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $a))
+    (func (export "fill floats") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $f f32)
+      (local.set $f (f32.convert_i32_s (local.get $b)))
+      (loop $l
+        (f32.store (local.get $a) (local.get $f))
+        (local.set $a (i32.add (local.get $a) (i32.const 4)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $a))
+    (func (export "compare") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $x i32) (local $y i32)
+      (block $equal (br_if $equal (i32.eqz (local.get $n)))
+        (loop $l
+          (if (i32.eq (local.tee $x (i32.load8_u (local.get $a))) (local.tee $y (i32.load8_u (local.get $b)))) (then
+            (local.set $a (i32.add (local.get $a) (i32.const 1)))
+            (local.set $b (i32.add (local.get $b) (i32.const 1)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))
+            (br $equal))))
+        (return (i32.sub (i32.sub (local.get $x) (local.get $y)) (local.get $a))))
+      (local.get $a))
+    (func (export "compare strings") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $x i32)
+      (block $out (loop $l
+        (br_if $out (i32.eqz (local.tee $x (i32.load8_u (local.get $a)))))
+        (br_if $out (i32.ne (local.get $x) (i32.load8_u (local.get $b))))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (local.set $b (i32.add (local.get $b) (i32.const 1)))
+        (br $l)))
+      (i32.sub (local.get $a) (local.get $x)))
+    (func (export "compare strings at the end") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $x i32)
+      (loop $l
+        (if (local.tee $x (i32.load8_u (local.get $a))) (then
+          (local.set $a (i32.add (local.get $a) (i32.const 1)))
+          (br_if $l (i32.eq (local.get $x)
+            (i32.load8_u (i32.sub (local.tee $b (i32.add (local.get $b) (i32.const 1))) (i32.const 1))))))))
+      (i32.sub (local.get $a) (local.get $x)))
+    (func (export "length") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (br_if $l (i32.load8_u (local.tee $a (i32.add (local.get $a) (i32.const 1))))))
+      (local.get $a))
+    (func (export "find") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (block $out (loop $l
+        (br_if $out (i32.eqz (local.get $n)))
+        (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+        (br_if $l (i32.ne (i32.load8_u (local.get $a)) (i32.const 2)) (local.set $a (i32.add (local.get $a) (i32.const 1))))))
+      (local.get $a))
+    (func (export "span") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (br_if $l (i32.eq (i32.load8_u offset=7 (local.get $a)) (i32.const 1))
+          (local.set $a (i32.add (local.get $a) (i32.const 1)))))
+      (local.get $a))
+    ;; Nearly the same.
+    (func (export "twice as fast") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store8 (local.get $a) (i32.load8_u (local.get $b)))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (local.set $b (i32.add (local.get $b) (i32.const 2)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $b))
+    (func (export "the last byte") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $x i32)
+      (loop $l
+        (i32.store8 (local.get $a) (local.tee $x (i32.load8_u (local.get $b))))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (local.set $b (i32.add (local.get $b) (i32.const 1)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $x))
+    (func (export "the byte before") (param $a i32) (param $b i32) (param $n i32) (result i32) (local $x i32)
+      (loop $l
+        (i32.store8 (local.get $a) (local.get $x))
+        (local.set $x (i32.load8_u (local.get $b)))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (local.set $b (i32.add (local.get $b) (i32.const 1)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $x))
+    (func (export "written first") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store8 (local.get $a) (i32.const 1))
+        (local.set $b (i32.add (local.get $b) (i32.load8_u (local.get $a))))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $b))
+    (func (export "two steps") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store8 (local.get $a) (i32.const 1))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (br_if $l (i32.gt_s (local.tee $n (i32.sub (local.get $n) (i32.const 2))) (i32.const 0))))
+      (local.get $a))
+    (func (export "copy and count") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (i32.store8 (local.get $a) (i32.load8_u (local.get $b)))
+        (local.set $a (i32.add (local.get $a) (i32.const 1)))
+        (local.set $b (i32.add (local.get $b) (i32.const 1)))
+        (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (global.get $calls))
+    (func (export "signed bytes") (param $a i32) (param $b i32) (param $n i32) (result i32)
+      (loop $l
+        (br_if $l (i32.ne (i32.load8_s (local.get $a)) (i32.const 255))
+          (local.set $a (i32.add (local.get $a) (i32.const 1)))))
+      (local.get $a))
+"#;
+
+/// A module with one of both kinds of memory, so that the base comes from different places.
+fn modules(functions: &str) -> Vec<String> {
+    let memories =
+        ["(memory (export \"m\") 1 2)", "(memory (export \"m\") 1 1)", "(memory 2) (memory (export \"m\") 1)"];
+    let module = |memory: &&str| format!("(module {memory} (global $calls (mut i32) (i32.const 0)) {functions})");
+    let mut all: Vec<String> = memories.iter().map(module).collect();
+    // The second memory of the third.
+    for access in
+        ["load8_u", "load8_s", "store8", "store16", "f64.load", "f64.store", "i32.load ", "i32.store ", "f32.store"]
+    {
+        let bare = access.trim_end();
+        all[2] = all[2].replace(&format!("{bare} "), &format!("{bare} $m2 "));
+    }
+    all[2] = all[2].replace("(memory (export", "(memory $m2 (export");
+    all
+}
+
+fn engine(passes: bool) -> Engine {
+    let mut config = Config::new();
+    for name in Config::compiler_pass_names() {
+        config.compiler_pass(name, passes);
+    }
+    config.compilation_threads(1);
+    Engine::new(&config).unwrap()
+}
+
+/// One instance, its functions, and its memory.
+struct Side {
+    store: Store<()>,
+    instance: Instance,
+}
+
+impl Side {
+    fn new(engine: &Engine, module: &str) -> Side {
+        let module = Module::new(engine, module).unwrap();
+        let mut store = Store::new(engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        Side { store, instance }
+    }
+
+    /// Fills the memory, calls a function, and gives its result or trap, and the memory.
+    fn call(&mut self, name: &str, args: (i32, i32, i32), contents: &[u8]) -> (Result<i32, Option<Trap>>, Vec<u8>) {
+        let f = self.instance.get_typed_func::<(i32, i32, i32), i32>(&mut self.store, name).unwrap();
+        let memory = self.instance.get_memory(&mut self.store, "m").unwrap();
+        memory.data_mut(&mut self.store).copy_from_slice(contents);
+        let result = f.call(&mut self.store, args).map_err(|e| e.downcast_ref::<Trap>().copied());
+        (result, memory.data(&self.store).to_vec())
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    /// An address: mostly near its neighbours, sometimes near the end of the memory, and of the index range.
+    fn address(&mut self) -> i32 {
+        match self.below(10) {
+            0 => 65_536 - self.below(80) as i32,
+            1 => -(self.below(80) as i32),
+            _ => 1_000 + self.below(90) as i32,
+        }
+    }
+}
+
+/// Long runs of equal bytes, so that searches go far.
+fn fill(contents: &mut [u8], random: &mut Random) {
+    let (mut byte, change) = (1, [4, 20, 90][random.below(3) as usize]);
+    for slot in contents {
+        if random.below(change) == 0 {
+            byte = [0, 1, 1, 1, 2, 255, 7][random.below(7) as usize];
+        }
+        *slot = byte;
+    }
+}
+
+#[test]
+fn loops_over_bytes_are_the_same_in_bulk() {
+    let (with, without) = (engine(true), engine(false));
+    let names: Vec<&str> = BYTES.split("(export \"").skip(1).map(|t| t.split('"').next().unwrap()).collect();
+    let mut random = Random(11);
+    let mut contents = vec![0; 1 << 16];
+    let (mut returned, mut trapped) = (0, 0);
+    for module in modules(BYTES) {
+        let (mut a, mut b) = (Side::new(&with, &module), Side::new(&without, &module));
+        for name in &names {
+            for round in 0..120 {
+                if round % 30 == 0 {
+                    fill(&mut contents, &mut random);
+                }
+                let args = (random.address(), random.address(), 1 + random.below(150) as i32);
+                let (x, y) = (a.call(name, args, &contents), b.call(name, args, &contents));
+                assert_eq!(x.0, y.0, "{name} {args:?}");
+                assert!(
+                    x.1 == y.1,
+                    "{name} {args:?} leaves another memory, first at {:?}",
+                    x.1.iter().zip(&y.1).position(|(x, y)| x != y)
+                );
+                *if x.0.is_ok() { &mut returned } else { &mut trapped } += 1;
+            }
+        }
+    }
+    assert!(returned > 1000 && trapped > 300, "{returned} returned, {trapped} trapped");
+}
