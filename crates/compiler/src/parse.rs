@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use kiln_env::limits;
 use kiln_env::module::*;
 use kiln_env::*;
-use wasmparser::{ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator, ValidatorResources};
+use wasmparser::{
+    BinaryReader, Chunk, ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator, ValidatorResources,
+};
 
 use crate::convert;
 use crate::error::{CompileError, Result};
@@ -46,8 +48,27 @@ pub fn parse(bytes: &[u8], features: &Features) -> Result<ParsedModule> {
     parser.set_features(flags);
     let mut builder =
         Builder { module: Module::default(), validator: Validator::new_with_features(flags), resources: None, bytes };
-    for payload in parser.parse_all(bytes) {
-        builder.payload(payload?)?;
+    let mut rest = bytes;
+    loop {
+        let (consumed, payload) = match parser.parse(rest, true)? {
+            Chunk::Parsed { consumed, payload } => (consumed, payload),
+            Chunk::NeedMoreData(_) => return Err(CompileError::internal("the parser waits for data behind the end")),
+        };
+        rest = &rest[consumed..];
+        if let Payload::CodeSectionStart { count, size, .. } = payload {
+            builder.payload(payload)?;
+            let at = (bytes.len() - rest.len()) as u64;
+            if let Some(len) = builder.bodies(rest, at, count, size)? {
+                parser.skip_section();
+                rest = &rest[len..];
+            }
+            continue;
+        }
+        let at_end = matches!(payload, Payload::End(_));
+        builder.payload(payload)?;
+        if at_end {
+            break;
+        }
     }
     let Builder { mut module, resources, .. } = builder;
     mark_escapes(&mut module);
@@ -259,6 +280,35 @@ impl Builder<'_> {
             self.module.datas.push(DataSegment { mode, bytes: end - data.data.len() as u64..end });
         }
         Ok(())
+    }
+
+    /// Outlines all bodies of the code section, of which `rest`, at `start` in the module, is the part behind the count:
+    /// `size` bytes. `None` if something is wrong; the parser then finds out what.
+    fn bodies(&mut self, rest: &[u8], start: u64, count: u32, size: u32) -> Result<Option<usize>> {
+        let defined = self.module.funcs.len() - self.module.num_imported_funcs as usize;
+        let Some(section) = rest.get(..size as usize).filter(|_| count as usize == defined && count > 0) else {
+            return Ok(None);
+        };
+        let mut reader = BinaryReader::new(section, start);
+        let mut bodies = IndexVec::with_capacity(count as usize);
+        for _ in 0..count {
+            let Ok(len) = reader.read_var_u32() else { return Ok(None) };
+            let at = reader.original_position();
+            if len > limits::MAX_BODY_SIZE || reader.read_bytes(len as usize).is_err() {
+                return Ok(None);
+            }
+            bodies.push(at..at + u64::from(len));
+        }
+        if !reader.eof() {
+            return Ok(None);
+        }
+        // The validator wants to see one of them, and gives what it knows about the module.
+        let first: &SourceRange = bodies.values().next().expect("there is one");
+        let body = &section[(first.start - start) as usize..(first.end - start) as usize];
+        let body = wasmparser::FunctionBody::new(BinaryReader::new(body, first.start));
+        self.resources = Some(self.validator.code_section_entry(&body)?.resources);
+        self.module.bodies = bodies;
+        Ok(Some(section.len()))
     }
 
     fn body(&mut self, body: &wasmparser::FunctionBody<'_>) -> Result<()> {

@@ -1,10 +1,12 @@
 //! Validates all bodies of a module, in parallel, and collects on the way what compilers want to know.
 
+mod quick;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use kiln_env::{ContextLayout, DefinedFuncIndex, IndexVec, Module, Tunables, TypeIndex, limits};
+use kiln_env::{ContextLayout, DefinedFuncIndex, FuncIndex, IndexVec, Module, Tunables, TypeIndex, limits};
 use wasmparser::{
     BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, ValidatorResources, WasmFeatures,
 };
@@ -19,6 +21,7 @@ use crate::info::{
 use crate::names;
 use crate::parse::ParsedModule;
 use crate::pool::Pool;
+use quick::{QuickModule, QuickScratch};
 
 /// Bytes of bodies that are validated as one piece of work.
 const CHUNK_BYTES: u64 = 128 << 10;
@@ -97,6 +100,7 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Resu
             resources,
             features: features.to_wasmparser(),
             failed: AtomicU32::new(u32::MAX),
+            quick: QuickModule::new(&module, &features),
         };
         bodies = shared.validate_all(pool)?;
     }
@@ -130,6 +134,8 @@ struct Shared<'a> {
     features: WasmFeatures,
     /// Least index of a function that turned out invalid: what comes after need not be looked at.
     failed: AtomicU32,
+    /// For the validator that is tried first.
+    quick: Option<QuickModule>,
 }
 
 impl Shared<'_> {
@@ -195,16 +201,49 @@ impl Shared<'_> {
     fn validate_body(&self, func: DefinedFuncIndex, scratch: &mut Scratch, out: &mut Bodies) -> Result<()> {
         let index = self.module.func_index(func);
         let (start, code) = body_bytes(self.module, self.source, func)?;
-        let to_validate = FuncToValidate {
-            resources: self.resources,
-            index: index.0,
-            ty: self.module.funcs[index].ty.0,
-            features: self.features,
-        };
+        let ty = self.module.funcs[index].ty.0;
+        scratch.facts.begin();
+        if let Some(module) = &self.quick
+            && quick::validate(module, ty, code, &mut scratch.quick, &mut scratch.facts).is_some()
+        {
+            scratch.facts.finish(out);
+            if cfg!(debug_assertions) {
+                self.confirm((index, ty), start, code, scratch, out);
+            }
+            return Ok(());
+        }
+        scratch.facts.begin();
+        self.validate_slowly((index, ty), start, code, scratch)?;
+        scratch.facts.finish(out);
+        Ok(())
+    }
+
+    /// Checks that the two validators agree about a body: the quick one accepted it, and what it found out is the last of
+    /// `out`. Panics if they do not: a bug.
+    fn confirm(&self, (index, ty): (FuncIndex, u32), start: u64, code: &[u8], scratch: &mut Scratch, out: &Bodies) {
+        let mut again = Bodies::default();
+        scratch.facts.begin();
+        if let Err(error) = self.validate_slowly((index, ty), start, code, scratch) {
+            panic!("function {} is not valid, but passed for it: {error}", index.0);
+        }
+        scratch.facts.finish(&mut again);
+        let record = *out.infos.records.last().expect("the function's");
+        let arena = &out.infos.arena[record.arena as usize..];
+        assert_eq!((Record { arena: 0, ..record }, arena), (again.infos.records[0], &again.infos.arena[..]));
+    }
+
+    /// The same by `wasmparser`, which knows every operator.
+    fn validate_slowly(
+        &self,
+        (index, ty): (FuncIndex, u32),
+        start: u64,
+        code: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let to_validate = FuncToValidate { resources: self.resources, index: index.0, ty, features: self.features };
         let mut validator = to_validate.into_validator(std::mem::take(&mut scratch.allocations));
         let mut reader = BinaryReader::new_features(code, start, self.features);
         define_locals(&mut validator, &mut reader)?;
-        scratch.facts.begin();
         while !reader.eof() {
             let at = reader.original_position();
             let ends_loop = scratch.facts.before(&code[(at - start) as usize..], &validator);
@@ -217,7 +256,6 @@ impl Shared<'_> {
         }
         reader.finish_expression(&validator.visitor(reader.original_position()))?;
         scratch.allocations = validator.into_allocations();
-        scratch.facts.finish(out);
         Ok(())
     }
 }
@@ -251,6 +289,7 @@ fn define_locals(validator: &mut FuncValidator<&ValidatorResources>, reader: &mu
 #[derive(Default)]
 struct Scratch {
     allocations: FuncValidatorAllocations,
+    quick: QuickScratch,
     facts: Facts,
 }
 
@@ -327,10 +366,18 @@ impl Facts {
     #[inline]
     fn after(&mut self, ends_loop: bool, validator: &FuncValidator<&ValidatorResources>) {
         self.loop_depth -= u32::from(ends_loop);
-        self.hoist_work += u64::from(self.loop_depth) * u64::from(self.loop_depth);
-        self.max_stack = self.max_stack.max(validator.operand_stack_height());
+        let depth = u64::from(self.loop_depth);
+        self.note_height(validator.operand_stack_height(), depth * depth);
     }
 
+    /// Behind each operator: the height of the operand stack, and the square of the number of loops around.
+    #[inline]
+    fn note_height(&mut self, height: u32, depth_squared: u64) {
+        self.hoist_work += depth_squared;
+        self.max_stack = self.max_stack.max(height);
+    }
+
+    #[inline]
     fn use_local(&mut self, local: u32) {
         if local >= limits::MAX_LOCALS {
             return;

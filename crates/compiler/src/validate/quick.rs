@@ -1,0 +1,708 @@
+//! A validator for what most functions consist of, several times as fast as the one that knows everything.
+//!
+//! It either is sure that a body is valid or leaves the judgement to `wasmparser`: it never says that a body is invalid,
+//! and never gives a message. It knows the operators on numbers, locals, globals, the first memory (32-bit), blocks,
+//! branches and calls, and the types that these operators have without subtyping. Whatever else it meets (another
+//! proposal, an unusual encoding, a mistake) makes it give up on that body.
+//!
+//! Builds with debug assertions, those for tests and for fuzzing, let `wasmparser` confirm all that it accepts.
+
+use kiln_env::types::{CompositeType, RefType, ValType};
+use kiln_env::{Module, limits};
+
+use super::Facts;
+use crate::features::Features;
+use crate::info::flag;
+
+/// Types as codes. What is not here is left to `wasmparser`.
+const I32: u8 = 1;
+const I64: u8 = 2;
+const F32: u8 = 3;
+const F64: u8 = 4;
+const V128: u8 = 5;
+const FUNC: u8 = 6;
+const EXTERN: u8 = 7;
+/// An operand in unreachable code: of any type.
+const ANY: u8 = 0;
+
+/// Added to the type of a global that may be changed.
+const MUTABLE: u8 = 0x80;
+
+/// Most targets of a `br_table` that are looked at here.
+const MAX_TARGETS: u32 = 10_000;
+
+/// Types in the arena.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+/// What has to be known about a module; the same for all threads.
+pub(super) struct QuickModule {
+    /// Type codes, to which spans refer. Begins with one of each code, from 1.
+    types: Vec<u8>,
+    /// Parameters and results of each function type; `None` for other types and where a type has no code.
+    sigs: Vec<Option<(Span, Span)>>,
+    /// The type of each function.
+    funcs: Vec<u32>,
+    /// Type codes of globals, with [`MUTABLE`]; 0 if the type has none.
+    globals: Vec<u8>,
+    /// Whether the first memory has 32-bit indices.
+    memory32: bool,
+    /// For each table, whether it is one of functions with 32-bit indices.
+    tables: Vec<bool>,
+}
+
+fn code_of(ty: ValType) -> Option<u8> {
+    Some(match ty {
+        ValType::I32 => I32,
+        ValType::I64 => I64,
+        ValType::F32 => F32,
+        ValType::F64 => F64,
+        ValType::V128 => V128,
+        ValType::Ref(RefType::FUNCREF) => FUNC,
+        ValType::Ref(RefType::EXTERNREF) => EXTERN,
+        ValType::Ref(_) => return None,
+    })
+}
+
+/// The code of a type as it is encoded.
+fn decode_type(byte: u8) -> Option<u8> {
+    Some(match byte {
+        0x7f => I32,
+        0x7e => I64,
+        0x7d => F32,
+        0x7c => F64,
+        0x7b => V128,
+        0x70 => FUNC,
+        0x6f => EXTERN,
+        _ => return None,
+    })
+}
+
+/// Whether all proposals are on whose operators and types are known here.
+fn are_known(features: &Features) -> bool {
+    features.saturating_float_to_int
+        && features.sign_extension
+        && features.multi_value
+        && features.reference_types
+        && features.bulk_memory
+        && features.simd
+        && features.tail_call
+}
+
+impl QuickModule {
+    /// `None` if proposals are switched off that functions would then have to be searched for.
+    pub(super) fn new(module: &Module, features: &Features) -> Option<QuickModule> {
+        if !are_known(features) {
+            return None;
+        }
+        let mut types = vec![I32, I64, F32, F64, V128, FUNC, EXTERN];
+        let mut add = |list: &[ValType]| {
+            let start = types.len();
+            for ty in list {
+                types.push(code_of(*ty)?);
+            }
+            Some(Span { start: start as u32, len: list.len() as u32 })
+        };
+        let mut sigs = Vec::with_capacity(module.types.len());
+        for ty in module.types.values() {
+            let CompositeType::Func(ty) = &ty.composite;
+            sigs.push(add(&ty.params).zip(add(&ty.results)));
+        }
+        let global = |ty: ValType, mutable: bool| code_of(ty).map_or(0, |c| c | if mutable { MUTABLE } else { 0 });
+        Some(QuickModule {
+            types,
+            sigs,
+            funcs: module.funcs.values().map(|f| f.ty.0).collect(),
+            globals: module.globals.values().map(|g| global(g.content, g.mutable)).collect(),
+            memory32: module.memories.values().next().is_some_and(|m| !m.limits.is_64),
+            tables: module.tables.values().map(|t| t.element == RefType::FUNCREF && !t.limits.is_64).collect(),
+        })
+    }
+
+    fn list(&self, span: Span) -> &[u8] {
+        &self.types[span.start as usize..][..span.len as usize]
+    }
+}
+
+/// Operators that take their operands and give a result whatever the module: operand codes, the topmost last (0: none),
+/// and the result (0: the operator is none of these).
+const SIMPLE: [[u8; 3]; 256] = {
+    let mut table = [[0; 3]; 256];
+    let ranges: &[(usize, usize, [u8; 3])] = &[
+        (0x45, 0x45, [0, I32, I32]),
+        (0x46, 0x4f, [I32, I32, I32]),
+        (0x50, 0x50, [0, I64, I32]),
+        (0x51, 0x5a, [I64, I64, I32]),
+        (0x5b, 0x60, [F32, F32, I32]),
+        (0x61, 0x66, [F64, F64, I32]),
+        (0x67, 0x69, [0, I32, I32]),
+        (0x6a, 0x78, [I32, I32, I32]),
+        (0x79, 0x7b, [0, I64, I64]),
+        (0x7c, 0x8a, [I64, I64, I64]),
+        (0x8b, 0x91, [0, F32, F32]),
+        (0x92, 0x98, [F32, F32, F32]),
+        (0x99, 0x9f, [0, F64, F64]),
+        (0xa0, 0xa6, [F64, F64, F64]),
+        (0xa7, 0xa7, [0, I64, I32]),
+        (0xa8, 0xa9, [0, F32, I32]),
+        (0xaa, 0xab, [0, F64, I32]),
+        (0xac, 0xad, [0, I32, I64]),
+        (0xae, 0xaf, [0, F32, I64]),
+        (0xb0, 0xb1, [0, F64, I64]),
+        (0xb2, 0xb3, [0, I32, F32]),
+        (0xb4, 0xb5, [0, I64, F32]),
+        (0xb6, 0xb6, [0, F64, F32]),
+        (0xb7, 0xb8, [0, I32, F64]),
+        (0xb9, 0xba, [0, I64, F64]),
+        (0xbb, 0xbb, [0, F32, F64]),
+        (0xbc, 0xbc, [0, F32, I32]),
+        (0xbd, 0xbd, [0, F64, I64]),
+        (0xbe, 0xbe, [0, I32, F32]),
+        (0xbf, 0xbf, [0, I64, F64]),
+        (0xc0, 0xc1, [0, I32, I32]),
+        (0xc2, 0xc4, [0, I64, I64]),
+    ];
+    let mut i = 0;
+    while i < ranges.len() {
+        let (mut op, last, types) = ranges[i];
+        while op <= last {
+            table[op] = types;
+            op += 1;
+        }
+        i += 1;
+    }
+    table
+};
+
+/// Loads (0x28 to 0x35) and stores (0x36 to 0x3e): the type of the value, and the exponent of its natural alignment.
+const ACCESSES: [(u8, u8); 23] = [
+    (I32, 2),
+    (I64, 3),
+    (F32, 2),
+    (F64, 3),
+    (I32, 0),
+    (I32, 0),
+    (I32, 1),
+    (I32, 1),
+    (I64, 0),
+    (I64, 0),
+    (I64, 1),
+    (I64, 1),
+    (I64, 2),
+    (I64, 2),
+    (I32, 2),
+    (I64, 3),
+    (F32, 2),
+    (F64, 3),
+    (I32, 0),
+    (I32, 1),
+    (I64, 0),
+    (I64, 1),
+    (I64, 2),
+];
+const FIRST_STORE: u8 = 0x36;
+
+/// Saturating conversions (prefix 0xfc, 0 to 7): operand and result.
+const SATURATING: [(u8, u8); 8] =
+    [(F32, I32), (F32, I32), (F64, I32), (F64, I32), (F32, I64), (F32, I64), (F64, I64), (F64, I64)];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Block,
+    Loop,
+    If,
+}
+
+#[derive(Clone, Copy)]
+struct Frame {
+    kind: Kind,
+    params: Span,
+    results: Span,
+    /// Height of the operand stack below the parameters.
+    height: u32,
+    unreachable: bool,
+}
+
+impl Frame {
+    /// What a branch to the frame carries.
+    fn label(&self) -> Span {
+        if self.kind == Kind::Loop { self.params } else { self.results }
+    }
+}
+
+/// What is kept from body to body.
+#[derive(Default)]
+pub(super) struct QuickScratch {
+    locals: Vec<u8>,
+    stack: Vec<u8>,
+    frames: Vec<Frame>,
+}
+
+/// Bytes yet to be read.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    #[inline]
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// An unsigned number of 32 bits.
+    #[inline]
+    fn u32(&mut self) -> Option<u32> {
+        let byte = self.byte()?;
+        if byte < 0x80 { Some(u32::from(byte)) } else { self.u32_rest(byte) }
+    }
+
+    fn u32_rest(&mut self, first: u8) -> Option<u32> {
+        let mut n = u32::from(first & 0x7f);
+        for shift in [7, 14, 21] {
+            let byte = self.byte()?;
+            n |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(n);
+            }
+        }
+        let byte = self.byte()?;
+        (byte < 0x10).then_some(n | u32::from(byte) << 28)
+    }
+
+    /// Skips a signed number whose longest encoding is `max` bytes, of which the last may only be one of these.
+    #[inline]
+    fn skip_signed(&mut self, max: usize, last: fn(u8) -> bool) -> Option<()> {
+        for _ in 1..max {
+            if self.byte()? < 0x80 {
+                return Some(());
+            }
+        }
+        last(self.byte()?).then_some(())
+    }
+
+    fn skip(&mut self, count: usize) -> Option<()> {
+        self.at += count;
+        (self.at <= self.bytes.len()).then_some(())
+    }
+}
+
+/// A body under validation.
+struct Walk<'a> {
+    module: &'a QuickModule,
+    code: Cursor<'a>,
+    locals: &'a [u8],
+    stack: &'a mut Vec<u8>,
+    frames: &'a mut Vec<Frame>,
+    facts: &'a mut Facts,
+    /// Of the innermost frame.
+    height: usize,
+    unreachable: bool,
+}
+
+/// Whether the body of a function of type `ty` is valid. `None`: somebody else has to tell, and `facts` are of no use.
+pub(super) fn validate(
+    module: &QuickModule,
+    ty: u32,
+    code: &[u8],
+    scratch: &mut QuickScratch,
+    facts: &mut Facts,
+) -> Option<()> {
+    let (params, results) = (*module.sigs.get(ty as usize)?)?;
+    let QuickScratch { locals, stack, frames } = scratch;
+    locals.clear();
+    stack.clear();
+    frames.clear();
+    locals.extend_from_slice(module.list(params));
+    let mut code = Cursor { bytes: code, at: 0 };
+    for _ in 0..code.u32()? {
+        let count = code.u32()?;
+        let total = locals.len() as u64 + u64::from(count);
+        if total > u64::from(limits::MAX_LOCALS) {
+            return None;
+        }
+        let ty = decode_type(code.byte()?)?;
+        locals.resize(total as usize, ty);
+    }
+    let none = Span::default();
+    let mut walk = Walk { module, code, locals, stack, frames, facts, height: 0, unreachable: false };
+    walk.push_frame(Kind::Block, none, results)?;
+    walk.run()
+}
+
+impl Walk<'_> {
+    fn run(&mut self) -> Option<()> {
+        let mut depth_squared = 0;
+        loop {
+            let op = self.code.byte()?;
+            match op {
+                0x20 => {
+                    let ty = self.local()?;
+                    self.stack.push(ty);
+                }
+                0x21 => {
+                    let ty = self.local()?;
+                    self.pop(ty)?;
+                }
+                0x22 => {
+                    let ty = self.local()?;
+                    self.pop(ty)?;
+                    self.stack.push(ty);
+                }
+                0x41 => {
+                    self.code.skip_signed(5, |b| b & 0xf8 == 0 || b & 0xf8 == 0x78)?;
+                    self.stack.push(I32);
+                }
+                0x45..=0xc4 => self.simple(op)?,
+                0x28..=0x3e => self.access(op)?,
+                0x02..=0x05 | 0x0b..=0x0f | 0x00 => {
+                    let done = self.control(op)?;
+                    let depth = u64::from(self.facts.loop_depth);
+                    depth_squared = depth * depth;
+                    if done {
+                        self.facts.note_height(self.stack.len() as u32, depth_squared);
+                        return (self.code.at == self.code.bytes.len()).then_some(());
+                    }
+                }
+                0x10..=0x13 => self.call(op)?,
+                _ => self.other(op)?,
+            }
+            self.facts.note_height(self.stack.len() as u32, depth_squared);
+        }
+    }
+
+    #[inline]
+    fn local(&mut self) -> Option<u8> {
+        let index = self.code.u32()?;
+        let ty = *self.locals.get(index as usize)?;
+        self.facts.use_local(index);
+        Some(ty)
+    }
+
+    /// Takes an operand of this type.
+    #[inline]
+    fn pop(&mut self, ty: u8) -> Option<()> {
+        let found = self.pop_any()?;
+        (found == ty || found == ANY).then_some(())
+    }
+
+    /// Takes an operand of any type.
+    #[inline]
+    fn pop_any(&mut self) -> Option<u8> {
+        if self.stack.len() > self.height { self.stack.pop() } else { self.unreachable.then_some(ANY) }
+    }
+
+    fn pop_list(&mut self, span: Span) -> Option<()> {
+        let module = self.module;
+        module.list(span).iter().rev().try_for_each(|ty| self.pop(*ty))
+    }
+
+    fn push_list(&mut self, span: Span) {
+        let module = self.module;
+        self.stack.extend_from_slice(module.list(span));
+    }
+
+    #[inline]
+    fn simple(&mut self, op: u8) -> Option<()> {
+        let [first, second, result] = SIMPLE[usize::from(op)];
+        self.facts.num_checks += u32::from(matches!(op, 0x6d..=0x70 | 0x7f..=0x82 | 0xa8..=0xb1));
+        self.pop(second)?;
+        if first != 0 {
+            self.pop(first)?;
+        }
+        self.stack.push(result);
+        Some(())
+    }
+
+    #[inline]
+    fn access(&mut self, op: u8) -> Option<()> {
+        let (ty, align) = ACCESSES[usize::from(op - 0x28)];
+        self.facts.num_checks += 1;
+        if !self.module.memory32 || self.code.byte()? > align {
+            return None;
+        }
+        self.code.u32()?;
+        if op < FIRST_STORE {
+            self.pop(I32)?;
+            self.stack.push(ty);
+        } else {
+            self.pop(ty)?;
+            self.pop(I32)?;
+        }
+        Some(())
+    }
+
+    fn push_frame(&mut self, kind: Kind, params: Span, results: Span) -> Option<()> {
+        if self.frames.len() >= limits::MAX_NESTING as usize {
+            return None;
+        }
+        if let Some(frame) = self.frames.last_mut() {
+            frame.unreachable = self.unreachable;
+        }
+        self.height = self.stack.len();
+        self.unreachable = false;
+        self.frames.push(Frame { kind, params, results, height: self.height as u32, unreachable: false });
+        self.push_list(params);
+        Some(())
+    }
+
+    /// Ends a frame, whose results must be all that it left; they are gone then.
+    fn pop_frame(&mut self) -> Option<Frame> {
+        let frame = *self.frames.last()?;
+        self.pop_list(frame.results)?;
+        if self.stack.len() != self.height {
+            return None;
+        }
+        self.frames.pop();
+        if let Some(outer) = self.frames.last() {
+            (self.height, self.unreachable) = (outer.height as usize, outer.unreachable);
+        }
+        Some(frame)
+    }
+
+    fn end_reachable(&mut self) {
+        self.stack.truncate(self.height);
+        self.unreachable = true;
+    }
+
+    fn block_type(&mut self) -> Option<(Span, Span)> {
+        let first = self.code.byte()?;
+        if first == 0x40 {
+            return Some((Span::default(), Span::default()));
+        }
+        if let Some(ty) = decode_type(first) {
+            return Some((Span::default(), Span { start: u32::from(ty) - 1, len: 1 }));
+        }
+        // The index is a signed number: more than one byte is rare.
+        if first >= 0x40 {
+            return None;
+        }
+        *self.module.sigs.get(usize::from(first))?
+    }
+
+    fn label(&mut self) -> Option<Span> {
+        let depth = self.code.u32()? as usize;
+        self.label_at(depth)
+    }
+
+    fn label_at(&self, depth: usize) -> Option<Span> {
+        let at = self.frames.len().checked_sub(depth + 1)?;
+        Some(self.frames[at].label())
+    }
+
+    /// Blocks and branches. Returns whether the function has ended.
+    fn control(&mut self, op: u8) -> Option<bool> {
+        match op {
+            // unreachable
+            0x00 => self.end_reachable(),
+            // block, loop
+            0x02 | 0x03 => {
+                let (params, results) = self.block_type()?;
+                self.facts.num_blocks += 1;
+                self.pop_list(params)?;
+                let is_loop = op == 0x03;
+                self.facts.num_loops += u32::from(is_loop);
+                self.facts.loop_depth += u32::from(is_loop);
+                self.push_frame(if is_loop { Kind::Loop } else { Kind::Block }, params, results)?;
+            }
+            // if
+            0x04 => {
+                let (params, results) = self.block_type()?;
+                self.facts.num_blocks += 1;
+                self.pop(I32)?;
+                self.pop_list(params)?;
+                self.push_frame(Kind::If, params, results)?;
+            }
+            // else
+            0x05 => {
+                self.facts.num_blocks += 1;
+                let frame = self.pop_frame()?;
+                if frame.kind != Kind::If {
+                    return None;
+                }
+                self.push_frame(Kind::Block, frame.params, frame.results)?;
+            }
+            // end
+            0x0b => {
+                let frame = self.pop_frame()?;
+                // Without `else` the parameters are the results.
+                if frame.kind == Kind::If && self.module.list(frame.params) != self.module.list(frame.results) {
+                    return None;
+                }
+                self.facts.loop_depth -= u32::from(frame.kind == Kind::Loop);
+                self.push_list(frame.results);
+                return Some(self.frames.is_empty());
+            }
+            _ => self.branch(op)?,
+        }
+        Some(false)
+    }
+
+    fn branch(&mut self, op: u8) -> Option<()> {
+        self.facts.num_blocks += 1;
+        match op {
+            // br
+            0x0c => {
+                let label = self.label()?;
+                self.pop_list(label)?;
+                self.end_reachable();
+            }
+            // br_if
+            0x0d => {
+                let label = self.label()?;
+                self.pop(I32)?;
+                self.pop_list(label)?;
+                self.push_list(label);
+            }
+            // br_table
+            0x0e => {
+                self.pop(I32)?;
+                let count = self.code.u32()?;
+                // In unreachable code the operands are of as many types as there are targets.
+                if count > MAX_TARGETS || self.unreachable {
+                    return None;
+                }
+                let first = self.label()?;
+                for _ in 0..count {
+                    let label = self.label()?;
+                    if label != first && self.module.list(label) != self.module.list(first) {
+                        return None;
+                    }
+                }
+                self.pop_list(first)?;
+                self.end_reachable();
+            }
+            // return
+            _ => {
+                let results = self.frames.first()?.results;
+                self.pop_list(results)?;
+                self.end_reachable();
+            }
+        }
+        Some(())
+    }
+
+    /// `call`, `call_indirect` and their tail-calling forms.
+    fn call(&mut self, op: u8) -> Option<()> {
+        let index = self.code.u32()?;
+        let ty = if op & 1 == 0 {
+            self.facts.callees.push(index);
+            self.facts.flags |= if op == 0x10 { flag::CALLS } else { flag::TAIL_CALLS };
+            *self.module.funcs.get(index as usize)?
+        } else {
+            let table = self.code.u32()?;
+            if !*self.module.tables.get(table as usize)? {
+                return None;
+            }
+            self.facts.types.push(index);
+            self.facts.flags |= flag::CALLS_INDIRECTLY | if op == 0x13 { flag::TAIL_CALLS } else { 0 };
+            self.pop(I32)?;
+            index
+        };
+        let (params, results) = (*self.module.sigs.get(ty as usize)?)?;
+        self.pop_list(params)?;
+        if op < 0x12 {
+            self.push_list(results);
+            return Some(());
+        }
+        let own = self.frames.first()?.results;
+        if self.module.list(own) != self.module.list(results) {
+            return None;
+        }
+        self.end_reachable();
+        Some(())
+    }
+
+    /// Less frequent operators.
+    fn other(&mut self, op: u8) -> Option<()> {
+        match op {
+            // nop
+            0x01 => {}
+            // drop
+            0x1a => _ = self.pop_any()?,
+            // select
+            0x1b => {
+                self.pop(I32)?;
+                let (x, y) = (self.pop_any()?, self.pop_any()?);
+                let ty = if x == ANY { y } else { x };
+                if (y != ANY && y != ty) || ty >= FUNC {
+                    return None;
+                }
+                self.stack.push(ty);
+            }
+            // global.get, global.set
+            0x23 | 0x24 => {
+                let index = self.code.u32()?;
+                let global = *self.module.globals.get(index as usize)?;
+                let ty = global & !MUTABLE;
+                if ty == 0 || (op == 0x24 && global & MUTABLE == 0) {
+                    return None;
+                }
+                if op == 0x23 {
+                    self.stack.push(ty);
+                } else {
+                    self.pop(ty)?;
+                }
+            }
+            // memory.size, memory.grow
+            0x3f | 0x40 => {
+                if !self.module.memory32 || self.code.byte()? != 0 {
+                    return None;
+                }
+                if op == 0x40 {
+                    self.facts.flags |= flag::CALLS_RUNTIME;
+                    self.facts.num_checks += 1;
+                    self.pop(I32)?;
+                }
+                self.stack.push(I32);
+            }
+            // i64.const: the last byte holds one bit, and the sign.
+            0x42 => {
+                self.code.skip_signed(10, |b| b == 0 || b == 0x7f)?;
+                self.stack.push(I64);
+            }
+            0x43 => {
+                self.code.skip(4)?;
+                self.stack.push(F32);
+            }
+            0x44 => {
+                self.code.skip(8)?;
+                self.stack.push(F64);
+            }
+            0xfc => self.prefixed()?,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Saturating conversions, `memory.copy`, `memory.fill`.
+    fn prefixed(&mut self) -> Option<()> {
+        match self.code.byte()? {
+            op @ 0..=7 => {
+                let (from, to) = SATURATING[usize::from(op)];
+                self.pop(from)?;
+                self.stack.push(to);
+            }
+            op @ (10 | 11) => {
+                self.facts.flags |= flag::CALLS_RUNTIME;
+                let memories = if op == 10 { 2 } else { 1 };
+                for _ in 0..memories {
+                    if self.code.byte()? != 0 {
+                        return None;
+                    }
+                }
+                if !self.module.memory32 {
+                    return None;
+                }
+                (0..3).try_for_each(|_| self.pop(I32))?;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
