@@ -19,8 +19,8 @@
 ;; block0:
 ;;   testl $0x3, %esi
 ;;   jnz #trap=user3
-;;   movq 0x40(%rdi), %rdi
 ;;   movl %esi, %r8d
+;;   movq 0x40(%rdi), %rdi
 ;;   movl 4(%rdi, %r8), %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
@@ -34,8 +34,8 @@
 ;; block0:
 ;;   testl $0x1, %esi
 ;;   jnz #trap=user3
-;;   movq 0x40(%rdi), %rdi
 ;;   movl %esi, %r8d
+;;   movq 0x40(%rdi), %rdi
 ;;   movw %dx, (%rdi, %r8)
 ;;   mfence
 ;;   movq %rbp, %rsp
@@ -48,9 +48,9 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x40(%rdi), %rdi
-;;   movl %esi, %r8d
-;;   lock xaddb %dl, (%rdi, %r8)
+;;   movl %esi, %r9d
+;;   movq 0x40(%rdi), %r8
+;;   lock xaddb %dl, (%r8, %r9)
 ;;   movzbl %dl, %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
@@ -63,10 +63,10 @@
 ;; block0:
 ;;   testl $0x7, %esi
 ;;   jnz #trap=user3
-;;   movq 0x40(%rdi), %r8
-;;   movl %esi, %r9d
+;;   movl %esi, %r8d
+;;   movq 0x40(%rdi), %r9
 ;;   movq %rdx, %rax
-;;   xchgq %rax, (%r8, %r9)
+;;   xchgq %rax, (%r9, %r8)
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
@@ -80,10 +80,10 @@
 ;;   leal 1(%rsi), %r9d
 ;;   testl $0x1, %r9d
 ;;   jnz #trap=user3
-;;   movq 0x40(%rdi), %r11
-;;   movl %esi, %esi
+;;   movl %esi, %r11d
+;;   movq 0x40(%rdi), %rsi
 ;;   movq %rdx, %rax
-;;   lock cmpxchgw %cx, 1(%r11, %rsi) ;; implicit: %ax
+;;   lock cmpxchgw %cx, 1(%rsi, %r11) ;; implicit: %ax
 ;;   movzwl %ax, %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp

@@ -18,14 +18,14 @@
 ;;     stack_limit = gv1
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i32):
-;; @0005                               v4 = load.i64 notrap aligned region0 v0+64
-;; @0005                               v6 = load.i64 notrap aligned region0 v0+56
 ;; @0005                               v3 = uextend.i64 v2
+;; @0005                               v4 = load.i64 notrap aligned region0 v0+64
 ;; @0005                               v5 = icmp uge v3, v4
-;; @0005                               v10 = iconst.i64 0
+;; @0005                               v6 = load.i64 notrap aligned region0 v0+56
 ;; @0005                               v7 = iconst.i64 5
 ;; @0005                               v8 = ishl v3, v7  ; v7 = 5
 ;; @0005                               v9 = iadd v6, v8
+;; @0005                               v10 = iconst.i64 0
 ;; @0005                               v11 = select_spectre_guard v5, v10, v9  ; v10 = 0
 ;; @0005                               v12 = load.i32 user5 aligned region1 v11+8
 ;; @0005                               v13 = load.i64 notrap aligned region1 v11

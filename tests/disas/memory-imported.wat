@@ -13,8 +13,8 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64, v1: i32):
-;; @0003                               v3 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0003                               v2 = uextend.i64 v1
+;; @0003                               v3 = load.i64 notrap aligned readonly can_move region1 v0+64
 ;; @0003                               v4 = iadd v3, v2
 ;; @0003                               v5 = load.i32 little region0 v4
 ;; @0006                               return v5

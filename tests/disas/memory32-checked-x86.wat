@@ -9,16 +9,16 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x40(%rdi), %r8
-;;   movq 0x38(%rdi), %r11
-;;   movl %esi, %eax
-;;   subq $0x8, %r8
-;;   uninit  %rcx
-;;   xorq %rcx, %rcx
-;;   leaq 4(%r11, %rax), %r10
-;;   cmpq %r8, %rax
-;;   cmovaq %rcx, %r10
-;;   movl (%r10), %eax
+;;   movl %esi, %r11d
+;;   movq 0x40(%rdi), %r10
+;;   subq $0x8, %r10
+;;   movq 0x38(%rdi), %rax
+;;   leaq 4(%rax, %r11), %r8
+;;   uninit  %rax
+;;   xorq %rax, %rax
+;;   cmpq %r10, %r11
+;;   cmovaq %rax, %r8
+;;   movl (%r8), %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq

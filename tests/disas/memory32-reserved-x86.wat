@@ -10,10 +10,10 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x38(%rdi), %rdi
-;;   movl %esi, %r8d
-;;   movl 4(%rdi, %r8), %r9d
-;;   movsbq (%rdi, %r8), %rdi
+;;   movl %esi, %r10d
+;;   movq 0x38(%rdi), %r8
+;;   movl 4(%r8, %r10), %r9d
+;;   movsbq (%r8, %r10), %rdi
 ;;   leal (%r9, %rdi), %eax
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
@@ -25,11 +25,9 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq %rsi, %r8
-;;   movq 0x38(%rdi), %rsi
-;;   movq %r8, %rdi
-;;   movl %edi, %edi
-;;   movw %dx, 0x10000(%rsi, %rdi)
+;;   movl %esi, %esi
+;;   movq 0x38(%rdi), %rdi
+;;   movw %dx, 0x10000(%rdi, %rsi)
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq

@@ -16,8 +16,8 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64, v1: i32):
-;; @0003                               v3 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @0003                               v2 = uextend.i64 v1
+;; @0003                               v3 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @0003                               v4 = iadd v3, v2
 ;; @0003                               v5 = load.i32 little region0 v4+4
 ;; @0008                               v9 = sload8.i32 little region0 v4
@@ -30,8 +30,8 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i64):
-;; @0005                               v4 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @0005                               v3 = uextend.i64 v1
+;; @0005                               v4 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @0005                               v5 = iadd v4, v3
 ;; @0005                               istore16 little region0 v2, v5+0x0001_0000
 ;; @000a                               return
@@ -42,16 +42,16 @@
 ;;     region1 = 1 "heap"
 ;;
 ;;                                 block0(v0: i64, v1: i32):
-;; @0003                               v3 = load.i64 notrap aligned region0 v0+64
 ;; @0003                               v2 = uextend.i64 v1
+;; @0003                               v3 = load.i64 notrap aligned region0 v0+64
 ;; @0003                               v4 = iconst.i64 0xffff_fff8
 ;; @0003                               v5 = iadd v2, v4  ; v4 = 0xffff_fff8
 ;; @0003                               v6 = icmp ugt v5, v3
-;; @0003                               v11 = iconst.i64 0
 ;; @0003                               v7 = load.i64 notrap aligned readonly can_move region0 v0+56
 ;; @0003                               v8 = iadd v7, v2
 ;; @0003                               v9 = iconst.i64 0xffff_fff0
 ;; @0003                               v10 = iadd v8, v9  ; v9 = 0xffff_fff0
+;; @0003                               v11 = iconst.i64 0
 ;; @0003                               v12 = select_spectre_guard v6, v11, v10  ; v11 = 0
 ;; @0003                               v13 = load.f64 little region1 v12
 ;; @000a                               return v13

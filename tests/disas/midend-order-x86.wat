@@ -16,19 +16,17 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x38(%rdi), %rax
-;;   movl %esi, %ecx
-;;   movl (%rax, %rcx), %esi
-;;   movl 4(%rax, %rcx), %edx
-;;   movl 8(%rax, %rcx), %r8d
-;;   movl 0xc(%rax, %rcx), %edi
-;;   movl 0x10(%rax, %rcx), %r11d
-;;   xorl 0x14(%rax, %rcx), %r11d
-;;   movl %r11d, (%rax, %rcx)
-;;   xorl %edi, %r8d
-;;   movl %r8d, 4(%rax, %rcx)
-;;   xorl %edx, %esi
-;;   movl %esi, 8(%rax, %rcx)
+;;   movl %esi, %r10d
+;;   movq 0x38(%rdi), %r11
+;;   movl (%r11, %r10), %r9d
+;;   xorl 4(%r11, %r10), %r9d
+;;   movl 8(%r11, %r10), %eax
+;;   xorl 0xc(%r11, %r10), %eax
+;;   movl 0x10(%r11, %r10), %ecx
+;;   xorl 0x14(%r11, %r10), %ecx
+;;   movl %ecx, (%r11, %r10)
+;;   movl %eax, 4(%r11, %r10)
+;;   movl %r9d, 8(%r11, %r10)
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq

@@ -35,14 +35,14 @@
 ;;   vpmovsxbw %xmm0, %xmm3
 ;;   vpmovsxbw %xmm1, %xmm4
 ;;   vpmullw %xmm4, %xmm3, %xmm3
-;;   vpmaddwd (%rip), %xmm3, %xmm3
 ;;   vpalignr $0x8, %xmm0, %xmm0, %xmm0
 ;;   vpmovsxbw %xmm0, %xmm0
 ;;   vpalignr $0x8, %xmm1, %xmm1, %xmm1
 ;;   vpmovsxbw %xmm1, %xmm1
 ;;   vpmullw %xmm1, %xmm0, %xmm0
+;;   vpmaddwd (%rip), %xmm3, %xmm1
 ;;   vpmaddwd (%rip), %xmm0, %xmm0
-;;   vphaddd %xmm0, %xmm3, %xmm0
+;;   vphaddd %xmm0, %xmm1, %xmm0
 ;;   vpaddd %xmm2, %xmm0, %xmm0
 ;;   movq %rbp, %rsp
 ;;   popq %rbp

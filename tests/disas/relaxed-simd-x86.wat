@@ -40,21 +40,16 @@
 ;;   pmovsxbw %xmm0, %xmm4
 ;;   pmovsxbw %xmm1, %xmm3
 ;;   pmullw %xmm3, %xmm4
-;;   movdqa %xmm4, %xmm3
-;;   pmaddwd (%rip), %xmm3
-;;   movdqa %xmm3, %xmm4
 ;;   palignr $0x8, %xmm0, %xmm0
-;;   pmovsxbw %xmm0, %xmm0
+;;   pmovsxbw %xmm0, %xmm3
 ;;   palignr $0x8, %xmm1, %xmm1
-;;   pmovsxbw %xmm1, %xmm1
-;;   pmullw %xmm1, %xmm0
+;;   pmovsxbw %xmm1, %xmm0
+;;   pmullw %xmm0, %xmm3
+;;   movdqa %xmm4, %xmm0
 ;;   pmaddwd (%rip), %xmm0
-;;   movdqa %xmm4, %xmm1
-;;   phaddd %xmm0, %xmm1
-;;   movdqa %xmm1, %xmm0
-;;   movdqa %xmm1, %xmm4
+;;   pmaddwd (%rip), %xmm3
+;;   phaddd %xmm3, %xmm0
 ;;   paddd %xmm2, %xmm0
-;;   movdqa %xmm0, %xmm4
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq

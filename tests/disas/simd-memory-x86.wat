@@ -18,11 +18,9 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq %rsi, %r8
-;;   movq 0x38(%rdi), %rsi
-;;   movq %r8, %rdi
-;;   movl %edi, %edi
-;;   pmovsxwd 8(%rsi, %rdi), %xmm0
+;;   movl %esi, %esi
+;;   movq 0x38(%rdi), %rdi
+;;   pmovsxwd 8(%rdi, %rsi), %xmm0
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
@@ -32,10 +30,9 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq %rsi, %r8
-;;   movq 0x38(%rdi), %rsi
-;;   movl %r8d, %edi
-;;   movss (%rsi, %rdi), %xmm0
+;;   movl %esi, %esi
+;;   movq 0x38(%rdi), %rdi
+;;   movss (%rdi, %rsi), %xmm0
 ;;   shufps $0x0, %xmm0, %xmm0
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
@@ -46,11 +43,9 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq %rsi, %r8
-;;   movq 0x38(%rdi), %rsi
-;;   movq %r8, %rdi
-;;   movl %edi, %edi
-;;   movsd (%rsi, %rdi), %xmm0
+;;   movl %esi, %esi
+;;   movq 0x38(%rdi), %rdi
+;;   movsd (%rdi, %rsi), %xmm0
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
@@ -60,9 +55,9 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x38(%rdi), %r8
-;;   movl %esi, %edi
-;;   pinsrb $0x7, 3(%r8, %rdi), %xmm0
+;;   movl %esi, %esi
+;;   movq 0x38(%rdi), %rdi
+;;   pinsrb $0x7, 3(%rdi, %rsi), %xmm0
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
@@ -72,11 +67,9 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq %rsi, %r8
-;;   movq 0x38(%rdi), %rsi
-;;   movq %r8, %rdi
-;;   movl %edi, %edi
-;;   pextrd $0x3, %xmm0, (%rsi, %rdi)
+;;   movl %esi, %esi
+;;   movq 0x38(%rdi), %rdi
+;;   pextrd $0x3, %xmm0, (%rdi, %rsi)
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
@@ -86,11 +79,11 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 0x38(%rdi), %rdi
-;;   movl %esi, %r8d
-;;   movdqu (%rdi, %r8), %xmm7
+;;   movl %esi, %r9d
+;;   movq 0x38(%rdi), %r8
+;;   movdqu (%r8, %r9), %xmm7
 ;;   paddd %xmm7, %xmm0
-;;   movdqu %xmm0, 0x10(%rdi, %r8)
+;;   movdqu %xmm0, 0x10(%r8, %r9)
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq

@@ -114,14 +114,7 @@ impl Codegen {
         tunables: &Tunables,
         inlined: &[InlinedBody],
     ) -> Result<(MachineFunc, u32)> {
-        let mut isa = target.isa;
-        if let Some(plain) = target.ordered {
-            self.context.verify_if(isa).map_err(refusal)?;
-            self.reorder.note(&self.context.func);
-            self.context.optimize(isa, &mut ControlPlane::default()).map_err(refusal)?;
-            self.reorder.run(&mut self.context.func);
-            isa = plain;
-        }
+        let isa = self.order(target)?;
         let mut code = self.compile(isa)?;
         if tunables.signals && self.needs_stack_check_after_all(&code) {
             set_stack_limit(&mut self.context.func);
@@ -130,6 +123,36 @@ impl Codegen {
         let mut func = machine_func(target.isa, tunables, &self.context.func, &code)?;
         func.tables.inlined = inlined_bodies(inlined, &func.tables.addresses);
         Ok((func, frame_size(&code)))
+    }
+
+    /// Where blocks are put into order: optimises, and does so. Returns what generates code.
+    fn order<'a>(&mut self, target: Target<'a>) -> Result<&'a dyn TargetIsa> {
+        let Some(plain) = target.ordered else { return Ok(target.isa) };
+        self.context.verify_if(target.isa).map_err(refusal)?;
+        self.reorder.note(&self.context.func);
+        self.context.optimize(target.isa, &mut ControlPlane::default()).map_err(refusal)?;
+        self.reorder.run(&mut self.context.func);
+        Ok(plain)
+    }
+
+    /// The function as optimised IR, or as assembly as Cranelift writes it.
+    ///
+    /// # Errors
+    /// As [`Codegen::generate`].
+    pub(crate) fn text(&mut self, target: Target<'_>, ir: FuncIr, assembly: bool) -> Result<String> {
+        self.context = Context::for_function(ir.func);
+        self.context.set_disasm(assembly);
+        let result = guarded(|| {
+            let isa = self.order(target)?;
+            if !assembly {
+                self.context.optimize(isa, &mut ControlPlane::default()).map_err(refusal)?;
+                return Ok(self.context.func.display().to_string());
+            }
+            let text = self.compile(isa)?.vcode;
+            text.ok_or_else(|| CompileError::internal("Cranelift made no assembly text"))
+        });
+        *self = Codegen::new();
+        result
     }
 
     fn compile(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::isa::OwnedTargetIsa;
 use kiln_env::settings::{OptLevel, RegallocAlgorithm};
 use kiln_env::tier::Tier;
 use kiln_env::types::{CompositeType, FuncType, SubType};
@@ -17,6 +17,7 @@ use kiln_env::{
 use target_lexicon::Triple;
 
 use crate::cache::{Bindings, CacheStatistics, FuncCache};
+use crate::codegen::Codegen;
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::func_ir::FuncIr;
@@ -263,11 +264,6 @@ impl Compiler {
         stats
     }
 
-    /// The target, as Cranelift's.
-    pub(crate) fn target_isa(&self) -> &dyn TargetIsa {
-        &*self.isa
-    }
-
     /// The IR of one function or trampoline, behind Kiln's own passes if `midend`.
     pub(crate) fn func_ir(
         &self,
@@ -306,6 +302,19 @@ impl Compiler {
     /// A cache that is asked for keys only.
     fn key_cache(&self) -> FuncCache {
         FuncCache::new(Arc::new(MemoryStore::new()), &self.fingerprint)
+    }
+
+    /// What code generation makes of a function's IR, as text: optimised IR or assembly.
+    pub(crate) fn code_text(
+        &self,
+        module: &ValidatedModule,
+        source: &[u8],
+        ir: FuncIr,
+        assembly: bool,
+    ) -> Result<String> {
+        let plan = Plan::default();
+        let input = self.input(self.module_env(module), module.features(), source, &plan);
+        Codegen::new().text(input.target_for(ir.key, Tier::Optimized), ir, assembly)
     }
 
     fn module_env<'a>(&'a self, module: &'a ValidatedModule) -> ModuleEnv<'a> {

@@ -2,15 +2,10 @@
 
 use std::fmt::Write as _;
 
-use cranelift_codegen::Context;
-use cranelift_codegen::print_errors::pretty_error;
-use cranelift_control::ControlPlane;
 use kiln_env::{FuncKey, MachineFunc};
 
-use crate::codegen::guarded;
 use crate::compile::Compiler;
-use crate::error::{CompileError, Result};
-use crate::func_ir::FuncIr;
+use crate::error::Result;
 use crate::validate::ValidatedModule;
 
 /// Up to where a function is taken before it is printed.
@@ -35,35 +30,15 @@ impl Compiler {
         let ir = self.func_ir(module, source, key, stage != Stage::Clif)?;
         match stage {
             Stage::Clif | Stage::Midend => Ok(ir.func.display().to_string()),
-            Stage::Optimized => self.optimized(ir),
+            Stage::Optimized => self.code_text(module, source, ir, false),
             Stage::Assembly => {
                 let code = self.compile_function(module, source, key)?;
-                Ok(self.assembly(ir)? + &tables(&code))
+                let text = self.code_text(module, source, ir, true)?;
+                // Unwind pseudo-instructions say again what the prologue shows.
+                let lines = text.lines().filter(|l| !l.trim_start().starts_with("unwind "));
+                Ok(lines.flat_map(|l| [l, "\n"]).collect::<String>() + &tables(&code))
             }
         }
-    }
-
-    fn optimized(&self, ir: FuncIr) -> Result<String> {
-        guarded(|| {
-            let mut context = Context::for_function(ir.func);
-            let optimized = context.optimize(self.target_isa(), &mut ControlPlane::default());
-            optimized.map_err(|e| CompileError::codegen(pretty_error(&context.func, e)))?;
-            Ok(context.func.display().to_string())
-        })
-    }
-
-    fn assembly(&self, ir: FuncIr) -> Result<String> {
-        guarded(|| {
-            let mut context = Context::for_function(ir.func);
-            context.set_disasm(true);
-            let compiled = context.compile(self.target_isa(), &mut ControlPlane::default());
-            let compiled = compiled.map_err(|e| CompileError::codegen(pretty_error(e.func, e.inner)))?;
-            let text = compiled.vcode.as_ref();
-            let text = text.ok_or_else(|| CompileError::internal("Cranelift made no assembly text"))?;
-            // Unwind pseudo-instructions say again what the prologue shows.
-            let lines = text.lines().filter(|l| !l.trim_start().starts_with("unwind "));
-            Ok(lines.flat_map(|l| [l, "\n"]).collect())
-        })
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) struct Input<'a> {
 
 impl<'a> Input<'a> {
     /// What to generate code for: follows from the module's bytes and the tier alone.
-    fn target_for(&self, key: FuncKey, tier: Tier) -> Target<'a> {
+    pub(crate) fn target_for(&self, key: FuncKey, tier: Tier) -> Target<'a> {
         if self.is_plain(key, tier) {
             return Target { isa: self.plain_isa, ordered: None };
         }
