@@ -12,13 +12,13 @@
 ;;   cmpq %rsp, %r10
 ;;   jnbe #trap=stk_ovf
 ;; block0:
-;;   movq 8(%rdi), %r9
-;;   movq 0x48(%rdi), %r8
-;;   movq %r9, 8(%r8)
-;;   movq %rdi, 0x18(%r8)
-;;   movq 0x40(%rdi), %r9
-;;   movq %r8, %rdi
-;;   call    *%r9
+;;   movq 0x40(%rdi), %r8
+;;   movq 0x48(%rdi), %r9
+;;   movq 8(%rdi), %r10
+;;   movq %r10, 8(%r9)
+;;   movq %rdi, 0x18(%r9)
+;;   movq %r9, %rdi
+;;   call    *%r8
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq

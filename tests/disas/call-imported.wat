@@ -14,11 +14,11 @@
 ;;     stack_limit = gv1
 ;;
 ;;                                 block0(v0: i64, v1: i32):
-;; @0003                               v4 = load.i64 notrap aligned region0 v0+8
+;; @0003                               v2 = load.i64 notrap aligned readonly can_move region0 v0+64
 ;; @0003                               v3 = load.i64 notrap aligned readonly can_move region0 v0+72
+;; @0003                               v4 = load.i64 notrap aligned region0 v0+8
 ;; @0003                               store notrap aligned region0 v4, v3+8
 ;; @0003                               store notrap aligned region0 v0, v3+24
-;; @0003                               v2 = load.i64 notrap aligned readonly can_move region0 v0+64
 ;; @0003                               v5 = call_indirect sig0, v2(v3, v1)
 ;; @0005                               return v5
 ;; }

@@ -17,33 +17,33 @@
 ;;   movq %r12, 8(%rsp)
 ;; block0:
 ;;   movq %rsi, %r12
-;;   movq 0x40(%rdi), %rax
-;;   movq 0x38(%rdi), %rsi
-;;   movq %rdi, %r10
 ;;   movl %edx, %edx
-;;   uninit  %rcx
-;;   xorq %rcx, %rcx
-;;   movq %rdx, %rdi
-;;   shlq $0x5, %rdi
-;;   leaq (%rsi, %rdi), %rsi
+;;   movq 0x40(%rdi), %rax
+;;   movq 0x38(%rdi), %rcx
+;;   movq %rdi, %r9
+;;   movq %rdx, %rsi
+;;   shlq $0x5, %rsi
+;;   leaq (%rcx, %rsi), %rcx
+;;   uninit  %rsi
+;;   xorq %rsi, %rsi
 ;;   cmpq %rax, %rdx
-;;   cmovaeq %rcx, %rsi
-;;   movl 8(%rsi), %r8d
-;;   movq (%rsi), %r9
-;;   movq 0x10(%rsi), %rdi
-;;   movq %r10, %rax
+;;   cmovaeq %rsi, %rcx
+;;   movl 8(%rcx), %esi
+;;   movq (%rcx), %r8
+;;   movq 0x10(%rcx), %rdi
+;;   movq %r9, %rax
 ;;   movl 0x50(%rax), %ecx
-;;   cmpl %ecx, %r8d
+;;   cmpl %ecx, %esi
 ;;   jz      label2; j label1
 ;; block2:
-;;   movq %r10, %rbx
+;;   movq %r9, %rbx
 ;;   cmpq %rbx, %rdi
 ;;   jnz     label3; j label4
 ;; block4:
 ;;   movq %r12, %rsi
 ;;   jmp     label6
 ;; block6:
-;;   call    *%r9
+;;   call    *%r8
 ;;   movq (%rsp), %rbx
 ;;   movq 8(%rsp), %r12
 ;;   addq $0x10, %rsp
@@ -53,10 +53,10 @@
 ;; block1:
 ;;   uninit  %rsi
 ;;   xorl %esi, %esi
-;;   movq %r10, %rbx
+;;   movq %r9, %rbx
 ;;   movq %rbx, %rdi
 ;;   call    User(userextname0)
-;;   movq (%rax), %r9
+;;   movq (%rax), %r8
 ;;   movq 0x10(%rax), %rdi
 ;;   jmp     label5
 ;; block3:

@@ -34,8 +34,8 @@
 ;;                                     jump block2
 ;;
 ;;                                 block2:
-;; @0007                               v15 = iconst.i64 3
 ;; @0005                               v12 = iconst.i32 1
+;; @0007                               v15 = iconst.i64 3
 ;; @0007                               v18 = load.i64 notrap aligned readonly can_move region0 v0+56
 ;;                                     v35 = iconst.i64 8
 ;; @0001                               jump block3(v1)
@@ -55,9 +55,9 @@
 ;;                                     v65 = iconst.i64 3
 ;;                                     v66 = iadd v14, v65  ; v65 = 3
 ;; @0007                               store notrap aligned region1 v66, v2+40
-;;                                     v67 = iconst.i32 1
 ;; @0007                               v17 = uextend.i64 v11
 ;; @0007                               v19 = iadd.i64 v18, v17
+;;                                     v67 = iconst.i32 1
 ;; @0007                               store little region2 v67, v19  ; v67 = 1
 ;;                                     v68 = iconst.i64 8
 ;;                                     v69 = iadd v14, v68  ; v68 = 8
@@ -69,11 +69,11 @@
 ;;                                     v43 = iconst.i64 9
 ;;                                     v48 = iadd.i64 v14, v43  ; v43 = 9
 ;; @0014                               store notrap aligned region1 v48, v2+40
-;; @0014                               v33 = load.i64 notrap aligned region0 v0+8
+;; @0014                               v31 = load.i64 notrap aligned readonly can_move region0 v0+80
 ;; @0014                               v32 = load.i64 notrap aligned readonly can_move region0 v0+88
+;; @0014                               v33 = load.i64 notrap aligned region0 v0+8
 ;; @0014                               store notrap aligned region0 v33, v32+8
 ;; @0014                               store.i64 notrap aligned region0 v0, v32+24
-;; @0014                               v31 = load.i64 notrap aligned readonly can_move region0 v0+80
 ;; @0014                               call_indirect sig1, v31(v32)
 ;; @0016                               return
 ;; }

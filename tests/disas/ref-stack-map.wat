@@ -18,13 +18,13 @@
 ;; block0:
 ;;   movq %rdx, %r12
 ;;   movl %esi, <offset:1>+(%rsp)
-;;   movq 8(%rdi), %r8
+;;   movq 0x40(%rdi), %r8
 ;;   movq %rdi, %rax
 ;;   movq 0x48(%rax), %rdi
-;;   movq %r8, 8(%rdi)
+;;   movq 8(%rax), %r9
+;;   movq %r9, 8(%rdi)
 ;;   movq %rax, 0x18(%rdi)
-;;   movq 0x40(%rax), %r10
-;;   call    *%r10
+;;   call    *%r8
 ;;   ; UserStackMap { by_type: [(types::I32, CompoundBitSet {0})], sp_to_sized_stack_slots: None }
 ;;   movl <offset:1>+(%rsp), %eax
 ;;   movq %r12, %rcx

@@ -21,11 +21,11 @@
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
 ;; block0:
-;;   movq 8(%rdi), %r9
+;;   movq 0x50(%rdi), %r10
 ;;   movq 0x58(%rdi), %r8
+;;   movq 8(%rdi), %r9
 ;;   movq %r9, 8(%r8)
 ;;   movq %rdi, 0x18(%r8)
-;;   movq 0x50(%rdi), %r10
 ;;   movq %r8, %rdi
 ;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
 ;; 34 bytes of code
@@ -41,23 +41,23 @@
 ;;   movq %r12, 8(%rsp)
 ;; block0:
 ;;   movq %rsi, %r12
-;;   movq 0x40(%rdi), %rax
-;;   movq 0x38(%rdi), %rsi
-;;   movq %rdi, %r8
 ;;   movl %edx, %edx
-;;   uninit  %rcx
-;;   xorq %rcx, %rcx
-;;   movq %rdx, %rdi
-;;   shlq $0x5, %rdi
-;;   leaq (%rsi, %rdi), %rsi
-;;   cmpq %rax, %rdx
-;;   cmovaeq %rcx, %rsi
-;;   movl 8(%rsi), %eax
-;;   movq (%rsi), %r10
-;;   movq 0x10(%rsi), %rdi
-;;   movq %r8, %rsi
-;;   movl 0x60(%rsi), %ecx
-;;   cmpl %ecx, %eax
+;;   movq 0x40(%rdi), %rcx
+;;   movq 0x38(%rdi), %rax
+;;   movq %rdi, %r8
+;;   movq %rdx, %rsi
+;;   shlq $0x5, %rsi
+;;   leaq (%rax, %rsi), %rax
+;;   uninit  %rsi
+;;   xorq %rsi, %rsi
+;;   cmpq %rcx, %rdx
+;;   cmovaeq %rsi, %rax
+;;   movl 8(%rax), %esi
+;;   movq (%rax), %r10
+;;   movq 0x10(%rax), %rdi
+;;   movq %r8, %rax
+;;   movl 0x60(%rax), %ecx
+;;   cmpl %ecx, %esi
 ;;   jz      label2; j label1
 ;; block2:
 ;;   movq %r8, %rbx
