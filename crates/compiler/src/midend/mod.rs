@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`compare`] | function | branches and selections on negated float comparisons take the comparison itself |
 //! | [`bytes`] | function | loops over bytes, like those of `memcpy`, do 16 at a time |
+//! | [`wide`] | function | products of 128 bits, put together from four of 32, are computed at once |
 //! | [`thread`] | function | branches decided by a constant that a predecessor passes become jumps |
 //! | [`switch`] | function | `br_table` with few cases becomes comparisons |
 //! | [`order`] | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
@@ -22,6 +23,7 @@ mod edit;
 mod order;
 mod switch;
 mod thread;
+mod wide;
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +67,7 @@ const MODULE_PASSES: &[ModulePass] = &[];
 /// `switch` comes behind `thread`, which copies fewer instructions of a `br_table` than of comparisons.
 const FUNC_PASSES: &[FuncPass] = &[
     FuncPass { name: "bytes", run: bytes::run, after: &[] },
+    FuncPass { name: "wide", run: wide::run, after: &[] },
     FuncPass { name: "thread", run: thread::run, after: &[] },
     FuncPass { name: "switch", run: switch::run, after: &["thread"] },
     FuncPass { name: "compare", run: compare::run, after: &[] },
