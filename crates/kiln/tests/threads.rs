@@ -254,6 +254,7 @@ fn two_threads_are_nearly_twice_as_fast() -> Result<()> {
     const ROWS: i32 = 600;
     let wat = r#"(module
         (import "env" "memory" (memory 1 4 shared))
+        (func (export "sum") (result i64) (i64.atomic.load (i32.const 8)))
         ;; Takes rows from the counter at 0 until there are none left; adds the iterations to the cell at 8.
         (func (export "work") (param $rows i32)
             (local $row i32) (local $col i32) (local $i i32) (local $sum i64)
@@ -286,7 +287,7 @@ fn two_threads_are_nearly_twice_as_fast() -> Result<()> {
             (drop (i64.atomic.rmw.add (i32.const 8) (local.get $sum)))))"#;
     let engine = Engine::default();
     let module = Module::new(&engine, wat)?;
-    let mut run = |threads: usize| {
+    let run = |threads: usize| {
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 4)).unwrap();
         let start = Instant::now();
         thread::scope(|scope| {
@@ -299,10 +300,24 @@ fn two_threads_are_nearly_twice_as_fast() -> Result<()> {
                 });
             }
         });
-        start.elapsed()
+        let time = start.elapsed();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[memory.into()]).unwrap();
+        let sum = instance.get_typed_func::<(), u64>(&mut store, "sum").unwrap();
+        (time, sum.call(&mut store, ()).unwrap())
     };
-    let best = |threads: usize, run: &mut dyn FnMut(usize) -> Duration| (0..5).map(|_| run(threads)).min().unwrap();
-    let (one, two) = (best(1, &mut run), best(2, &mut run));
-    println!("one thread {one:?}, two {two:?}: {:.2} times as fast", one.as_secs_f64() / two.as_secs_f64());
+    let (_, iterations) = run(2);
+    let best = |threads: usize| {
+        let times = (0..5).map(|_| {
+            let (time, sum) = run(threads);
+            assert_eq!(sum, iterations, "every row is drawn once");
+            time
+        });
+        times.min().unwrap()
+    };
+    let (one, two) = (best(1), best(2));
+    let scaling = one.as_secs_f64() / two.as_secs_f64();
+    println!("one thread {one:?}, two {two:?}: {scaling:.2} times as fast");
+    assert!(scaling >= 1.8);
     Ok(())
 }
