@@ -44,9 +44,12 @@ impl Corpus {
         let (name, original) = rng.pick(&self.modules);
         let mut wasm = original.clone();
         if rng.one_in(2) {
-            let places = places(&wasm);
-            for _ in 0..1 << rng.below(6) {
+            let (places, indices) = places(&wasm);
+            for _ in 0..1 << rng.below(8) {
                 change_operator(&mut wasm, &places, &mut rng);
+            }
+            if rng.one_in(4) {
+                change_operator(&mut wasm, &indices, &mut rng);
             }
         } else {
             for _ in 0..1 << rng.below(5) {
@@ -84,8 +87,9 @@ enum Place {
     Immediate(Range<usize>),
 }
 
-fn places(wasm: &[u8]) -> Vec<Place> {
-    let mut places = Vec::new();
+/// Those that may keep the module valid, and indices, which hardly ever do.
+fn places(wasm: &[u8]) -> (Vec<Place>, Vec<Place>) {
+    let (mut places, mut indices) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(wasm) {
         let Ok(Payload::CodeSectionEntry(body)) = payload else { continue };
         let Ok(mut reader) = body.get_operators_reader() else { continue };
@@ -99,13 +103,13 @@ fn places(wasm: &[u8]) -> Vec<Place> {
                 Operator::I32Const { .. }
                 | Operator::I64Const { .. }
                 | Operator::F32Const { .. }
-                | Operator::F64Const { .. }
-                | Operator::LocalGet { .. }
+                | Operator::F64Const { .. } => places.push(Place::Immediate(start + 1..end)),
+                Operator::LocalGet { .. }
                 | Operator::LocalSet { .. }
                 | Operator::GlobalGet { .. }
                 | Operator::Call { .. }
                 | Operator::Br { .. }
-                | Operator::BrIf { .. } => places.push(Place::Immediate(start + 1..end)),
+                | Operator::BrIf { .. } => indices.push(Place::Immediate(start + 1..end)),
                 Operator::I32Load { .. } | Operator::I64Load { .. } | Operator::I32Store { .. } if end > start + 2 => {
                     places.push(Place::Immediate(start + 2..end));
                 }
@@ -113,7 +117,7 @@ fn places(wasm: &[u8]) -> Vec<Place> {
             }
         }
     }
-    places
+    (places, indices)
 }
 
 fn change_operator(wasm: &mut [u8], places: &[Place], rng: &mut Rng) {

@@ -37,10 +37,13 @@ fn outcome(error: &api::Error) -> Outcome {
     if error.is::<api::ThrownException>() {
         return Outcome::Exception;
     }
+    if error.is::<api::GcHeapOutOfMemory<()>>() {
+        return Outcome::Unordered("object heap exhausted".into());
+    }
     let Some(trap) = error.downcast_ref::<Trap>() else { return Outcome::Error(format!("{error:?}")) };
     let name = match trap {
         Trap::StackOverflow => return Outcome::Unordered("stack overflow".into()),
-        Trap::AllocationTooLarge | Trap::GcHeapOutOfMemory => return Outcome::Unordered(format!("{trap:?}")),
+        Trap::AllocationTooLarge => return Outcome::Unordered(format!("{trap:?}")),
         Trap::MemoryOutOfBounds => "MemoryOutOfBounds",
         Trap::HeapMisaligned => "HeapMisaligned",
         Trap::TableOutOfBounds => "TableOutOfBounds",

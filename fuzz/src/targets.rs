@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use wasmparser::{Validator, WasmFeatures};
 
 use crate::generate::{self, Profile};
 use crate::mutate::Corpus;
@@ -13,6 +14,18 @@ use crate::script::Script;
 use crate::subject;
 use crate::subject::Mode;
 use crate::trace::{Outcome, Trace};
+
+/// The proposals that Kiln has.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::THREADS)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::LEGACY_EXCEPTIONS)
+    .union(WasmFeatures::FUNCTION_REFERENCES);
 
 /// How a case ended.
 pub enum Verdict {
@@ -154,15 +167,24 @@ fn differential(modes: &[Mode], engine: &wasmtime::Engine, module: &[u8], seed: 
 
 fn mutant(modes: &[Mode], module: &[u8], seed: u64) -> Result<Verdict> {
     let script = Script::for_module(module, seed).unwrap_or(Script { calls: Vec::new() });
+    let verdict = Validator::new_with_features(FEATURES).validate_all(module);
     let mut pass = Verdict::Skip("invalid".into());
     for mode in modes {
-        match subject::compile(&mode.engine, module) {
-            Ok(compiled) => {
+        match (subject::compile(&mode.engine, module), &verdict) {
+            (Ok(_), Err(invalid)) => bail!("{} takes an invalid module: {invalid}", mode.name),
+            (Ok(compiled), Ok(_)) => {
                 let trace = mode.under_deadline(|| subject::run(&mode.engine, &compiled, &script));
                 explain(trace?)?;
                 pass = Verdict::Pass;
             }
-            Err(error) => subject::explains_refusal(&error)?,
+            (Err(error), _) => {
+                subject::explains_refusal(&error)?;
+                let text = format!("{error:#}");
+                let supported = !["limit", "supported", "too large", "at most"].iter().any(|w| text.contains(w));
+                if verdict.is_ok() && supported {
+                    bail!("{} refuses a valid module: {text}", mode.name);
+                }
+            }
         }
     }
     Ok(pass)

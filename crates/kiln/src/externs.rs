@@ -75,7 +75,7 @@ impl Extern {
         }
     }
 
-    /// Something empty of this type: a memory or table of its least size, a global with a zero or null.
+    /// Something empty of this type: a memory or table of its least size, a global with a zero or null, a new tag.
     pub(crate) fn default_of<T: 'static>(store: impl AsContextMut<Data = T>, ty: &ExternType) -> Result<Extern> {
         Ok(match ty {
             ExternType::Global(ty) => {
@@ -89,7 +89,8 @@ impl Extern {
             }
             ExternType::Memory(ty) if ty.is_shared() => SharedMemory::new(store.as_context().engine(), *ty)?.into(),
             ExternType::Memory(ty) => Memory::new(store, *ty)?.into(),
-            ExternType::Func(_) | ExternType::Tag(_) => bail!("there is no default for functions and tags"),
+            ExternType::Tag(ty) => Tag::new(store, ty)?.into(),
+            ExternType::Func(_) => bail!("there is no default for functions"),
         })
     }
 

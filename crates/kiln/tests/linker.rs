@@ -111,6 +111,7 @@ fn unknown_imports_as_traps_and_as_defaults() -> anyhow::Result<()> {
         r#"(module
             (import "x" "f" (func $f (result i32 f64 funcref)))
             (import "x" "g" (global $g i64)) (import "x" "m" (memory 2)) (import "x" "t" (table 3 funcref))
+            (import "x" "e" (tag (param i32)))
             (func (export "run") (result i32) (call $f) drop drop
                 (i32.add (memory.size)) (i32.add (table.size 0)) (i32.add (i32.wrap_i64 (global.get $g)))))"#,
     )?;
