@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kiln::{Config, Engine, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering, Verification};
+use kiln::{Config, Engine, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering, Verification};
 
 use crate::args::{Groups, Profile, Tier};
 use crate::options::{self, Asked, Options, Strictness, UsageError};
@@ -40,6 +40,13 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     optimize(&mut config, options);
     if let Some(on) = options.codegen.parallel_compilation {
         config.parallel_compilation(on);
+    }
+    if let Some(inlining) = options.codegen.inlining {
+        config.compiler_inlining(match inlining {
+            options::Inlining::No => Inlining::No,
+            options::Inlining::Yes => Inlining::Yes,
+            options::Inlining::Stress => Inlining::Stress,
+        });
     }
     if let Some(on) = options.codegen.native_unwind_info {
         config.native_unwind_info(on);

@@ -163,6 +163,26 @@ impl Value for Strictness {
     }
 }
 
+/// How much to inline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Inlining {
+    No,
+    Yes,
+    Stress,
+}
+
+impl Value for Inlining {
+    const SHAPE: &'static str = "[=y|n|stress]";
+
+    fn parse(text: Option<&str>) -> Result<Inlining, String> {
+        if text == Some("stress") {
+            return Ok(Inlining::Stress);
+        }
+        let on = bool::parse(text).map_err(|_| "must be y, n or stress".to_owned())?;
+        Ok(if on { Inlining::Yes } else { Inlining::No })
+    }
+}
+
 /// An option in the list that `help` prints.
 struct Listed {
     name: &'static str,
@@ -256,6 +276,8 @@ groups! {
     }
     /// `-C`: code generation.
     Codegen "C" {
+        /// Put the bodies of small functions in place of calls to them (default y); `stress`: of most
+        inlining: Inlining,
         /// Compile on all cores (default y)
         parallel_compilation: bool,
         /// Make unwind information for native debuggers and profilers (default y)

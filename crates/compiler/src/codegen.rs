@@ -182,6 +182,9 @@ fn refusal(error: CodegenError) -> CompileError {
             let errors: Vec<String> = errors.0.iter().map(|e| e.to_string()).collect();
             CompileError::codegen(format_args!("the IR is not valid: {}", errors.join("; ")))
         }
+        CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded => {
+            CompileError::limit_message("the function is too large for Cranelift")
+        }
         other => CompileError::codegen(other),
     }
 }

@@ -124,6 +124,7 @@ impl Compiler {
         let midend = Midend::new(&config.passes)?;
         let mut fingerprint = isa::fingerprint(&*isa, &config.tunables);
         fingerprint.flags.extend(midend.disabled().iter().map(|pass| (format!("pass.{pass}"), "off".to_owned())));
+        fingerprint.flags.push(("inlining".to_owned(), format!("{:?}", config.passes.inlining).to_lowercase()));
         fingerprint.flags.sort();
         Ok(Compiler {
             features: isa::supported_features(&*isa, config.features),

@@ -22,11 +22,48 @@ pub(crate) const MAX_LOCAL_BLOCKS: u64 = 1 << 26;
 /// The same for locals times loops: a loop may need a block parameter for each local.
 pub(crate) const MAX_LOCAL_LOOPS: u64 = 1 << 24;
 
+/// About how many instructions each operator takes, by opcode. Locals, constants and blocks take none.
+pub(crate) const OPERATOR_COSTS: [u8; 256] = {
+    let mut costs = [1; 256];
+    // nop, block, end, drop, local.get, local.set, local.tee, the constants
+    let free = [0x01, 0x02, 0x0b, 0x1a, 0x20, 0x21, 0x22, 0x41, 0x42, 0x43, 0x44];
+    let mut i = 0;
+    while i < free.len() {
+        costs[free[i]] = 0;
+        i += 1;
+    }
+    // throw, rethrow, throw_ref
+    costs[0x08] = 6;
+    costs[0x09] = 6;
+    costs[0x0a] = 6;
+    // br_table
+    costs[0x0e] = 6;
+    // call, return_call
+    costs[0x10] = 3;
+    costs[0x12] = 3;
+    // call_indirect, call_ref and the tail-calling forms
+    costs[0x11] = 10;
+    costs[0x13] = 10;
+    costs[0x14] = 6;
+    costs[0x15] = 6;
+    // table.get, table.set, memory.grow
+    costs[0x25] = 6;
+    costs[0x26] = 6;
+    costs[0x40] = 4;
+    // Bulk operations and conversions, vectors, atomics
+    costs[0xfc] = 4;
+    costs[0xfd] = 2;
+    costs[0xfe] = 3;
+    costs
+};
+
 /// What is known about all functions with a body.
 #[derive(Clone, Default, Debug)]
 pub struct FuncInfos {
     pub(crate) records: Vec<Record>,
     pub(crate) arena: Vec<u8>,
+    /// How many functions call each one directly, up to 255.
+    pub(crate) callers: Vec<u8>,
 }
 
 /// The fixed part.
@@ -37,6 +74,7 @@ pub(crate) struct Record {
     pub(crate) num_callees: u32,
     pub(crate) max_stack: u16,
     pub(crate) num_loops: u16,
+    pub(crate) cost: u16,
     pub(crate) num_ranked: u8,
     pub(crate) flags: u16,
 }
@@ -78,6 +116,7 @@ pub struct LocalWeight {
 #[derive(Clone, Copy)]
 pub struct FuncInfo<'a> {
     record: Record,
+    callers: u8,
     arena: &'a [u8],
 }
 
@@ -85,7 +124,22 @@ impl FuncInfos {
     /// What is known about a function.
     pub fn get(&self, func: DefinedFuncIndex) -> FuncInfo<'_> {
         let record = self.records[func.0 as usize];
-        FuncInfo { record, arena: &self.arena[record.arena as usize..] }
+        FuncInfo { record, callers: self.callers[func.0 as usize], arena: &self.arena[record.arena as usize..] }
+    }
+
+    /// Counts callers, once everything else is known. `num_imported`: how many functions have no body.
+    pub(crate) fn count_callers(&mut self, num_imported: u32) {
+        let mut callers = vec![0u8; self.records.len()];
+        for record in &self.records {
+            let info = FuncInfo { record: *record, callers: 0, arena: &self.arena[record.arena as usize..] };
+            for callee in info.callees() {
+                let defined = callee.0.checked_sub(num_imported);
+                if let Some(count) = defined.and_then(|at| callers.get_mut(at as usize)) {
+                    *count = count.saturating_add(1);
+                }
+            }
+        }
+        self.callers = callers;
     }
 
     /// The number of functions.
@@ -100,7 +154,7 @@ impl FuncInfos {
 
     /// Bytes of memory in use.
     pub fn memory_size(&self) -> usize {
-        self.records.capacity() * size_of::<Record>() + self.arena.capacity()
+        self.records.capacity() * size_of::<Record>() + self.arena.capacity() + self.callers.capacity()
     }
 }
 
@@ -150,6 +204,16 @@ impl<'a> FuncInfo<'a> {
     pub fn keeps_locals_in_memory(&self, checked: bool) -> bool {
         let flag = if checked { flag::LOCALS_IN_MEMORY_IF_CHECKED } else { flag::LOCALS_IN_MEMORY };
         self.record.flags & flag != 0
+    }
+
+    /// About how many instructions it takes: operators weighted by [`OPERATOR_COSTS`]; 65,535 stands for that or more.
+    pub fn cost(&self) -> u32 {
+        self.record.cost.into()
+    }
+
+    /// How many functions call it directly; 255 stands for that or more.
+    pub fn callers(&self) -> u8 {
+        self.callers
     }
 
     /// Greatest number of operands on the stack; 65,535 stands for that or more.

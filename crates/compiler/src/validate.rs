@@ -15,8 +15,8 @@ use crate::body_key::Declarations;
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::info::{
-    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_LOOPS, MAX_VALUES, RANKED_LOCALS, Record, encode_weight,
-    flag, write_leb,
+    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_LOOPS, MAX_VALUES, OPERATOR_COSTS, RANKED_LOCALS, Record,
+    encode_weight, flag, write_leb,
 };
 use crate::names;
 use crate::parse::ParsedModule;
@@ -160,6 +160,7 @@ impl Shared<'_> {
             all.indirect_types.extend(chunk.indirect_types);
         }
         all.infos.arena.shrink_to_fit();
+        all.infos.count_callers(self.module.num_imported_funcs);
         Ok(all)
     }
 
@@ -306,6 +307,8 @@ struct Facts {
     hoist_work: u64,
     max_stack: u32,
     num_loops: u32,
+    /// Operators by their costs.
+    cost: u32,
     /// Operators that end or begin a block of IR.
     num_blocks: u32,
     /// Operators that do so where their traps are explicit checks.
@@ -320,12 +323,13 @@ impl Facts {
         self.callees.clear();
         self.types.clear();
         (self.loop_depth, self.hoist_work, self.max_stack, self.num_loops, self.flags) = (0, 0, 0, 0, 0);
-        (self.num_blocks, self.num_checks) = (0, 0);
+        (self.num_blocks, self.num_checks, self.cost) = (0, 0, 0);
     }
 
     /// Looks at an operator before it is validated. Immediates may be nonsense here; returns whether it ends a loop.
     #[inline]
     fn before(&mut self, code: &[u8], validator: &FuncValidator<&ValidatorResources>) -> bool {
+        self.cost += u32::from(OPERATOR_COSTS[usize::from(code[0])]);
         match code[0] {
             0x20..=0x22 => self.use_local(peek_leb(&code[1..])),
             0x03 => {
@@ -441,6 +445,7 @@ impl Facts {
             num_callees: self.callees.len() as u32,
             max_stack: u16::try_from(self.max_stack).unwrap_or(u16::MAX),
             num_loops: u16::try_from(self.num_loops).unwrap_or(u16::MAX),
+            cost: u16::try_from(self.cost).unwrap_or(u16::MAX),
             num_ranked,
             flags: self.flags,
         });

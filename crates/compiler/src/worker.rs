@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::TargetIsa;
 use kiln_env::tier::Tier;
-use kiln_env::{CacheKey, FuncKey, MachineFunc};
+use kiln_env::{CacheKey, FuncIndex, FuncKey, MachineFunc};
 use wasmparser::{BinaryReader, FunctionBody};
 
 use crate::body_key::{BodyScan, Declarations};
 use crate::cache::{Bindings, CacheStatistics, FuncCache};
 use crate::codegen::{Codegen, Target, guarded};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::func_ir::FuncIr;
 use crate::midend::{Midend, PassTimes, Plan};
 use crate::module_env::ModuleEnv;
 use crate::names;
 use crate::stack_guard;
-use crate::translate::Translator;
+use crate::translate::{Inlining, Translator};
 use crate::validate::body_bytes;
 
 /// What compiling cost a worker since somebody last asked.
@@ -71,6 +71,8 @@ pub(crate) struct Worker {
     /// IR as bytes to be hashed.
     hashed: Vec<u8>,
     stats: WorkerStats,
+    /// Whether the function that was generated last has inlined bodies.
+    has_inlined: bool,
 }
 
 /// What a worker compiles from.
@@ -90,6 +92,11 @@ pub(crate) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    fn inlining(&self) -> Option<Inlining<'a>> {
+        let policy = self.plan.inline?;
+        Some(Inlining { source: self.source, features: self.features, policy })
+    }
+
     /// What to generate code for: follows from the module's bytes and the tier alone.
     pub(crate) fn target_for(&self, key: FuncKey, tier: Tier) -> Target<'a> {
         if self.is_plain(key, tier) {
@@ -113,6 +120,7 @@ impl Worker {
             scan: BodyScan::default(),
             hashed: Vec::new(),
             stats: WorkerStats::default(),
+            has_inlined: false,
         }
     }
 
@@ -141,6 +149,18 @@ impl Worker {
     }
 
     fn try_compile(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
+        self.has_inlined = false;
+        match self.find_or_generate(input, key, tier) {
+            // Nothing becomes too large for Cranelift by inlining.
+            Err(e) if e.kind() == ErrorKind::Limit && self.has_inlined => {
+                let plan = &input.plan.without_inlining();
+                self.find_or_generate(&Input { plan, cache: None, ..*input }, key, tier)
+            }
+            result => result,
+        }
+    }
+
+    fn find_or_generate(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         if tier == Tier::Baseline {
             // Bound to its place in the module by its counters, and made faster than it is found.
             let start = Instant::now();
@@ -195,6 +215,7 @@ impl Worker {
 
     fn generate(&mut self, input: &Input<'_>, ir: FuncIr, tier: Tier) -> Result<MachineFunc> {
         let start = Instant::now();
+        self.has_inlined = !ir.inlined.is_empty();
         let func = self.generate_guarded(input, ir, tier);
         self.stats.codegen += start.elapsed();
         func
@@ -229,6 +250,12 @@ impl Worker {
         let (offset, bytes) = body_bytes(module, input.source, func)?;
         let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, input.features));
         let hash = self.scan.hash(module, layout, declarations, func, &body)?;
+        // The key says nothing of the functions that it calls: of those that may be inlined it would have to.
+        let admits = |callee: &FuncIndex| {
+            let callee = module.defined_func(*callee);
+            callee.zip(input.plan.inline).is_some_and(|(callee, policy)| policy.may_admit(&input.env, callee))
+        };
+        let hash = hash.filter(|_| !self.scan.callees().iter().any(admits));
         Ok(hash.map(|hash| cache.body_key(&hash, key)))
     }
 
@@ -251,11 +278,13 @@ impl Worker {
             stats.wasm_bytes += bytes.len() as u64;
             let body = FunctionBody::new(BinaryReader::new_features(bytes, start, input.features));
             match key {
-                FuncKey::Osr { offset, .. } => translator.function_from_loop(&input.env, func, offset, &body),
-                _ => translator.function(&input.env, func, tier, &body),
+                FuncKey::Osr { offset, .. } => {
+                    translator.function_from_loop(&input.env, func, offset, &body, input.inlining())
+                }
+                _ => translator.function(&input.env, func, tier, &body, input.inlining()),
             }
         });
-        if matches!(&result, Err(e) if e.kind() == crate::ErrorKind::Internal) {
+        if matches!(&result, Err(e) if e.kind() == ErrorKind::Internal) {
             self.translator = Translator::new();
         }
         result

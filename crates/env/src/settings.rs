@@ -68,6 +68,18 @@ pub enum RegallocAlgorithm {
     SinglePass,
 }
 
+/// How many calls the compiler replaces by the body of the function that they call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Inlining {
+    /// None.
+    No,
+    /// Those that pay.
+    #[default]
+    Yes,
+    /// As many as possible: to find bugs.
+    Stress,
+}
+
 /// Everything that code depends on beside the module's bytes. Code made under one fingerprint is never run under another.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Fingerprint {

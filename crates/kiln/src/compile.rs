@@ -173,6 +173,7 @@ impl ModuleCompiler {
             threads: config.threads,
             passes: PassConfig {
                 disabled: config.passes_off.clone(),
+                inlining: config.inlining,
                 dump: config.dump.clone().map(|(func, sink)| Dump { func, sink }),
             },
             cache: config.cache.clone(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-pub use kiln_env::settings::{OptLevel, RegallocAlgorithm};
+pub use kiln_env::settings::{Inlining, OptLevel, RegallocAlgorithm};
 use kiln_env::{CacheStore, Tunables};
 
 use crate::artifact::Verification;
@@ -65,6 +65,7 @@ pub struct Config {
     pub(crate) progress: Option<ProgressFn>,
     /// Passes that do not run.
     pub(crate) passes_off: Vec<String>,
+    pub(crate) inlining: Inlining,
     /// A function whose intermediate forms are shown, and how.
     pub(crate) dump: Option<(String, DumpFn)>,
     pub(crate) verification: Verification,
@@ -112,6 +113,7 @@ impl Default for Config {
             debug_info: false,
             progress: None,
             passes_off: Vec::new(),
+            inlining: Inlining::Yes,
             dump: None,
             verification: Verification::Strict,
             cache: None,
@@ -203,6 +205,13 @@ impl Config {
     /// Which register allocator to use. [`RegallocAlgorithm::Backtracking`] by default.
     pub fn cranelift_regalloc_algorithm(&mut self, algorithm: RegallocAlgorithm) -> &mut Config {
         self.regalloc = algorithm;
+        self
+    }
+
+    /// How many calls the compiler replaces by the body of the function that they call. [`Inlining::Yes`] by default.
+    /// Backtraces are the same with and without.
+    pub fn compiler_inlining(&mut self, inlining: Inlining) -> &mut Config {
+        self.inlining = inlining;
         self
     }
 

@@ -60,7 +60,7 @@ pub use artifact_options::ArtifactOptions;
 pub use backtrace::{FrameInfo, FrameSymbol, WasmBacktrace};
 #[cfg(feature = "compiler")]
 pub use compile::{CompileStatistics, TierStatistics};
-pub use config::{Config, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
+pub use config::{Config, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
 pub use engine::Engine;
 pub use externs::{Export, Extern};
 pub use func::{Caller, Func, IntoFunc, WasmRet};

@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use kiln_compiler::inspect::Stage;
-use kiln_compiler::{Compiler, CompilerConfig};
+use kiln_compiler::{Compiler, CompilerConfig, PassConfig};
+use kiln_env::settings::Inlining;
 use kiln_env::{FuncKey, Tunables};
 
 /// What is printed of each function.
@@ -53,6 +54,9 @@ pub struct Options {
     pub isa: Vec<String>,
     /// Tunables: `fuel`, `epochs`, `no-signals`, `no-address-map`, `memory-reservation=BYTES`, `memory-guard=BYTES`.
     pub tunables: Tunables,
+    /// How much is inlined: nothing, so that what a function's operators become is there to be seen, or as the flags
+    /// `inlining` and `inlining-stress` say.
+    pub inlining: Inlining,
     /// Kinds or keys of functions that are printed.
     pub show: Vec<String>,
 }
@@ -64,6 +68,7 @@ impl Default for Options {
             target: "x86_64".into(),
             isa: Vec::new(),
             tunables: Tunables::default(),
+            inlining: Inlining::No,
             show: vec!["wasm".into()],
         }
     }
@@ -123,6 +128,8 @@ impl Options {
             "no-address-map" => t.address_map = false,
             "memory-reservation" => t.memory_reservation = value.parse()?,
             "memory-guard" => t.memory_guard = value.parse()?,
+            "inlining" => self.inlining = Inlining::Yes,
+            "inlining-stress" => self.inlining = Inlining::Stress,
             other => bail!("no flag is called {other:?}"),
         }
         Ok(())
@@ -254,6 +261,7 @@ fn output(options: &Options, text: &str) -> Result<String> {
         target: Some(format!("{}-unknown-linux-gnu", options.target)),
         flags: options.isa.iter().map(|name| (name.clone(), "true".to_owned())).collect(),
         tunables: options.tunables.clone(),
+        passes: PassConfig { inlining: options.inlining, ..PassConfig::default() },
         threads: 1,
         verify: true,
         ..CompilerConfig::default()

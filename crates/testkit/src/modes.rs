@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use kiln::{ArtifactOptions, Config, Engine, Module, Store, TierUp, Tiering};
+use kiln::{ArtifactOptions, Config, Engine, Inlining, Module, Store, TierUp, Tiering};
 use kiln_compiler::Features;
 
 /// A way to configure the engine, with the proposals that are on.
@@ -19,6 +19,7 @@ pub struct Mode {
     fuel: bool,
     epochs: bool,
     signals: bool,
+    inlining: Inlining,
     /// Whether memories have guards. If not, code checks bounds.
     guards: bool,
     /// Whether modules are loaded from artifacts, which lack the wasm module.
@@ -35,20 +36,22 @@ impl Mode {
         fuel: false,
         epochs: false,
         signals: true,
+        inlining: Inlining::Yes,
         guards: true,
         artifact: false,
     };
 
     /// Every mode: functions compiled at once, by one thread and by many, or when first called; with fuel and epochs
     /// counted; with bounds of memories checked by code; with no signal handled at all; from artifacts in files; with
-    /// functions that change their tier, when they are hot, as soon as possible, or at random.
+    /// functions that change their tier, when they are hot, as soon as possible, or at random; with nothing inlined, and
+    /// with as much as possible.
     pub fn all() -> Vec<Mode> {
         vec![
             Mode::EAGER,
             Mode { name: "eager-one-thread", parallel: false, ..Mode::EAGER },
             Mode { name: "lazy", tiering: Tiering::Lazy, ..Mode::EAGER },
             Mode { name: "lazy-metered", tiering: Tiering::Lazy, fuel: true, epochs: true, ..Mode::EAGER },
-            Mode { name: "eager-bounds-checks", guards: false, ..Mode::EAGER },
+            Mode { name: "eager-bounds-checks", guards: false, inlining: Inlining::No, ..Mode::EAGER },
             Mode { name: "lazy-no-signals", tiering: Tiering::Lazy, signals: false, guards: false, ..Mode::EAGER },
             Mode { name: "artifact", artifact: true, ..Mode::EAGER },
             Mode { name: "dynamic", ..Mode::DYNAMIC },
@@ -62,6 +65,22 @@ impl Mode {
                 guards: false,
                 fuel: true,
                 ..Mode::DYNAMIC
+            },
+            Mode { name: "eager-inlined", inlining: Inlining::Stress, ..Mode::EAGER },
+            Mode {
+                name: "lazy-inlined-metered",
+                tiering: Tiering::Lazy,
+                fuel: true,
+                epochs: true,
+                inlining: Inlining::Stress,
+                ..Mode::EAGER
+            },
+            Mode {
+                name: "eager-inlined-no-signals",
+                signals: false,
+                guards: false,
+                inlining: Inlining::Stress,
+                ..Mode::EAGER
             },
         ]
     }
@@ -106,6 +125,7 @@ impl Mode {
         config.consume_fuel(self.fuel);
         config.epoch_interruption(self.epochs);
         config.signals_based_traps(self.signals);
+        config.compiler_inlining(self.inlining);
         if !self.guards {
             config.memory_reservation(1 << 20);
             config.memory_guard_size(0);

@@ -6,6 +6,7 @@
 //!
 //! | pass | kind | what it does |
 //! |---|---|---|
+//! | [`inline`] | module | small functions take the place of calls to them; done by the translator |
 //! | [`compare`] | function | branches and selections on negated float comparisons take the comparison itself |
 //! | [`bytes`] | function | loops over bytes, like those of `memcpy`, do 16 at a time |
 //! | [`wide`] | function | products of 128 bits, put together from four of 32, are computed at once |
@@ -20,6 +21,7 @@
 mod bytes;
 mod compare;
 mod edit;
+mod inline;
 mod order;
 mod switch;
 mod thread;
@@ -31,17 +33,31 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::settings::OptLevel;
 use kiln_env::FuncKey;
+use kiln_env::settings::Inlining;
 
 use crate::codegen::guarded;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
+pub(crate) use inline::{Budget, Policy, Site};
 
 pub(crate) use order::Reorder;
 
 /// What module passes decided. Has a field for each pass that decides something.
-#[derive(Default)]
-pub(crate) struct Plan {}
+#[derive(Clone, Default)]
+pub(crate) struct Plan {
+    /// How much is wanted.
+    inlining: Inlining,
+    /// Which calls the translator replaces by bodies; none without.
+    pub(crate) inline: Option<Policy>,
+}
+
+impl Plan {
+    /// The same for a function that must not grow.
+    pub(crate) fn without_inlining(&self) -> Plan {
+        Plan { inline: None, ..self.clone() }
+    }
+}
 
 /// A pass over the module.
 struct ModulePass {
@@ -61,7 +77,7 @@ struct FuncPass {
 }
 
 /// The module passes, in the order in which they run.
-const MODULE_PASSES: &[ModulePass] = &[];
+const MODULE_PASSES: &[ModulePass] = &[ModulePass { name: "inline", run: inline::run, after: &[] }];
 
 /// The function passes, in the order in which they run.
 /// `switch` comes behind `thread`, which copies fewer instructions of a `br_table` than of comparisons.
@@ -78,6 +94,8 @@ const FUNC_PASSES: &[FuncPass] = &[
 pub struct PassConfig {
     /// Names of passes that do not run.
     pub disabled: Vec<String>,
+    /// How much is inlined.
+    pub inlining: Inlining,
     /// A function whose IR is shown after translation and after each pass.
     pub dump: Option<Dump>,
 }
@@ -143,7 +161,7 @@ impl Midend {
 
     /// Runs the module passes.
     pub(crate) fn plan(&self, env: &ModuleEnv<'_>) -> (Plan, PassTimes) {
-        let mut plan = Plan::default();
+        let mut plan = Plan { inlining: self.config.inlining, ..Plan::default() };
         let mut times = PassTimes::new();
         for pass in MODULE_PASSES.iter().filter(|p| self.runs(p.name)) {
             let start = Instant::now();
@@ -221,7 +239,7 @@ mod tests {
 
     #[test]
     fn unknown_passes_cannot_be_disabled() {
-        let config = PassConfig { disabled: vec!["nothing".into()], dump: None };
+        let config = PassConfig { disabled: vec!["nothing".into()], ..PassConfig::default() };
         assert!(Midend::new(&config).is_err());
     }
 }

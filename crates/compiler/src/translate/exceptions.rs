@@ -38,6 +38,30 @@ pub(super) struct Exceptions {
     payload: Option<StackSlot>,
 }
 
+impl Exceptions {
+    /// What is known about the legacy operators of one body, taken out before another body is begun.
+    pub(super) fn take_legacy(&mut self) -> Legacy {
+        Legacy(self.legacy.take())
+    }
+
+    /// Puts it back.
+    pub(super) fn put_legacy(&mut self, legacy: Legacy) {
+        self.legacy = legacy.0;
+    }
+
+    /// The scopes outside of a frame.
+    pub(super) fn scopes_outside(&self, frame: usize) -> Outside {
+        Outside(self.scopes.partition_point(|scope| scope.frame < frame))
+    }
+}
+
+/// See [`Exceptions::take_legacy`].
+pub(super) struct Legacy(Option<HashMap<u64, LegacyTry>>);
+
+/// The number of scopes outside of a frame.
+#[derive(Clone, Copy)]
+pub(super) struct Outside(usize);
+
 /// The reach of some handlers.
 struct Scope {
     /// Position of its frame.
@@ -237,11 +261,12 @@ impl<'m> FuncTranslator<'_, 'm> {
         (exception, payload)
     }
 
-    /// The exception table's items for a call at the current position; none if no handler of this function applies.
-    fn handlers(&mut self) -> Vec<ExceptionTableItem> {
+    /// The exception table's items for a call at the current position, or outside of some scopes there; none if no
+    /// handler of this function applies.
+    fn handlers(&mut self, outside: Option<Outside>) -> Vec<ExceptionTableItem> {
         let mut items = Vec::new();
         let mut tags: SmallVec<[TagIndex; 4]> = SmallVec::new();
-        let mut at = self.exceptions.scopes.len();
+        let mut at = outside.map_or(self.exceptions.scopes.len(), |o| o.0);
         while at > 0 {
             at -= 1;
             match &mut self.exceptions.scopes[at].kind {
@@ -279,9 +304,16 @@ impl<'m> FuncTranslator<'_, 'm> {
 
 /// Calls and throws.
 impl FuncTranslator<'_, '_> {
-    /// Calls a function and pushes its results. What it throws goes to this function's handlers, if they apply.
-    pub(super) fn call_with_handlers(&mut self, callee: Callee, args: &[Value], results: &[ValType]) {
-        let handlers = self.handlers();
+    /// Calls a function and pushes its results. What it throws goes to this function's handlers, if they apply: those
+    /// around the current position, or around it `outside` of some.
+    pub(super) fn call_with_handlers(
+        &mut self,
+        callee: Callee,
+        args: &[Value],
+        results: &[ValType],
+        outside: Option<Outside>,
+    ) {
+        let handlers = self.handlers(outside);
         let first = self.stack.len();
         if handlers.is_empty() {
             let call = self.e.call(callee, args);
@@ -447,7 +479,7 @@ impl FuncTranslator<'_, '_> {
 
     fn throw_exception(&mut self, exception: Value) {
         let callee = self.e.builtin_callee(Builtin::ThrowRef);
-        self.call_with_handlers(callee, &[exception], &[]);
+        self.call_with_handlers(callee, &[exception], &[], None);
         self.e.b.ins().trap(crate::codegen::trap_code(TrapCode::Unreachable));
         self.end_block();
     }

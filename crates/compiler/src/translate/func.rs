@@ -1,6 +1,6 @@
 //! A function body to IR: operand stack, locals and control flow. What operators do is in [`ops`].
 
-use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, JumpTableData, SourceLoc, Value};
+use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, JumpTableData, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_env::tier::Tier;
 use kiln_env::types::{FuncType, ValType};
@@ -11,6 +11,7 @@ use wasmparser::{BlockType, BrTable, FunctionBody, Operator, OperatorsReader};
 use super::control::{BlockSig, Frame, FrameKind};
 use super::emitter::{Emitter, OpEnv, clif_type, wasm_signature};
 use super::exceptions::Exceptions;
+use super::inline::{Body, Inliner, Inlining};
 use super::locals::{Home, Locals};
 use super::ops;
 use super::ops::call::Callee;
@@ -31,10 +32,14 @@ pub(super) struct FuncTranslator<'f, 'm> {
     pub(super) stack: Vec<Value>,
     pub(super) frames: Vec<Frame<'m>>,
     pub(super) exceptions: Exceptions,
-    pub(super) locals: Locals,
     pub(super) role: Role,
-    /// Offset of the body in the module.
-    start: u64,
+    /// The innermost body under translation.
+    pub(super) body: Body,
+    pub(super) inliner: Option<Inliner<'m>>,
+    /// That of the current operator.
+    pub(super) location: u32,
+    /// How many loops are open.
+    pub(super) loop_depth: u32,
     /// Whether the current position can be reached. If not, no block is open and operators are skipped.
     pub(super) reachable: bool,
     /// How many frames have been opened since the position became unreachable.
@@ -48,6 +53,7 @@ pub(super) fn translate(
     (index, key): (DefinedFuncIndex, FuncKey),
     tier: Tier,
     body: &FunctionBody<'_>,
+    inlining: Option<Inlining<'_>>,
 ) -> Result<FuncIr> {
     let ty = env.module.func_type(env.module.func_index(index));
     let (namespace, number) = key.pack();
@@ -75,6 +81,9 @@ pub(super) fn translate(
         e.check_stack();
     }
     locals.declare(&mut e, osr.is_none().then_some(entry), &ty.params, body)?;
+    // A function of the first tier is entered and left at its own loops, and compiled fast.
+    let inlining = inlining.filter(|_| tier == Tier::Optimized);
+    let inliner = Inliner::new(env, inlining, index, body.as_bytes().len());
     let role = match (osr, tier) {
         (Some(offset), _) => {
             e.remember_collected();
@@ -88,20 +97,23 @@ pub(super) fn translate(
         stack: Vec::new(),
         frames: Vec::new(),
         exceptions: Exceptions::default(),
-        locals,
         role,
-        start: body.range().start,
+        body: Body::outermost(locals, body.range().start),
+        inliner,
+        location: 0,
+        loop_depth: 0,
         reachable: true,
         skipped: 0,
     };
     t.push_frame(FrameKind::Function, BlockSig::Func(ty), 0);
     t.count_entry();
     t.e.check_interrupts();
-    t.body(body)?;
+    t.walk(body)?;
     t.leave_loops();
     t.role.check_entered()?;
 
     let makes_calls = t.e.env.makes_calls;
+    let inlined = t.inliner.take().map_or_else(Vec::new, |i| i.bodies);
     t.e.b.finalize(env.isa.frontend_config());
     if osr.is_some() {
         func = tier::remove_unreachable(env, func)?;
@@ -109,7 +121,7 @@ pub(super) fn translate(
     if makes_calls && env.tunables.signals {
         codegen::set_stack_limit(&mut func);
     }
-    Ok(FuncIr { key, func, inlined: Vec::new() })
+    Ok(FuncIr { key, func, inlined })
 }
 
 /// Where the locals of a function are to be.
@@ -135,14 +147,16 @@ fn count_locals(ty: &FuncType, body: &FunctionBody<'_>) -> Result<u32> {
 
 /// The walk over operators.
 impl<'m> FuncTranslator<'_, 'm> {
-    fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
+    /// Translates the operators of a body whose function frame has just been opened.
+    pub(super) fn walk(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         let mut reader = body.get_operators_reader()?;
-        while !self.frames.is_empty() {
+        let outside = self.body.frame;
+        while self.frames.len() > outside {
             let (op, offset) = reader.read_with_offset()?;
             if !self.reachable && !self.resumes(&op) {
                 continue;
             }
-            self.e.b.set_srcloc(SourceLoc::new((offset - self.start) as u32));
+            self.locate(self.body.offset(offset));
             self.e.count_fuel(if self.reachable { ops::fuel_cost(&op) } else { 0 });
             let done = self.operator(&op, &reader, offset).and_then(|()| self.check_size());
             done.map_err(|e| e.at(offset))?;
@@ -206,19 +220,19 @@ impl<'m> FuncTranslator<'_, 'm> {
                 self.pop();
             }
             Operator::LocalGet { local_index } => {
-                let value = self.locals.get(&mut self.e, local_index);
+                let value = self.body.locals.get(&mut self.e, local_index);
                 self.stack.push(value);
             }
             Operator::LocalSet { local_index } => {
                 let value = self.pop();
-                self.locals.set(&mut self.e, local_index, value);
+                self.body.locals.set(&mut self.e, local_index, value);
             }
             Operator::LocalTee { local_index } => {
                 let value = self.peek();
-                self.locals.set(&mut self.e, local_index, value);
+                self.body.locals.set(&mut self.e, local_index, value);
             }
             Operator::Block { blockty } => self.open_block(blockty)?,
-            Operator::Loop { blockty } => self.open_loop(blockty, (offset - self.start) as u32)?,
+            Operator::Loop { blockty } => self.open_loop(blockty, self.body.offset(offset))?,
             Operator::If { blockty } => self.open_if(blockty)?,
             Operator::Else => self.otherwise(),
             Operator::End | Operator::Delegate { .. } => self.end(),
@@ -239,7 +253,7 @@ impl<'m> FuncTranslator<'_, 'm> {
             | Operator::CallRef { .. }
             | Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
-            | Operator::ReturnCallRef { .. } => self.call(op),
+            | Operator::ReturnCallRef { .. } => self.call(op)?,
             _ => self.core(op)?,
         }
         Ok(())
@@ -349,6 +363,7 @@ impl<'m> FuncTranslator<'_, 'm> {
         let args = self.block_args(params);
         self.e.b.ins().jump(header, &args);
         self.push_frame(FrameKind::Loop, sig, params);
+        self.loop_depth += 1;
         let frame = self.current_frame();
         frame.label = Some(header);
         let height = frame.height;
@@ -426,6 +441,7 @@ impl<'m> FuncTranslator<'_, 'm> {
         match frame.kind {
             FrameKind::Function => self.end_function(&frame),
             FrameKind::Loop => {
+                self.loop_depth -= 1;
                 let header = frame.label.expect("made when the loop was opened");
                 self.e.b.seal_block(header);
                 if !self.reachable {
@@ -473,7 +489,10 @@ impl<'m> FuncTranslator<'_, 'm> {
         self.reachable = false;
     }
 
-    fn return_(&mut self) {
+    pub(super) fn return_(&mut self) {
+        if self.body.is_inlined() {
+            return self.branch(self.body.frame);
+        }
         self.e.flush_fuel();
         let at = self.stack.len() - self.frames[0].sig.results().len();
         self.e.b.ins().return_(&self.stack[at..]);
@@ -485,6 +504,11 @@ impl<'m> FuncTranslator<'_, 'm> {
         if frame == 0 {
             return self.return_();
         }
+        self.branch(frame);
+    }
+
+    /// Branches to the label of a frame.
+    fn branch(&mut self, frame: usize) {
         self.e.flush_fuel();
         let (label, count) = self.label(frame);
         let args = self.block_args(count);
@@ -566,8 +590,13 @@ impl<'m> FuncTranslator<'_, 'm> {
 
 /// Calls.
 impl FuncTranslator<'_, '_> {
-    fn call(&mut self, op: &Operator<'_>) {
+    fn call(&mut self, op: &Operator<'_>) -> Result<()> {
         let module = self.e.env.module;
+        if let Operator::Call { function_index } = *op
+            && self.inline(FuncIndex(function_index))?
+        {
+            return Ok(());
+        }
         let (callee, ty) = match *op {
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
                 let func = FuncIndex(function_index);
@@ -589,10 +618,13 @@ impl FuncTranslator<'_, '_> {
         let ty = module.signature(ty);
         let args = self.pop_n(ty.params.len());
         if matches!(op, Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. }) {
-            self.call_with_handlers(callee, &args, &ty.results);
+            self.call_with_handlers(callee, &args, &ty.results, None);
+        } else if self.body.is_inlined() {
+            self.return_call_inlined(callee, &args, &ty.results);
         } else {
             self.return_call(callee, &args);
         }
+        Ok(())
     }
 
     fn return_call(&mut self, callee: Callee, args: &[Value]) {

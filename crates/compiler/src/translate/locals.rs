@@ -1,5 +1,7 @@
 //! Where the locals of a function are: SSA variables, or memory where there are too many of them.
 
+use std::collections::HashMap;
+
 use cranelift_codegen::ir::types::{F32, F64, I8X16, I32, I64};
 use cranelift_codegen::ir::{Block, InstBuilder, StackSlot, StackSlotData, StackSlotKind, Type, Value};
 use cranelift_frontend::Variable;
@@ -30,6 +32,18 @@ pub(super) enum Home {
     Memory,
     /// The same because there are too many of them for variables; thus few may be collected references.
     MemoryForSize,
+}
+
+/// Variables of inlined bodies that are done: the next one takes them, since each costs memory for every block of the
+/// function.
+#[derive(Default)]
+pub(super) struct FreeVariables(HashMap<Kind, Vec<Variable>>);
+
+/// Type of a variable, and whether the collector must find it.
+type Kind = (Type, bool);
+
+fn kind(ty: ValType) -> Kind {
+    (clif_type(ty), ty.is_gc_ref())
 }
 
 /// Where a local is.
@@ -106,6 +120,59 @@ impl Locals {
             }
         }
         Ok(())
+    }
+
+    /// Locals of an inlined body, none yet.
+    pub(super) fn inlined() -> Locals {
+        Locals { places: Vec::new(), memory: None, references: 0, max_references: None }
+    }
+
+    /// Declares the parameters of an inlined body, which are `args` at first, and then its locals.
+    pub(super) fn declare_inlined(
+        &mut self,
+        e: &mut Emitter,
+        free: &mut FreeVariables,
+        params: &[ValType],
+        args: &[Value],
+        body: &FunctionBody<'_>,
+    ) -> Result<()> {
+        for (ty, arg) in params.iter().zip(args) {
+            self.add_inlined(e, free, *ty, *arg);
+        }
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            let ty = convert::val_type(ty)?;
+            let zero = zero(e, ty);
+            for _ in 0..count {
+                self.add_inlined(e, free, ty, zero);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_inlined(&mut self, e: &mut Emitter, free: &mut FreeVariables, ty: ValType, value: Value) {
+        let kind = kind(ty);
+        let variable = free.0.get_mut(&kind).and_then(Vec::pop).unwrap_or_else(|| {
+            let variable = e.b.declare_var(kind.0);
+            if kind.1 {
+                e.b.declare_var_needs_stack_map(variable);
+            }
+            variable
+        });
+        self.places.push(if kind.1 { Local::Reference(variable) } else { Local::Variable(variable, kind.0) });
+        e.b.def_var(variable, value);
+    }
+
+    /// The body is done.
+    pub(super) fn release(self, free: &mut FreeVariables) {
+        for place in self.places {
+            let (kind, variable) = match place {
+                Local::Variable(variable, ty) => ((ty, false), variable),
+                Local::Reference(variable) => ((I32, true), variable),
+                Local::Memory(_) => continue,
+            };
+            free.0.entry(kind).or_default().push(variable);
+        }
     }
 
     fn add(&mut self, e: &mut Emitter, ty: ValType, value: Value) -> Result<()> {

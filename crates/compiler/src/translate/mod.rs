@@ -4,6 +4,7 @@ mod control;
 mod emitter;
 mod exceptions;
 mod func;
+mod inline;
 mod locals;
 mod ops;
 mod tier;
@@ -21,6 +22,7 @@ use wasmparser::FunctionBody;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
+pub(crate) use inline::Inlining;
 
 /// Translates one function after the other; keeps its buffers in between. One for each thread.
 #[derive(Default)]
@@ -34,15 +36,17 @@ impl Translator {
         Translator::default()
     }
 
-    /// Translates the body of a function, which must be valid, for a tier. Errors: operators that are not supported.
+    /// Translates the body of a function, which must be valid, for a tier, and with it what is to be inlined. Errors:
+    /// operators that are not supported.
     pub fn function(
         &mut self,
         env: &ModuleEnv<'_>,
         index: DefinedFuncIndex,
         tier: Tier,
         body: &FunctionBody<'_>,
+        inlining: Option<Inlining<'_>>,
     ) -> Result<FuncIr> {
-        let result = func::translate(env, &mut self.context, (index, FuncKey::Wasm(index)), tier, body);
+        let result = func::translate(env, &mut self.context, (index, FuncKey::Wasm(index)), tier, body, inlining);
         self.recover(result)
     }
 
@@ -54,9 +58,10 @@ impl Translator {
         func: DefinedFuncIndex,
         offset: u32,
         body: &FunctionBody<'_>,
+        inlining: Option<Inlining<'_>>,
     ) -> Result<FuncIr> {
         let key = FuncKey::Osr { func, offset };
-        let result = func::translate(env, &mut self.context, (func, key), Tier::Optimized, body);
+        let result = func::translate(env, &mut self.context, (func, key), Tier::Optimized, body, inlining);
         self.recover(result)
     }
 

@@ -57,7 +57,7 @@ impl Loaded {
     }
 
     fn function(&self, env: &ModuleEnv<'_>, translator: &mut Translator, index: DefinedFuncIndex) -> FuncIr {
-        translator.function(env, index, Tier::Optimized, &self.body(index)).unwrap()
+        translator.function(env, index, Tier::Optimized, &self.body(index), None).unwrap()
     }
 
     fn body(&self, index: DefinedFuncIndex) -> FunctionBody<'_> {
@@ -70,13 +70,13 @@ impl Loaded {
     /// A function in the first tier, and in the second entered at each of its loops that the first may leave.
     fn changing(&self, env: &ModuleEnv<'_>, translator: &mut Translator, index: DefinedFuncIndex) -> Vec<FuncIr> {
         let body = self.body(index);
-        let mut irs = vec![translator.function(env, index, Tier::Baseline, &body).unwrap()];
+        let mut irs = vec![translator.function(env, index, Tier::Baseline, &body, None).unwrap()];
         let mut operators = body.get_operators_reader().unwrap();
         while !operators.eof() {
             if let (Operator::Loop { .. }, at) = operators.read_with_offset().unwrap() {
                 let offset = (at - body.range().start) as u32;
                 // A loop that cannot be reached is not there.
-                irs.extend(translator.function_from_loop(env, index, offset, &body));
+                irs.extend(translator.function_from_loop(env, index, offset, &body, None));
             }
         }
         irs
@@ -495,7 +495,7 @@ fn unsupported_operators_are_errors() {
     let bytes = &bytes[range.start as usize..range.end as usize];
     let body = FunctionBody::new(BinaryReader::new(bytes, range.start));
     let mut translator = Translator::new();
-    let error = translator.function(&env, DefinedFuncIndex(0), Tier::Optimized, &body).err().unwrap();
+    let error = translator.function(&env, DefinedFuncIndex(0), Tier::Optimized, &body, None).err().unwrap();
     assert!(error.message().contains("I64Add128"), "{error}");
     assert!(translator.trampoline(&env, FuncKey::Wasm(DefinedFuncIndex(0))).is_err());
 }

@@ -125,11 +125,11 @@ impl FuncTranslator<'_, '_> {
     pub(super) fn count_loop(&mut self, offset: u32) {
         let in_handler = self.frames.iter().any(|f| matches!(f.kind, FrameKind::Try { caught: Some(_), .. }));
         let Role::Counting(Counting { func, exit }) = &mut self.role else { return };
-        let slots = self.locals.len() + self.stack.len();
+        let slots = self.body.locals.len() + self.stack.len();
         if in_handler || slots > limits::MAX_OSR_SLOTS as usize {
             return;
         }
-        let first = self.locals.len() as u32;
+        let first = self.body.locals.len() as u32;
         let (func, stack) = (*func, &self.stack);
         let out = count(&mut self.e, loop_counter(func));
         self.e.unlikely(out, |e| {
@@ -168,7 +168,7 @@ impl FuncTranslator<'_, '_> {
         self.e.b.switch_to_block(exit);
         let code = self.e.b.block_params(exit)[0];
         let buffer = buffer(&mut self.e);
-        self.locals.copy_to(&mut self.e, buffer);
+        self.body.locals.copy_to(&mut self.e, buffer);
         let mut signature = self.e.b.func.signature.clone();
         signature.params.truncate(1);
         let signature = self.e.b.import_signature(signature);
@@ -196,14 +196,14 @@ impl FuncTranslator<'_, '_> {
     /// After `header`, of the loop at `offset`, was made and jumped to: enters it here, if this is the place.
     pub(super) fn enter_loop(&mut self, offset: u32, header: Block) {
         let Role::Entered(entered) = &mut self.role else { return };
-        if entered.offset != offset {
+        if entered.offset != offset || self.body.is_inlined() {
             return;
         }
         let Some(bridge) = entered.bridge.take() else { return };
         let e = &mut self.e;
         e.b.switch_to_block(bridge);
         let flags = e.slot_flags(Region::Slots);
-        let mut next = self.locals.len() as u32;
+        let mut next = self.body.locals.len() as u32;
         let mut load = |e: &mut Emitter, like: Value| {
             let ty = e.b.func.dfg.value_type(like);
             let value = e.b.ins().load(ty, flags, entered.buffer, osr_slot(next) as i32);

@@ -29,7 +29,7 @@ fn traps_and_calls_lead_to_their_operators() {
         "(module (memory 1) (func (param i32) (result i32)
            (if (i32.eqz (local.get 0)) (then unreachable))
            (i32.div_s (i32.load (local.get 0)) (call 1)))
-         (func (result i32) (i32.const 7)))",
+         (func (result i32) (call 0 (i32.const 7))))",
     );
     let at = |code| {
         let trap = func.tables.traps.iter().find(|t| t.code == code).unwrap();
@@ -44,6 +44,24 @@ fn traps_and_calls_lead_to_their_operators() {
     // The check of the stack belongs to no operator.
     let overflow = func.tables.traps.iter().find(|t| t.code == TrapCode::StackOverflow).unwrap();
     assert_eq!(wasm_offset(&func.tables, overflow.offset), None);
+}
+
+#[test]
+fn code_of_inlined_bodies_belongs_to_their_operators() {
+    let (func, _) = compile(
+        "(module (memory 1)
+           (func (param i32) (call 2 (local.get 0)) drop)
+           (func $load (param i32) (result i32) (i32.load (local.get 0)))
+           (func $outer (param i32) (result i32) (local i32)
+             (i32.add (call $load (local.get 0)) (memory.grow (local.get 0)))))",
+    );
+    let frames =
+        |offset| -> Vec<_> { func.tables.positions(offset).map(|p| (p.inlined.map(|f| f.0), p.wasm)).collect() };
+    let trap = func.tables.traps.iter().find(|t| t.code == TrapCode::MemoryOutOfBounds).unwrap();
+    // Offsets: $load is 00 20 00 28..., $outer is 01 01 7f 20 00 10 ..., the first is 00 20 00 10 ...
+    assert_eq!(frames(trap.offset), [(Some(1), Some(3)), (Some(2), Some(5)), (None, Some(3))]);
+    let grow = func.relocs.iter().find(|r| r.target != FuncKey::Wasm(DefinedFuncIndex(1))).unwrap();
+    assert_eq!(frames(grow.offset), [(Some(2), Some(9)), (None, Some(3))]);
 }
 
 #[test]
