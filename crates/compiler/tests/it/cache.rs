@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kiln_compiler::{CacheStatistics, Compiler, CompilerConfig};
 use kiln_env::cache::MemoryStore;
+use kiln_env::settings::Inlining;
 use kiln_env::{DefinedFuncIndex, FuncKey, Image, MachineFunc};
 
 use crate::{validate, varied_module, wasm};
@@ -25,11 +26,11 @@ fn compile(compiler: &Compiler, bytes: &[u8]) -> (Image, CacheStatistics) {
 }
 
 fn cached(store: &Arc<MemoryStore>, bytes: &[u8]) -> (Image, CacheStatistics) {
-    compile(&compiler(Some(store), |_| {}), bytes)
+    compile(&compiler(Some(store), |c| c.passes.inlining = Inlining::No), bytes)
 }
 
 fn uncached(bytes: &[u8]) -> Image {
-    compile(&compiler(None, |_| {}), bytes).0
+    compile(&compiler(None, |c| c.passes.inlining = Inlining::No), bytes).0
 }
 
 #[test]
@@ -42,7 +43,8 @@ fn warm_and_cold_give_the_same_image() {
     let (warm, second) = cached(&store, &bytes);
     assert_eq!((second.body_hits, second.misses, second.inserts), (40, 0, 0), "{second:?}");
     assert!(cold == expected && warm == expected);
-    let (parallel, _) = compile(&compiler(Some(&store), |c| c.threads = 4), &bytes);
+    let (parallel, _) =
+        compile(&compiler(Some(&store), |c| (c.threads, c.passes.inlining) = (4, Inlining::No)), &bytes);
     assert!(parallel == expected);
 }
 
@@ -51,7 +53,7 @@ fn single_functions_are_cached_too() {
     let store = Arc::new(MemoryStore::new());
     let bytes = varied_module(3);
     let get = |store: Option<&Arc<MemoryStore>>| -> (Vec<MachineFunc>, CacheStatistics) {
-        let compiler = compiler(store, |_| {});
+        let compiler = compiler(store, |c| c.passes.inlining = Inlining::No);
         let module = validate(&compiler, &bytes).unwrap();
         let keys = (0..3).map(|i| FuncKey::Wasm(DefinedFuncIndex(i)));
         let keys = keys.chain([FuncKey::WasmToHost(kiln_env::TypeIndex(0))]);

@@ -1,7 +1,8 @@
 //! The tables beside the code say what is so.
 
-use kiln_compiler::{Compiler, CompilerConfig};
+use kiln_compiler::{Compiler, CompilerConfig, PassConfig};
 use kiln_env::machine::FuncTables;
+use kiln_env::settings::Inlining;
 use kiln_env::{DefinedFuncIndex, FuncKey, MachineFunc, TagIndex, TrapCode, Tunables};
 
 use crate::{compiler, validate, wasm};
@@ -25,11 +26,14 @@ fn wasm_offset(tables: &FuncTables, offset: u32) -> Option<u32> {
 
 #[test]
 fn traps_and_calls_lead_to_their_operators() {
-    let (func, body) = compile(
+    let passes = PassConfig { inlining: Inlining::No, ..PassConfig::default() };
+    let compiler = Compiler::new(&CompilerConfig { passes, ..CompilerConfig::default() }).unwrap();
+    let (func, body) = compile_with(
+        &compiler,
         "(module (memory 1) (func (param i32) (result i32)
            (if (i32.eqz (local.get 0)) (then unreachable))
            (i32.div_s (i32.load (local.get 0)) (call 1)))
-         (func (result i32) (call 0 (i32.const 7))))",
+         (func (result i32) (i32.const 7)))",
     );
     let at = |code| {
         let trap = func.tables.traps.iter().find(|t| t.code == code).unwrap();

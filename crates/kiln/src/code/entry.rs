@@ -18,7 +18,7 @@ use super::frames::{self, RawBacktrace, Trace};
 use super::registry;
 use crate::sys::signals::{Action, AlternateStack, Fault, Resume};
 use crate::sys::{SysError, asm, signals, stack, watch};
-use crate::vm::context::{ArrayToWasm, ValRaw, VmContext, VmStoreContext, VmTag};
+use crate::vm::context::{ArrayToWasm, ValRaw, VmContext, VmContextHeader, VmStoreContext, VmTag};
 use crate::vm::store::StoreOpaque;
 
 /// An entry into compiled code that has not been left yet, and what the store's context held before it.
@@ -315,8 +315,9 @@ pub(super) unsafe fn record_exit(pc: usize, fp: usize) {
 /// Called by a trampoline that recorded the exit, with the context of its caller. Frames between here and that
 /// trampoline own nothing.
 pub(crate) unsafe extern "C" fn raise(context: *mut VmContext) -> ! {
-    // SAFETY: the context is valid, and with it its store; the rest is the caller's promise.
-    unsafe { raise_in((*context).header.store.cast()) }
+    // SAFETY: the context is valid, be it a host function's, which is less aligned, and with it its store; the rest is
+    // the caller's promise.
+    unsafe { raise_in((*context.cast::<VmContextHeader>()).store.cast()) }
 }
 
 /// The same for the store of the newest activation.
