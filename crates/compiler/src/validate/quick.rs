@@ -12,7 +12,7 @@ use kiln_env::{Module, limits};
 
 use super::Facts;
 use crate::features::Features;
-use crate::info::flag;
+use crate::info::{OPERATOR_COSTS, flag};
 
 /// Types as codes. What is not here is left to `wasmparser`.
 const I32: u8 = 1;
@@ -340,6 +340,7 @@ impl Walk<'_> {
         let mut depth_squared = 0;
         loop {
             let op = self.code.byte()?;
+            self.facts.cost += u32::from(OPERATOR_COSTS[usize::from(op)]);
             match op {
                 0x20 => {
                     let ty = self.local()?;
