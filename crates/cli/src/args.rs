@@ -23,7 +23,8 @@ pub(crate) struct Args {
 }
 
 /// The commands, for those who misspell them.
-pub(crate) const COMMANDS: [&str; 7] = ["run", "compile", "wast", "validate", "cache", "settings", "completions"];
+pub(crate) const COMMANDS: [&str; 9] =
+    ["run", "compile", "objdump", "explore", "wast", "validate", "cache", "settings", "completions"];
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -31,6 +32,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Compile a module ahead of its runs
     Compile(Compile),
+    /// Show what is in a compiled file
+    Objdump(Objdump),
+    /// Make a page that shows a module beside its machine code
+    Explore(Explore),
     /// Run scripts of the official test suite's format
     Wast(Wast),
     /// Check modules without running them
@@ -144,6 +149,9 @@ pub(crate) struct Compile {
     /// Where to write (default: the module's name, with another ending)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// What to write
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = Emit::Artifact)]
+    pub(crate) emit: Emit,
     /// Leave the wasm module out of the artifact: it is smaller, but can only be run by this build of Kiln on machines
     /// like this one, and backtraces have no source lines
     #[arg(long)]
@@ -152,6 +160,57 @@ pub(crate) struct Compile {
     /// best one is chosen at each start
     #[arg(long = "cpu", value_name = "LEVEL,..", value_delimiter = ',')]
     pub(crate) cpus: Vec<String>,
+    /// The module, binary or text (`-` for standard input)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// With `--emit exe`: options of `kiln run` that hold whenever the executable runs
+    #[arg(value_name = "RUN OPTIONS", last = true, allow_hyphen_values = true)]
+    pub(crate) run_options: Vec<String>,
+}
+
+/// What `kiln compile` writes.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Emit {
+    /// A file that `kiln run` starts at once
+    Artifact,
+    /// Cranelift's IR of every function, as text
+    Clif,
+    /// Machine code of every function, as text, with operators' offsets (needs `objdump`)
+    Asm,
+    /// A relocatable object for other linkers, and a C header beside it
+    Obj,
+    /// An executable that needs neither Kiln nor the module
+    Exe,
+}
+
+/// `kiln objdump`.
+#[derive(clap::Args)]
+pub(crate) struct Objdump {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the functions' code may trap, and why
+    #[arg(long)]
+    pub(crate) traps: bool,
+    /// Which code belongs to which operators
+    #[arg(long)]
+    pub(crate) addresses: bool,
+    /// Only functions of these names or indices
+    #[arg(long = "function", value_name = "NAME")]
+    pub(crate) functions: Vec<String>,
+    /// The compiled file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `kiln explore`.
+#[derive(clap::Args)]
+pub(crate) struct Explore {
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    /// Where to write (default: the module's name, ending in .html)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// The module, binary or text (`-` for standard input)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,

@@ -5,8 +5,12 @@ mod args;
 mod cache;
 mod compile;
 mod config;
+mod disassembly;
+mod embedded;
 mod explain;
+mod explore;
 mod invoke;
+mod objdump;
 mod options;
 mod progress;
 mod report;
@@ -31,10 +35,15 @@ fn main() -> ExitCode {
             print(info);
         }
     }));
+    if let Some(own) = embedded::Program::own() {
+        return own.run().unwrap_or_else(|error| report::failure(&error));
+    }
     let args = Args::parse();
     let result = match args.command {
-        Some(Command::Run(run)) => run::main(run),
+        Some(Command::Run(run)) => run::main(run, None),
         Some(Command::Compile(compile)) => compile::main(&compile),
+        Some(Command::Objdump(objdump)) => objdump::main(&objdump),
+        Some(Command::Explore(explore)) => explore::main(&explore),
         Some(Command::Wast(wast)) => scripts::main(&wast),
         Some(Command::Validate(validate)) => validate::main(&validate),
         Some(Command::Cache(cache)) => cache::main(&cache),
@@ -43,7 +52,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Args::command(), "kiln", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        None => run::main(args.run),
+        None => run::main(args.run, None),
     };
     result.unwrap_or_else(|error| report::failure(&error))
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -21,7 +22,7 @@ use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, UsageError};
 use crate::progress::Progress;
-use crate::{invoke, report};
+use crate::{embedded, invoke, report};
 
 /// Stack of the program's thread beside what the program itself may use: for host functions, and for the compiler,
 /// which in lazy mode runs on its own stacks but is entered from this one.
@@ -40,14 +41,17 @@ struct Plan {
     /// `-` is standard input.
     file: PathBuf,
     args: Vec<OsString>,
+    /// Where the artifact is in the running program, if it is there.
+    embedded: Option<Range<u64>>,
 }
 
-/// Runs the program; its exit code.
-pub(crate) fn main(run: Run) -> Result<ExitCode> {
+/// Runs the program; its exit code. An artifact that is part of the running program itself is run instead of the file that
+/// `run` names.
+pub(crate) fn main(run: Run, embedded: Option<Range<u64>>) -> Result<ExitCode> {
     let Some(options) = config::options(&run.groups)? else { return Ok(ExitCode::SUCCESS) };
     let (file, args) = run.file_and_args.split_first().ok_or_else(|| UsageError("no file is named".to_owned()))?;
     let (file, args) = (PathBuf::from(file), args.to_vec());
-    let plan = Plan { run, options, file, args };
+    let plan = Plan { run, options, file, args, embedded };
     let stack = size("-W max-wasm-stack", plan.options.wasm.max_wasm_stack.unwrap_or(0))?.max(config::MAX_WASM_STACK);
     // The main thread's stack is as small as the shell likes; this one is as large as the program may ask for.
     let thread = thread::Builder::new().name("guest".to_owned()).stack_size(stack.saturating_add(HOST_STACK));
@@ -88,7 +92,7 @@ fn program(
     module: &mut Option<Module>,
 ) -> Result<ExitCode> {
     let progress = Progress::watch(&mut config);
-    let is_artifact = Module::is_artifact_file(&plan.file);
+    let is_artifact = plan.embedded.is_some() || Module::is_artifact_file(&plan.file);
     config.defer_compiler(is_artifact);
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let name = plan.file.display().to_string();
@@ -122,16 +126,24 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
         if !is_artifact {
             return read_module(file).map(Err);
         }
-        let error = match Module::deserialize_file(engine, file) {
+        let loaded = match &plan.embedded {
+            Some(range) => Module::deserialize_own(engine, range.start, range.end - range.start),
+            None => Module::deserialize_file(engine, file),
+        };
+        let error = match loaded {
             Ok(module) => return Ok(Ok(module)),
             Err(error) if error.is::<IncompatibleArtifact>() => error,
             Err(error) => return Err(error),
         };
-        let Some(wasm) = Module::embedded_wasm(file)? else {
+        let bytes = match &plan.embedded {
+            Some(range) => embedded::read(range)?,
+            None => read_module(file)?,
+        };
+        let Some(wasm) = Module::embedded_wasm(&bytes) else {
             return Err(error.context("the artifact has no wasm module that could be compiled again"));
         };
         report::note(&format!("note: {error:#}; compiling it again"));
-        Ok(Err(wasm))
+        Ok(Err(wasm.to_vec()))
     });
     explanation.read_seconds = seconds;
     let bytes = match bytes? {

@@ -78,6 +78,8 @@ pub(crate) struct Target<'a> {
     pub(crate) isa: &'a dyn TargetIsa,
     /// Where blocks are put into order behind the optimiser: the same target without optimisation, which generates code.
     pub(crate) ordered: Option<&'a dyn TargetIsa>,
+    /// Whether the address map names the operator of every instruction, not only of those at which one can stop.
+    pub(crate) all_addresses: bool,
 }
 
 impl Codegen {
@@ -121,6 +123,9 @@ impl Codegen {
             code = self.compile(isa)?;
         }
         let mut func = machine_func(target.isa, tunables, &self.context.func, &code)?;
+        if target.all_addresses {
+            func.tables.addresses = all_addresses(&code.buffer);
+        }
         func.tables.inlined = inlined_bodies(inlined, &func.tables.addresses);
         Ok((func, frame_size(&code)))
     }
@@ -274,6 +279,22 @@ fn relocs(func: &Function, buffer: &Buffer) -> Result<Vec<Reloc>> {
     Ok(relocs)
 }
 
+/// The operators of all instructions.
+fn all_addresses(buffer: &Buffer) -> Vec<AddressEntry> {
+    let mut entries = Vec::new();
+    let mut end = 0;
+    for range in buffer.get_srclocs_sorted() {
+        if range.start > end {
+            entries.push(AddressEntry { offset: end, wasm: NO_WASM_OFFSET });
+        }
+        let wasm = if range.loc == SourceLoc::default() { NO_WASM_OFFSET } else { range.loc.bits() };
+        entries.push(AddressEntry { offset: range.start, wasm });
+        end = range.end;
+    }
+    entries.push(AddressEntry { offset: end, wasm: NO_WASM_OFFSET });
+    entries
+}
+
 /// The wasm offsets of the places at which one can stop: traps and calls (by the last byte of the call, so that a
 /// return address less one finds it).
 fn addresses(buffer: &Buffer) -> Vec<AddressEntry> {
@@ -362,7 +383,7 @@ mod tests {
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
         let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
         let isa = crate::isa::build(&config).unwrap();
-        Ok(codegen.generate(Target { isa: &*isa, ordered: None }, &config.tunables, ir)?.0)
+        Ok(codegen.generate(Target { isa: &*isa, ordered: None, all_addresses: false }, &config.tunables, ir)?.0)
     }
 
     #[test]

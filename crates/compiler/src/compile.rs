@@ -41,6 +41,7 @@ pub struct Compiler {
     tunables: Tunables,
     features: Features,
     link: LinkOptions,
+    all_addresses: bool,
     pool: Pool,
     workers: Workers,
     midend: Midend,
@@ -130,7 +131,12 @@ impl Compiler {
             features: isa::supported_features(&*isa, config.features),
             isa,
             plain_isa: isa::build(&plain)?,
-            cache: config.cache.clone().map(|store| FuncCache::new(store, &fingerprint)),
+            // The cache knows of the sparse address maps only.
+            cache: config
+                .cache
+                .clone()
+                .filter(|_| !config.all_addresses)
+                .map(|store| FuncCache::new(store, &fingerprint)),
             ordered_isa: match config.opt_level {
                 OptLevel::None => None,
                 _ => midend.puts_into_order().then(|| isa::build(&unoptimised)).transpose()?,
@@ -138,6 +144,7 @@ impl Compiler {
             fingerprint,
             tunables: config.tunables.clone(),
             link: config.link,
+            all_addresses: config.all_addresses,
             pool: Pool::new(config.threads)?,
             workers: Workers::default(),
             midend,
@@ -332,7 +339,8 @@ impl Compiler {
         let (plain_isa, ordered_isa) = (&*self.plain_isa, self.ordered_isa.as_deref());
         let cache = self.cache.as_ref().map(|cache| (cache, None));
         let (features, midend) = (features.to_wasmparser(), &self.midend);
-        Input { env, plain_isa, ordered_isa, source, features, midend, plan, cache }
+        let all_addresses = self.all_addresses;
+        Input { env, plain_isa, ordered_isa, source, features, midend, plan, cache, all_addresses }
     }
 
     /// The same for functions of a module.

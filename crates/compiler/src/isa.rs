@@ -37,6 +37,9 @@ pub struct CompilerConfig {
     pub passes: PassConfig,
     /// How images are linked.
     pub link: LinkOptions,
+    /// Whether address maps name the wasm operator of every instruction, for people who read the code. Otherwise only of
+    /// those at which one can stop. The code is the same.
+    pub all_addresses: bool,
     /// Whether Cranelift checks its own intermediate forms: slow, for finding bugs in compilers.
     pub verify: bool,
     /// Where compiled functions are kept and looked for.
@@ -55,6 +58,7 @@ impl Default for CompilerConfig {
             threads: 0,
             passes: PassConfig::default(),
             link: LinkOptions::default(),
+            all_addresses: false,
             verify: cfg!(debug_assertions),
             cache: None,
         }

@@ -28,6 +28,7 @@ mod stack_guard;
 pub mod translate;
 mod unwind;
 pub mod validate;
+pub mod wat;
 mod worker;
 
 pub use cache::CacheStatistics;

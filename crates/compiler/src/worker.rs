@@ -89,6 +89,8 @@ pub(crate) struct Input<'a> {
     pub(crate) plan: &'a Plan,
     /// Where to look before compiling, with what scans of bodies need to know. Trampolines of no module have no scans.
     pub(crate) cache: Option<(&'a FuncCache, Option<&'a Declarations>)>,
+    /// Whether address maps are to name the operator of every instruction.
+    pub(crate) all_addresses: bool,
 }
 
 impl<'a> Input<'a> {
@@ -100,10 +102,11 @@ impl<'a> Input<'a> {
     /// What to generate code for: follows from the module's bytes and the tier alone.
     pub(crate) fn target_for(&self, key: FuncKey, tier: Tier) -> Target<'a> {
         if self.is_plain(key, tier) {
-            return Target { isa: self.plain_isa, ordered: None };
+            return Target { isa: self.plain_isa, ordered: None, all_addresses: self.all_addresses };
         }
         // Trampolines are too short to be out of order.
-        Target { isa: self.env.isa, ordered: key.body().and(self.ordered_isa) }
+        let all_addresses = self.all_addresses;
+        Target { isa: self.env.isa, ordered: key.body().and(self.ordered_isa), all_addresses }
     }
 
     /// Whether the function is compiled without optimisation.

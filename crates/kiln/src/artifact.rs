@@ -5,11 +5,11 @@ mod marks;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use kiln_env::artifact::{self, CodePart, Header, Host, Meta, PAGE, Part, PartRange, ReadError};
 use kiln_env::{ContextLayout, settings};
 use target_lexicon::Triple;
@@ -106,32 +106,46 @@ impl Verified {
 
     /// Checks a file as the engine is configured to.
     pub(crate) fn open(engine: &Engine, path: &Path) -> Result<Verified> {
-        let mut file = File::open(path)?;
+        let file = File::open(path)?;
         let found = file.metadata()?;
         if !found.is_file() {
             bail!("it is not a regular file");
         }
         check_owner(&found)?;
+        Verified::of_file(engine, &file, &found, 0, found.len())
+    }
+
+    /// Checks `len` bytes from `start` of the program that runs.
+    pub(crate) fn open_own(engine: &Engine, start: u64, len: u64) -> Result<Verified> {
+        let file = File::open("/proc/self/exe")?;
+        let found = file.metadata()?;
+        if start.checked_add(len).is_none_or(|end| end > found.len()) {
+            bail!("the program is truncated");
+        }
+        Verified::of_file(engine, &file, &found, start, len)
+    }
+
+    fn of_file(engine: &Engine, file: &File, found: &std::fs::Metadata, start: u64, len: u64) -> Result<Verified> {
         // Without signal handlers a file that becomes shorter would end the process.
         let marked = match &engine.config().verification {
             Verification::Marked { records } if engine.tunables().signals => Some(records),
             _ => None,
         };
         let Some(records) = marked else {
-            let mut bytes = Vec::with_capacity(found.len() as usize);
-            file.read_to_end(&mut bytes)?;
+            let mut bytes = vec![0; usize::try_from(len)?];
+            file.read_exact_at(&mut bytes, start)?;
             return Verified::copy_of(&bytes);
         };
-        let len = usize::try_from(found.len())?;
+        let len = usize::try_from(len)?;
         if len == 0 {
             return Err(ReadError::NotAnArtifact.into());
         }
-        let mapped = Arc::new(MappedFile::map(OwnedFd::from(file.try_clone()?), len)?);
+        let mapped = Arc::new(MappedFile::map(OwnedFd::from(file.try_clone()?), start, len)?);
         let header = read_header(mapped.bytes())?;
-        if !marks::is_marked(records, &found, &header.root) {
+        if !marks::is_marked(records, found, &header.root) {
             artifact::verify(mapped.bytes(), &header)?;
             if !mapped.is_damaged() {
-                marks::mark(records, &file, &found, &header.root);
+                marks::mark(records, file, found, &header.root);
             }
         }
         Ok(Verified { file: mapped, header })
@@ -212,11 +226,9 @@ pub(crate) fn looks_like_artifact(path: &Path) -> bool {
 }
 
 /// The wasm module in an artifact of whatever version, if it has one.
-pub(crate) fn embedded_wasm(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(crate) fn embedded_wasm(bytes: &[u8]) -> Option<&[u8]> {
     use object::{Object, ObjectSection};
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let Ok(file) = object::File::parse(&*bytes) else { return Ok(None) };
-    let section = file.section_by_name(Part::Source.section());
-    let wasm = section.and_then(|s| s.data().ok()).filter(|data| data.starts_with(b"\0asm"));
-    Ok(wasm.map(<[u8]>::to_vec))
+    let file = object::File::parse(bytes).ok()?;
+    let section = file.section_by_name(Part::Source.section())?;
+    section.data().ok().filter(|data| data.starts_with(b"\0asm"))
 }

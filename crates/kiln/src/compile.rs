@@ -150,8 +150,8 @@ impl CompileStatistics {
 
 /// A compiler with an engine's configuration.
 pub(crate) struct ModuleCompiler {
-    compiler: Arc<Compiler>,
-    settings: CompilerConfig,
+    pub(crate) compiler: Arc<Compiler>,
+    pub(crate) settings: CompilerConfig,
     features: Features,
     /// What lazily compiled functions of all modules cost.
     lazy: Mutex<CompileStatistics>,

@@ -35,6 +35,8 @@ mod externs;
 mod func;
 mod gc;
 mod global;
+#[cfg(feature = "compiler")]
+mod inspect;
 mod instance;
 mod limits;
 mod linker;
@@ -66,6 +68,8 @@ pub use externs::{Export, Extern};
 pub use func::{Caller, Func, IntoFunc, WasmRet};
 pub use gc::{ExnRef, ExternRef, OwnedRooted, RootScope, Rooted, Tag, ThrownException};
 pub use global::Global;
+#[cfg(feature = "compiler")]
+pub use inspect::{CompiledFunction, CompiledObject, IrFunction, IrStage};
 pub use instance::Instance;
 #[cfg(feature = "compiler")]
 pub use kiln_compiler::{Comparison, Difference, codegen::claims_panic};

@@ -136,18 +136,26 @@ impl Module {
         Ok(Module::from_data(Arc::new(data)))
     }
 
+    /// Loads a module from an artifact that is part of the running program's own file: `len` bytes from `start` on, which is
+    /// a multiple of the page size.
+    ///
+    /// # Errors
+    /// As for [`Module::deserialize_file`].
+    pub fn deserialize_own(engine: &Engine, start: u64, len: u64) -> Result<Module> {
+        let load = || Verified::open_own(engine, start, len)?.module(engine);
+        let data = load().context("in the program itself")?;
+        Ok(Module::from_data(Arc::new(data)))
+    }
+
     /// Whether a file is an artifact, by its first bytes.
     pub fn is_artifact_file(path: impl AsRef<Path>) -> bool {
         artifact::looks_like_artifact(path.as_ref())
     }
 
-    /// The wasm module from which an artifact was made, unless it was made without. It can be compiled again where the
-    /// artifact cannot be run.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn embedded_wasm(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
-        artifact::embedded_wasm(path.as_ref())
+    /// The wasm module in the bytes of an artifact, unless that was made without. It can be compiled again where the artifact
+    /// cannot be run.
+    pub fn embedded_wasm(artifact: &[u8]) -> Option<&[u8]> {
+        artifact::embedded_wasm(artifact)
     }
 
     pub(crate) fn from_data(data: Arc<ModuleData>) -> Module {

@@ -318,8 +318,9 @@ fn the_wasm_module_can_be_had_back() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), compile(&engine, &ArtifactOptions::new())).unwrap();
     assert!(Module::is_artifact_file(file.path()));
-    let wasm = Module::embedded_wasm(file.path()).unwrap().expect("it is there");
-    exercise(&Module::new(&engine, wasm).unwrap()).unwrap();
-    fs::write(file.path(), compile(&engine, ArtifactOptions::new().embed_wasm(false))).unwrap();
-    assert_eq!(Module::embedded_wasm(file.path()).unwrap(), None);
+    let bytes = fs::read(file.path()).unwrap();
+    exercise(&Module::new(&engine, Module::embedded_wasm(&bytes).expect("it is there")).unwrap()).unwrap();
+    let without = compile(&engine, ArtifactOptions::new().embed_wasm(false));
+    assert_eq!(Module::embedded_wasm(&without), None);
+    assert_eq!(Module::embedded_wasm(b"nothing"), None);
 }

@@ -39,13 +39,16 @@ const DATA_ALIGN: i32 = -8;
 /// `DW_EH_PE_pcrel | DW_EH_PE_sdata4`
 const POINTERS: u8 = 0x1b;
 
-/// The section for the functions of an image. `distance` is how far behind the start of the text it will be. Empty for
-/// targets whose unwind information is not known here.
-pub(super) fn section(architecture: &Architecture, image: &Image, distance: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    let Some(target) = Target::of(architecture) else { return out };
+/// A place in the section that depends on where the section is, and the text offset that it refers to.
+pub(super) type Place = (u64, u32);
+
+/// The section for the functions of an image, and what to relocate if `distance`, how far behind the start of the text it
+/// will be, is not the right one. Empty for targets whose unwind information is not known here.
+pub(super) fn section(architecture: &Architecture, image: &Image, distance: u64) -> (Vec<u8>, Vec<Place>) {
+    let (mut out, mut places) = (Vec::new(), Vec::new());
+    let Some(target) = Target::of(architecture) else { return (out, places) };
     if image.funcs.iter().all(|f| f.tables.unwind.is_empty()) {
-        return out;
+        return (out, places);
     }
     common(&target, &mut out);
     for func in image.funcs.iter().filter(|f| !f.tables.unwind.is_empty()) {
@@ -53,6 +56,7 @@ pub(super) fn section(architecture: &Architecture, image: &Image, distance: u64)
         out.extend([0; 4]);
         // Distance from here to the common entry, which is the first.
         out.extend((out.len() as u32).to_le_bytes());
+        places.push((out.len() as u64, func.start));
         let here = distance + out.len() as u64;
         out.extend((i64::from(func.start) - here as i64).to_le_bytes().first_chunk::<4>().copied().unwrap_or_default());
         out.extend(func.len.to_le_bytes());
@@ -61,7 +65,7 @@ pub(super) fn section(architecture: &Architecture, image: &Image, distance: u64)
         finish(&mut out, start);
     }
     out.extend([0; 4]);
-    out
+    (out, places)
 }
 
 /// Pads an entry that began at `start`, and writes its length.

@@ -18,7 +18,9 @@ mod eh_frame;
 mod hash;
 mod host;
 mod image;
+mod object_file;
 mod read;
+mod sites;
 mod write;
 
 use std::ops::Range;
@@ -28,7 +30,9 @@ use serde::{Deserialize, Serialize};
 pub use hash::{CHUNK, verify};
 pub use host::{Host, Mismatch, check};
 pub use image::{DataPlan, plan_data};
+pub use object_file::{ObjectFile, c_identifier, object_file};
 pub use read::{CodeTables, FileHandlers, FileStackMap, U32s, is_artifact, read_header, read_meta};
+pub use sites::Site;
 pub use write::{CodeVariant, Contents, WriteError, write};
 
 use crate::module::Module;
@@ -102,21 +106,17 @@ parts! {
     CodePart {
         /// The [`Fingerprint`], in postcard's encoding.
         Fingerprint, ".kiln.fingerprint", 16;
-        /// For each function two words: text offset, length. Ascending; defined functions first, in order.
+        /// For each function three words: text offset, length, first byte in `Sites`. Ascending; defined functions first,
+        /// in order.
         Funcs, ".kiln.funcs", 4;
         /// For each other function two words: its packed [`FuncKey`](crate::FuncKey).
         Keys, ".kiln.keys", 4;
         /// Trampolines by ascending packed key, those of equal signatures included: three words, namespace, index and
         /// position in `Funcs`.
         Trampolines, ".kiln.trampolines", 4;
-        /// Text offsets of instructions that may trap.
-        TrapOffsets, ".kiln.traps", 4;
-        /// Why each of them would, in one byte.
-        TrapCodes, ".kiln.trapcodes", 1;
-        /// Text offsets from which on code belongs to a wasm operator.
-        AddressOffsets, ".kiln.addrmap", 4;
-        /// Location of that operator: see [`AddressEntry`](crate::machine::AddressEntry).
-        AddressWasm, ".kiln.addrwasm", 4;
+        /// The places in a function's code at which it may trap or be called back, by ascending offset, encoded as
+        /// differences: see [`Site`].
+        Sites, ".kiln.sites", 1;
         /// For each function into which others were inlined two words: text offset, first record in `InlinedBodies`.
         Inlined, ".kiln.inlined", 4;
         /// For each [inlined body](crate::machine::InlinedBody) three words: start, function, call.

@@ -1,6 +1,7 @@
 //! The readers. They take the bytes where they are and look at as few of them as they can; nothing in a file makes them
 //! panic.
 
+use super::sites::{Decoder, Site};
 use super::write::{RANGES_AT, ROOT_AT};
 use super::{CodePart, FORMAT_VERSION, HEADER_AT, Header, MAGIC, MAX_VARIANTS, Meta, Part, PartRange, ReadError};
 use crate::func_key::FuncKey;
@@ -195,7 +196,7 @@ impl<'a> CodeTables<'a> {
 
     /// How many functions there are, trampolines included.
     pub fn len(&self) -> usize {
-        self.words(CodePart::Funcs).len() / 2
+        self.words(CodePart::Funcs).len() / 3
     }
 
     /// Whether there are none.
@@ -206,7 +207,7 @@ impl<'a> CodeTables<'a> {
     /// Offset and length of a function, by position.
     pub fn func(&self, position: usize) -> Option<(u32, u32)> {
         let funcs = self.words(CodePart::Funcs);
-        Some((funcs.get(2 * position)?, funcs.get(2 * position + 1)?))
+        Some((funcs.get(3 * position)?, funcs.get(3 * position + 1)?))
     }
 
     /// Which function is at a position.
@@ -240,33 +241,30 @@ impl<'a> CodeTables<'a> {
 
     /// The position of the function that contains an offset.
     pub fn at(&self, offset: u32) -> Option<usize> {
-        let position = self.words(CodePart::Funcs).up_to(2, offset).checked_sub(1)?;
+        let position = self.words(CodePart::Funcs).up_to(3, offset).checked_sub(1)?;
         let (start, len) = self.func(position)?;
         (offset.checked_sub(start)? < len).then_some(position)
     }
 
-    /// Why the instruction at an offset would trap, if it can.
-    pub fn trap(&self, offset: u32) -> Option<TrapCode> {
-        let at = self.words(CodePart::TrapOffsets).find(1, offset)?;
-        TrapCode::from_u8(*self.bytes(CodePart::TrapCodes).get(at)?)
+    /// The places at which the function at a position may trap or be called back, in order.
+    pub fn sites(&self, position: usize) -> impl Iterator<Item = Site> + use<'a> {
+        let funcs = self.words(CodePart::Funcs);
+        let first = funcs.get(3 * position + 2).map_or(usize::MAX, |at| at as usize);
+        let end = funcs.get(3 * position + 5).map_or(usize::MAX, |at| at as usize);
+        let bytes = self.bytes(CodePart::Sites);
+        Decoder::new(bytes.get(first..end.min(bytes.len())).unwrap_or_default())
     }
 
-    /// All instructions from `start` to `end` that may trap, and why.
-    pub fn traps(&self, start: u32, end: u32) -> impl Iterator<Item = (u32, Option<TrapCode>)> + use<'a> {
-        let (offsets, codes) = (self.words(CodePart::TrapOffsets), self.bytes(CodePart::TrapCodes));
-        let first = start.checked_sub(1).map_or(0, |before| offsets.up_to(1, before));
-        (first..offsets.len())
-            .map_while(move |i| Some((offsets.get(i)?, codes.get(i).and_then(|c| TrapCode::from_u8(*c)))))
-            .take_while(move |(offset, _)| *offset < end)
+    /// Why the instruction at an offset of the function at a position would trap, if it can.
+    pub fn trap(&self, position: usize, offset: u32) -> Option<TrapCode> {
+        self.sites(position).find(|site| site.offset >= offset).filter(|site| site.offset == offset)?.trap
     }
 
-    /// The wasm frames that the instruction at `offset` of the function that begins at `start` stands for, inlined ones
-    /// first.
-    pub fn positions(&self, start: u32, offset: u32) -> Positions<'a> {
-        let offsets = self.words(CodePart::AddressOffsets);
-        let entry = offsets.up_to(1, offset).checked_sub(1);
-        let entry = entry.filter(|at| offsets.get(*at).is_some_and(|found| found >= start));
-        let location = entry.and_then(|at| self.words(CodePart::AddressWasm).get(at)).unwrap_or(NO_WASM_OFFSET);
+    /// The wasm frames that the instruction at an offset of the function at a position stands for, inlined ones first.
+    pub fn positions(&self, position: usize, offset: u32) -> Positions<'a> {
+        let sites = self.sites(position).take_while(|site| site.offset <= offset);
+        let location = sites.filter_map(|site| site.location).last().unwrap_or(NO_WASM_OFFSET);
+        let start = self.func(position).map_or(0, |(start, _)| start);
         Positions::new(self.inlined(start), location)
     }
 
@@ -280,15 +278,6 @@ impl<'a> CodeTables<'a> {
             Some(bodies.slice(first.checked_mul(3)?, end.saturating_sub(first).checked_mul(3)?))
         };
         Bodies::File(range().unwrap_or_default())
-    }
-
-    /// The address map from `start` to `end`: text offset, and location if there is one.
-    pub fn addresses(&self, start: u32, end: u32) -> impl Iterator<Item = (u32, Option<u32>)> + use<'a> {
-        let (offsets, wasm) = (self.words(CodePart::AddressOffsets), self.words(CodePart::AddressWasm));
-        let first = start.checked_sub(1).map_or(0, |before| offsets.up_to(1, before));
-        (first..offsets.len())
-            .map_while(move |i| Some((offsets.get(i)?, wasm.get(i).filter(|w| *w != NO_WASM_OFFSET))))
-            .take_while(move |(offset, _)| *offset < end)
     }
 
     /// Where collected references are while the call that returns to `offset` is under way.

@@ -10,7 +10,7 @@ use target_lexicon::{Architecture, Triple};
 
 use super::{
     CodePart, FORMAT_VERSION, HEADER_AT, Header, MAGIC, MAX_VARIANTS, MemoryPages, Meta, PAGE, Part, PartRange,
-    eh_frame, hash, image,
+    eh_frame, hash, image, sites,
 };
 use crate::func_key::FuncKey;
 use crate::image::Image;
@@ -61,6 +61,9 @@ pub enum WriteError {
     /// The functions of the image are not those of the module, in order.
     #[error("the code image lacks a function or has one in the wrong place: {0}")]
     Image(FuncKey),
+    /// A context of the module would be too large.
+    #[error(transparent)]
+    Context(#[from] crate::layout::ContextTooLarge),
     /// The ELF library refused.
     #[error("cannot write an ELF file: {0}")]
     Elf(#[from] write::Error),
@@ -92,7 +95,7 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
         }
         let text = pieces.list.last().map_or(0, |text| text.at);
         let at = pieces.end().next_multiple_of(CodePart::EhFrame.align());
-        let frames = eh_frame::section(&triple.architecture, variant.image, (at - text) as u64);
+        let (frames, _) = eh_frame::section(&triple.architecture, variant.image, (at - text) as u64);
         pieces.add_code(i, CodePart::EhFrame, variant.suffix, frames);
     }
     for part in [Part::Memory, Part::Source] {
@@ -222,7 +225,7 @@ fn bytes<'a>(wasm: &'a [u8], range: &SourceRange) -> &'a [u8] {
 }
 
 /// The segments that first contents of memories follow from, as far as those can be in the file.
-fn images(module: &Module, wasm: &[u8], part: &mut Vec<u8>) -> Vec<Option<MemoryPages>> {
+pub(super) fn images(module: &Module, wasm: &[u8], part: &mut Vec<u8>) -> Vec<Option<MemoryPages>> {
     let min = |m: DefinedMemoryIndex| module.memories[module.memory_index(m)].min_bytes().unwrap_or(0);
     let plan = image::plan_data(module, |m, offset, len| offset.checked_add(len).is_some_and(|end| end <= min(m)));
     let pages = plan.imaged.iter().map(|segments| {
@@ -283,7 +286,8 @@ fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; Co
                 trampolines.insert((namespace, index), position as u32);
             }
         }
-        put(&mut parts[CodePart::Funcs as usize], [func.start, func.len]);
+        let sites = parts[CodePart::Sites as usize].len() as u32;
+        put(&mut parts[CodePart::Funcs as usize], [func.start, func.len, sites]);
         put_tables(&mut parts, func.start, &func.tables);
     }
     add_aliases(module, &mut trampolines);
@@ -314,15 +318,8 @@ fn words(part: &[u8]) -> u32 {
 }
 
 fn put_tables(parts: &mut [Vec<u8>; CodePart::COUNT], start: u32, tables: &FuncTables) {
-    let FuncTables { traps, addresses, inlined, stack_maps, handlers, unwind: _ } = tables;
-    for trap in traps {
-        put(&mut parts[CodePart::TrapOffsets as usize], [start + trap.offset]);
-        parts[CodePart::TrapCodes as usize].push(trap.code as u8);
-    }
-    for entry in addresses {
-        put(&mut parts[CodePart::AddressOffsets as usize], [start + entry.offset]);
-        put(&mut parts[CodePart::AddressWasm as usize], [entry.wasm]);
-    }
+    let FuncTables { traps: _, addresses: _, inlined, stack_maps, handlers, unwind: _ } = tables;
+    sites::encode(tables, &mut parts[CodePart::Sites as usize]);
     if !inlined.is_empty() {
         let first = words(&parts[CodePart::InlinedBodies as usize]) / 3;
         put(&mut parts[CodePart::Inlined as usize], [start, first]);

@@ -76,7 +76,7 @@ impl MappedCode {
         let position = tables.at(offset)?;
         let (start, _) = tables.func(position)?;
         let key = tables.key(position)?;
-        Some(FoundFunc { key, start: self.base() + start as usize, tables: Tables::File { tables, start } })
+        Some(FoundFunc { key, start: self.base() + start as usize, tables: Tables::File { tables, position, start } })
     }
 
     /// All functions, for observers. How to unwind is in the file.

@@ -18,11 +18,13 @@ pub(crate) struct FoundFunc<'a> {
 pub(super) enum Tables<'a> {
     /// By offset in the function.
     Own(&'a FuncTables),
-    /// Those of a whole text in which the function begins at `start`.
+    /// Those of a whole text.
     File {
         /// By offset in the text.
         tables: CodeTables<'a>,
-        /// Where the function begins.
+        /// Which of the functions.
+        position: usize,
+        /// Where it begins.
         start: u32,
     },
 }
@@ -37,7 +39,7 @@ impl<'a> FoundFunc<'a> {
         let offset = self.offset(pc);
         match self.tables {
             Tables::Own(tables) => tables.positions(offset),
-            Tables::File { tables, start } => tables.positions(start, start.saturating_add(offset)),
+            Tables::File { tables, position, .. } => tables.positions(position, offset),
         }
     }
 
@@ -49,7 +51,7 @@ impl<'a> FoundFunc<'a> {
                 let traps = &tables.traps;
                 traps.binary_search_by_key(&offset, |t| t.offset).ok().map(|i| traps[i].code)
             }
-            Tables::File { tables, start } => tables.trap(start.checked_add(offset)?),
+            Tables::File { tables, position, .. } => tables.trap(*position, offset),
         }
     }
 
@@ -61,7 +63,7 @@ impl<'a> FoundFunc<'a> {
                 let maps = &tables.stack_maps;
                 maps.binary_search_by_key(&offset, |m| m.offset).ok().map(|i| StackMapRef::Own(&maps[i]))
             }
-            Tables::File { tables, start } => tables.stack_map(start.checked_add(offset)?).map(StackMapRef::File),
+            Tables::File { tables, start, .. } => tables.stack_map(start.checked_add(offset)?).map(StackMapRef::File),
         }
     }
 
@@ -73,7 +75,7 @@ impl<'a> FoundFunc<'a> {
                 let sites = &tables.handlers;
                 sites.binary_search_by_key(&offset, |h| h.offset).ok().map(|i| HandlersRef::Own(&sites[i]))
             }
-            Tables::File { tables, start } => {
+            Tables::File { tables, start, .. } => {
                 let found = tables.handlers(start.checked_add(offset)?)?;
                 Some(HandlersRef::File { handlers: found, start })
             }

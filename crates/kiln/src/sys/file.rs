@@ -16,17 +16,19 @@ pub(crate) struct MappedFile {
     mapping: Mapping,
     len: usize,
     fd: OwnedFd,
+    /// Where in the file the bytes begin.
+    start: u64,
     /// Nobody can change the file.
     sealed: bool,
 }
 
 impl MappedFile {
-    /// Maps `len` bytes of a file. Nobody is expected to change them; what is no longer there reads as zeroes, provided
+    /// Maps `len` bytes of a file from `start` on, a multiple of the page size. Nobody is expected to change them; what is no longer there reads as zeroes, provided
     /// that signal handlers are installed.
-    pub(crate) fn map(fd: OwnedFd, len: usize) -> Result<MappedFile, SysError> {
-        let mapping = Mapping::private_file(fd.as_fd(), len)?;
+    pub(crate) fn map(fd: OwnedFd, start: u64, len: usize) -> Result<MappedFile, SysError> {
+        let mapping = Mapping::private_file(fd.as_fd(), start, len)?;
         mapping.watch();
-        Ok(MappedFile { mapping, len, fd, sealed: false })
+        Ok(MappedFile { mapping, len, fd, start, sealed: false })
     }
 
     /// Maps a copy that nobody can change.
@@ -45,8 +47,8 @@ impl MappedFile {
         }
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
-        let mapping = Mapping::private_file(fd.as_fd(), bytes.len())?;
-        Ok(MappedFile { mapping, len: bytes.len(), fd, sealed: true })
+        let mapping = Mapping::private_file(fd.as_fd(), 0, bytes.len())?;
+        Ok(MappedFile { mapping, len: bytes.len(), fd, start: 0, sealed: true })
     }
 
     /// The bytes.
@@ -92,6 +94,11 @@ impl MappedFile {
     /// Who watches the file, if it may become shorter.
     pub(super) fn watch(&self) -> Option<&Watch> {
         (!self.sealed).then(|| self.mapping.watch())
+    }
+
+    /// Where in the file the bytes begin.
+    pub(super) fn start(&self) -> u64 {
+        self.start
     }
 
     /// The file.

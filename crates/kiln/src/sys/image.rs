@@ -69,19 +69,22 @@ impl MemoryImage {
         Ok(MemoryImage { file: ImageFile::Own(fd), len, runs })
     }
 
-    /// An image of `len` bytes that is already in a file: zeroes but for `runs`, which ascend. `None` if they are not
+    /// An image of `len` bytes that is already among a file's mapped bytes: zeroes but for `runs`, which ascend. `None` if they are not
     /// whole pages of this host, or not within the image or the file.
     pub(crate) fn of_file(file: &Arc<MappedFile>, len: usize, runs: Box<[ImageRun]>) -> Option<MemoryImage> {
         let page = page_size();
         let mut free = 0;
-        for run in &runs {
-            let aligned = [run.offset, run.len, run.at as usize].iter().all(|n| n.is_multiple_of(page));
+        let mut runs = runs;
+        for run in &mut runs {
+            let aligned =
+                [run.offset, run.len, run.at as usize, file.start() as usize].iter().all(|n| n.is_multiple_of(page));
             let end = run.offset.checked_add(run.len)?;
             let in_file = run.at.checked_add(run.len as u64)? <= file.bytes().len() as u64;
             if !aligned || run.offset < free || end > len || !in_file || run.len == 0 {
                 return None;
             }
             free = end;
+            run.at += file.start();
         }
         len.is_multiple_of(page).then(|| MemoryImage { file: ImageFile::Shared(file.clone()), len, runs })
     }

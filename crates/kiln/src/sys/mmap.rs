@@ -100,13 +100,13 @@ impl Mapping {
         Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
     }
 
-    /// Maps `len` bytes of a file from its start, for reading; what is written to the mapping stays here. Bytes behind the
+    /// Maps `len` bytes of a file from `offset` on, a multiple of the page size, for reading; what is written to the mapping stays here. Bytes behind the
     /// file's end fault.
-    pub(crate) fn private_file(fd: BorrowedFd<'_>, len: usize) -> Result<Mapping, SysError> {
+    pub(crate) fn private_file(fd: BorrowedFd<'_>, offset: u64, len: usize) -> Result<Mapping, SysError> {
         let what = "mapping a file";
         let len = round_up_to_page(len).ok_or_else(|| SysError::new(what, rustix::io::Errno::NOMEM))?;
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
-        let start = unsafe { mm::mmap(ptr::null_mut(), len, Access::Read.prot(), MapFlags::PRIVATE, fd, 0) }
+        let start = unsafe { mm::mmap(ptr::null_mut(), len, Access::Read.prot(), MapFlags::PRIVATE, fd, offset) }
             .map_err(|e| SysError::new(what, e))?;
         Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
     }
