@@ -1,5 +1,6 @@
 //! Real programs that others compiled: the cases of `tests/apps/cases.json` whose program `cargo xtask corpus` has
-//! fetched, each with all functions compiled first, with functions compiled when called, and from an artifact. Exit code, standard output
+//! fetched, each with all functions compiled first, with functions compiled when
+//! called, with functions that change their tier, and from an artifact. Exit code, standard output
 //! and output files must be what was recorded.
 //!
 //! `cargo test --test apps -- NAME` runs the cases whose name contains NAME. `KILN_CORPUS` names another corpus folder.
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// The values of `--tier`, and one that compiles to a file and runs that.
-const TIERS: [&str; 3] = ["eager", "lazy", ARTIFACT];
+const TIERS: [&str; 4] = ["eager", "lazy", "dynamic", ARTIFACT];
 const ARTIFACT: &str = "artifact";
 
 #[derive(Deserialize)]

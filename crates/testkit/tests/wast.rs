@@ -213,6 +213,27 @@ fn threads() {
     check(proposals(&[Proposal::Threads]), with(without(version2(), "reference_types"), "threads"));
 }
 
+/// Scripts with much control flow, their functions changing tier at random: `KILN_SEEDS` seeds, 3 if it is not set.
+#[test]
+fn random_changes_of_tier() {
+    let names = ["loop", "br_table", "br_if", "call_indirect", "return_call", "return_call_indirect", "labels", "fac"];
+    let names = names.map(|name| format!("{name}.wast"));
+    let mut scripts = version(SpecVersion::V3);
+    scripts.retain(|s| names.iter().any(|n| s.name.rsplit('/').next() == Some(n)));
+    assert_eq!(scripts.len(), names.len(), "{:?}", scripts.iter().map(|s| &s.name).collect::<Vec<_>>());
+    let seeds: u64 = std::env::var("KILN_SEEDS").map_or(3, |n| n.parse().expect("KILN_SEEDS is a number"));
+    for seed in 0..seeds {
+        let mode = Mode::random_tiers(seed);
+        let engine = mode.engine().expect(mode.name);
+        for script in &scripts {
+            let outcome = run(script, &engine, &mode);
+            let failures: Vec<String> = outcome.failures.iter().map(ToString::to_string).collect();
+            assert!(failures.is_empty(), "seed {seed}: {}", failures.join("\n"));
+            assert!(outcome.passed > 0, "{} asserts nothing", script.name);
+        }
+    }
+}
+
 /// Scripts of our own.
 #[test]
 fn own_scripts() {

@@ -36,6 +36,8 @@ pub(super) struct Exceptions {
     legacy: Option<HashMap<u64, LegacyTry>>,
     /// Where payloads of new exceptions are put together.
     payload: Option<StackSlot>,
+    /// Frames of legacy `try` operators that have come to a handler, which has an exception.
+    pub(super) open_handlers: u32,
 }
 
 impl Exceptions {
@@ -209,8 +211,10 @@ impl<'m> FuncTranslator<'_, 'm> {
         // Without a landing nothing in the body could throw to this handler.
         let Some(landing) = handler.landing else { return };
         let (exception, payload) = self.land(landing, handler.tag);
-        if let FrameKind::Try { caught, .. } = &mut self.current_frame().kind {
-            *caught = Some(exception);
+        if let FrameKind::Try { caught, .. } = &mut self.current_frame().kind
+            && caught.replace(exception).is_none()
+        {
+            self.exceptions.open_handlers += 1;
         }
         self.stack.extend(payload);
         self.refresh_operands();

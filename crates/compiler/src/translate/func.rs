@@ -438,6 +438,9 @@ impl<'m> FuncTranslator<'_, 'm> {
             self.close_scope();
         }
         let frame = self.frames.pop().expect("validated: a frame is open");
+        if let FrameKind::Try { caught: Some(_), .. } = frame.kind {
+            self.exceptions.open_handlers -= 1;
+        }
         match frame.kind {
             FrameKind::Function => self.end_function(&frame),
             FrameKind::Loop => {

@@ -11,7 +11,6 @@ use kiln_env::tier::{entry_counter, loop_counter, osr_slot};
 use kiln_env::{Builtin, DefinedFuncIndex, abi, limits};
 use smallvec::SmallVec;
 
-use super::control::FrameKind;
 use super::emitter::{Emitter, Region};
 use super::func::FuncTranslator;
 use super::locals::Locals;
@@ -47,7 +46,13 @@ pub(super) struct Entered {
     buffer: Value,
     /// Variables of the lowest operands.
     operands: Vec<Variable>,
+    /// There are more operands than can be kept.
+    too_many: bool,
 }
+
+/// Operands below loops that can be kept in variables: each is looked at for each block of the function. Compilers leave
+/// none there, or few.
+const MAX_KEPT: usize = 256;
 
 impl Role {
     /// A function that counts.
@@ -60,6 +65,9 @@ impl Role {
         match self {
             Role::Entered(Entered { bridge: Some(_), offset, .. }) => {
                 Err(CompileError::config(format_args!("there is no loop to enter at offset {offset:#x}")))
+            }
+            Role::Entered(Entered { too_many: true, .. }) => {
+                Err(CompileError::limit("operands below a loop to enter", MAX_KEPT as u64 + 1, MAX_KEPT as u64))
             }
             _ => Ok(()),
         }
@@ -81,7 +89,7 @@ pub(super) fn begin_entered(e: &mut Emitter, locals: &Locals, offset: u32) -> Ro
     let nowhere = e.b.create_block();
     e.b.seal_block(nowhere);
     e.b.switch_to_block(nowhere);
-    Role::Entered(Entered { offset, bridge: Some(bridge), buffer, operands: Vec::new() })
+    Role::Entered(Entered { offset, bridge: Some(bridge), buffer, operands: Vec::new(), too_many: false })
 }
 
 /// The buffer's address.
@@ -123,7 +131,7 @@ impl FuncTranslator<'_, '_> {
 
     /// At the header of the loop at `offset` in the body.
     pub(super) fn count_loop(&mut self, offset: u32) {
-        let in_handler = self.frames.iter().any(|f| matches!(f.kind, FrameKind::Try { caught: Some(_), .. }));
+        let in_handler = self.exceptions.open_handlers > 0;
         let Role::Counting(Counting { func, exit }) = &mut self.role else { return };
         let slots = self.body.locals.len() + self.stack.len();
         if in_handler || slots > limits::MAX_OSR_SLOTS as usize {
@@ -180,7 +188,11 @@ impl FuncTranslator<'_, '_> {
     /// function may be entered inside of the loop.
     pub(super) fn keep_operands(&mut self, params: usize) {
         let Role::Entered(entered) = &mut self.role else { return };
-        if entered.bridge.is_none() {
+        if entered.bridge.is_none() || entered.too_many {
+            return;
+        }
+        if self.stack.len() - params > MAX_KEPT {
+            entered.too_many = true;
             return;
         }
         for value in &self.stack[..self.stack.len() - params][entered.operands.len()..] {
