@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use kiln::{Engine, Module};
+use kiln::{Engine, Module, ModuleFile};
 
 use crate::args::Validate;
 use crate::{config, report};
@@ -22,6 +22,10 @@ pub(crate) fn main(args: &Validate) -> Result<ExitCode> {
 }
 
 fn check(engine: &Engine, file: &Path, compile: bool) -> Result<()> {
-    let bytes = std::fs::read(file).context("cannot read it")?;
-    if compile { Module::new(engine, bytes).map(drop) } else { Module::validate(engine, &wat::parse_bytes(&bytes)?) }
+    let file = ModuleFile::open(engine, file).context("cannot read it")?;
+    if compile {
+        Module::from_module_file(engine, file).map(drop)
+    } else {
+        Module::validate(engine, &wat::parse_bytes(file.as_ref())?)
+    }
 }

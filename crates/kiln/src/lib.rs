@@ -42,6 +42,8 @@ mod limits;
 mod linker;
 mod memory;
 mod module;
+#[cfg(feature = "compiler")]
+mod module_file;
 mod similar;
 mod store;
 mod symbols;
@@ -78,6 +80,8 @@ pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, UpdateDeadlin
 pub use linker::{InstancePre, Linker, UnknownImportError};
 pub use memory::{Memory, MemoryAccessError, SharedMemory, WaitResult};
 pub use module::Module;
+#[cfg(feature = "compiler")]
+pub use module_file::ModuleFile;
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use table::Table;
 pub use tier::TierUp;

@@ -12,6 +12,8 @@ use crate::artifact_options::ArtifactOptions;
 #[cfg(feature = "compiler")]
 use crate::compile::{self, CompileStatistics, TierStatistics};
 use crate::engine::Engine;
+#[cfg(feature = "compiler")]
+use crate::module_file::ModuleFile;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::module::ModuleData;
 
@@ -58,8 +60,19 @@ impl Module {
     /// The file cannot be read; otherwise as for [`Module::new`].
     pub fn from_file(engine: &Engine, file: impl AsRef<Path>) -> Result<Module> {
         let file = file.as_ref();
-        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        Module::from_vec(engine, bytes).with_context(|| format!("in {}", file.display()))
+        let bytes = ModuleFile::open(engine, file).with_context(|| format!("cannot read {}", file.display()))?;
+        Module::from_module_file(engine, bytes).with_context(|| format!("in {}", file.display()))
+    }
+
+    /// Compiles a module from a file that was opened before.
+    ///
+    /// # Errors
+    /// As for [`Module::new`].
+    pub fn from_module_file(engine: &Engine, file: ModuleFile) -> Result<Module> {
+        match compile::to_binary(file.as_ref())? {
+            std::borrow::Cow::Owned(binary) => Module::from_bytes(engine, binary),
+            std::borrow::Cow::Borrowed(_) => Module::from_source(engine, Box::new(file)),
+        }
     }
 
     /// The same as [`Module::new`], but takes over the bytes: a large binary is not copied.
@@ -75,7 +88,11 @@ impl Module {
     }
 
     fn from_bytes(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
-        Ok(Module::from_data(Arc::new(engine.compiler()?.module(engine, Box::new(bytes))?)))
+        Module::from_source(engine, Box::new(bytes))
+    }
+
+    fn from_source(engine: &Engine, bytes: Box<dyn AsRef<[u8]> + Send + Sync>) -> Result<Module> {
+        Ok(Module::from_data(Arc::new(engine.compiler()?.module(engine, bytes)?)))
     }
 
     /// Checks the binary form of a module without compiling it.
