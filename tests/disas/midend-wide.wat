@@ -26,13 +26,13 @@
 ;;     region1 = 0 "context"
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i64, v3: i64, v4: i64, v5: i64):
-;; @005c                               v46 = umulhi v4, v2
-;; @000e                               v8 = imul v3, v4
-;; @005c                               v47 = iadd v46, v8
 ;; @0009                               v7 = imul v5, v2
+;; @000e                               v8 = imul v3, v4
+;; @005c                               v46 = umulhi v4, v2
+;; @005c                               v47 = iadd v46, v8
 ;; @005c                               v34 = iadd v47, v7
-;; @005d                               v36 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @005d                               v35 = uextend.i64 v1
+;; @005d                               v36 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @005d                               v37 = iadd v36, v35
 ;; @005d                               store little region0 v34, v37+8
 ;; @0070                               v42 = imul v4, v2
@@ -46,8 +46,8 @@
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i64, v3: i64, v4: i64, v5: i64):
 ;; @003a                               v21 = imul v4, v2
-;; @003d                               v23 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @003d                               v22 = uextend.i64 v1
+;; @003d                               v23 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @003d                               v24 = iadd v23, v22
 ;; @003d                               store little region0 v21, v24
 ;; @005d                               v38 = umulhi v4, v2

@@ -19,9 +19,11 @@
 //! Work is bounded: blocks of few instructions, a number of copies for each function, and a number of blocks in which a
 //! value of theirs is alive.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::entity::packed_option::PackedOption;
+use cranelift_codegen::entity::{EntitySet, SecondaryMap};
 use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{Block, BlockArg, Function, Inst, InstBuilder, InstructionData, Value};
 use smallvec::SmallVec;
@@ -44,16 +46,13 @@ const MAX_RELAYS: u32 = 3;
 
 pub(super) fn run(_: &ModuleEnv<'_>, _: &Plan, ir: &mut FuncIr) -> Result<bool> {
     let func = &mut ir.func;
-    let shapes = shapes(func);
-    if shapes.is_empty() {
-        return Ok(false);
-    }
+    let Some(shapes) = shapes(func) else { return Ok(false) };
     let edges = threadable_edges(func, &shapes);
     if edges.is_empty() {
         return Ok(false);
     }
     func.dfg.resolve_all_aliases();
-    let live = LiveAreas::new(func, &shapes);
+    let live = LiveAreas::new(func, &shapes, &edges);
     let mut threader = Threader { func, shapes, live, copies: HashMap::new(), defs: BTreeMap::new() };
     threader.thread(edges);
     let defs = threader.defs;
@@ -66,7 +65,7 @@ pub(super) fn run(_: &ModuleEnv<'_>, _: &Plan, ir: &mut FuncIr) -> Result<bool> 
 }
 
 /// What makes a block worth copying.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Shape {
     /// The parameters that decide its branch, if nothing else does.
     decides: u64,
@@ -74,7 +73,7 @@ struct Shape {
     interest: u64,
 }
 
-type Shapes = HashMap<Block, Shape>;
+type Shapes = SecondaryMap<Block, Shape>;
 
 /// Constants for some parameters: position and bits, ascending.
 type Constants = SmallVec<[(u16, u64); 2]>;
@@ -82,9 +81,10 @@ type Constants = SmallVec<[(u16, u64); 2]>;
 /// An edge: a branch and a position among its destinations.
 type Edge = (Inst, usize);
 
-/// The blocks that may be copied and decide by parameters, or pass them on to such.
-fn shapes(func: &Function) -> Shapes {
+/// The blocks that may be copied and decide by parameters, or pass them on to such; `None` if there is none.
+fn shapes(func: &Function) -> Option<Shapes> {
     let mut shapes = Shapes::new();
+    let mut found = false;
     let mut relays = Vec::new();
     for block in func.layout.blocks() {
         let count = func.dfg.num_block_params(block);
@@ -93,20 +93,20 @@ fn shapes(func: &Function) -> Shapes {
         }
         let decides = decides(func, block).unwrap_or(0);
         if decides != 0 {
-            shapes.insert(block, Shape { decides, interest: decides });
+            shapes[block] = Shape { decides, interest: decides };
+            found = true;
         }
         relays.push(block);
     }
-    if shapes.is_empty() {
-        return shapes;
+    if !found {
+        return None;
     }
     for _ in 0..MAX_RELAYS {
         let mut changed = false;
         for &block in &relays {
             let passed = passed_on(func, &shapes, block);
-            let shape = shapes.get(&block).copied().unwrap_or_default();
-            if passed & !shape.interest != 0 {
-                shapes.insert(block, Shape { interest: shape.interest | passed, ..shape });
+            if passed & !shapes[block].interest != 0 {
+                shapes[block].interest |= passed;
                 changed = true;
             }
         }
@@ -114,7 +114,7 @@ fn shapes(func: &Function) -> Shapes {
             break;
         }
     }
-    shapes
+    Some(shapes)
 }
 
 fn can_copy(func: &Function, block: Block) -> bool {
@@ -159,7 +159,10 @@ fn passed_on(func: &Function, shapes: &Shapes, block: Block) -> u64 {
         return 0;
     }
     for call in func.dfg.insts[inst].branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables) {
-        let Some(shape) = shapes.get(&call.block(&func.dfg.value_lists)) else { continue };
+        let shape = shapes[call.block(&func.dfg.value_lists)];
+        if shape.interest == 0 {
+            continue;
+        }
         for (n, arg) in call.args(&func.dfg.value_lists).enumerate() {
             if shape.interest >> n & 1 != 0
                 && let BlockArg::Value(value) = arg
@@ -179,7 +182,10 @@ fn constants(func: &Function, shapes: &Shapes, edge: Edge, known: &[(Value, u64)
     let call =
         *func.dfg.insts[edge.0].branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables).get(edge.1)?;
     let block = call.block(&func.dfg.value_lists);
-    let shape = shapes.get(&block)?;
+    let shape = shapes[block];
+    if shape.interest == 0 {
+        return None;
+    }
     let mut constants = Constants::new();
     let mut relayed = false;
     for (n, arg) in call.args(&func.dfg.value_lists).enumerate().take(MAX_PARAMS) {
@@ -201,7 +207,7 @@ fn constants(func: &Function, shapes: &Shapes, edge: Edge, known: &[(Value, u64)
 /// Whether these constants decide the branch of a block, or of one that it passes them on to.
 fn is_useful(func: &Function, shapes: &Shapes, block: Block, constants_here: &Constants, relays: u32) -> bool {
     let have = constants_here.iter().fold(0u64, |bits, (n, _)| bits | 1 << n);
-    let Some(shape) = shapes.get(&block) else { return false };
+    let shape = shapes[block];
     if shape.decides != 0 && shape.decides & !have == 0 {
         return true;
     }
@@ -339,6 +345,24 @@ fn jump_to(func: &mut Function, inst: Inst, at: usize) -> Inst {
     dfg.make_inst(InstructionData::Jump { opcode: cranelift_codegen::ir::Opcode::Jump, destination })
 }
 
+/// The blocks that may get copies for these edges.
+fn copied(func: &Function, shapes: &Shapes, edges: &VecDeque<Edge>) -> Vec<Block> {
+    let destinations = |inst: Inst| {
+        let calls = func.dfg.insts[inst].branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
+        calls.iter().map(|c| c.block(&func.dfg.value_lists)).filter(|b| shapes[*b].interest != 0)
+    };
+    let mut found: EntitySet<Block> = EntitySet::new();
+    let mut blocks = Vec::new();
+    let mut open: Vec<Block> = edges.iter().flat_map(|e| destinations(e.0)).collect();
+    while let Some(block) = open.pop() {
+        if found.insert(block) {
+            blocks.push(block);
+            open.extend(func.layout.last_inst(block).into_iter().flat_map(destinations));
+        }
+    }
+    blocks
+}
+
 /// How far values of blocks that may be copied reach.
 struct LiveAreas {
     cfg: ControlFlowGraph,
@@ -348,16 +372,16 @@ struct LiveAreas {
 }
 
 impl LiveAreas {
-    fn new(func: &Function, shapes: &Shapes) -> LiveAreas {
-        let mut home = HashMap::new();
-        for block in func.layout.blocks().filter(|b| shapes.contains_key(b)) {
+    fn new(func: &Function, shapes: &Shapes, edges: &VecDeque<Edge>) -> LiveAreas {
+        let mut home: SecondaryMap<Value, PackedOption<Block>> = SecondaryMap::new();
+        for block in copied(func, shapes, edges) {
             let results = func.layout.block_insts(block).flat_map(|i| func.dfg.inst_results(i));
-            home.extend(func.dfg.block_params(block).iter().chain(results).map(|v| (*v, block)));
+            func.dfg.block_params(block).iter().chain(results).for_each(|v| home[*v] = block.into());
         }
         let mut users: HashMap<Value, Vec<Block>> = HashMap::new();
         for block in func.layout.blocks() {
             for value in func.layout.block_insts(block).flat_map(|i| func.dfg.inst_values(i)) {
-                if home.get(&value).is_some_and(|h| *h != block) {
+                if home[value].is_some() && home[value] != block.into() {
                     let users = users.entry(value).or_default();
                     if users.last() != Some(&block) {
                         users.push(block);
@@ -376,17 +400,17 @@ impl LiveAreas {
         let results = func.layout.block_insts(block).flat_map(|i| func.dfg.inst_results(i));
         let mut total = 0;
         for value in func.dfg.block_params(block).iter().chain(results) {
-            let mut seen: HashSet<Block> = HashSet::new();
+            let mut seen: EntitySet<Block> = EntitySet::new();
             let mut open = self.users.get(value).cloned().unwrap_or_default();
             while let Some(at) = open.pop() {
-                if total + seen.len() > MAX_LIVE {
+                if total > MAX_LIVE {
                     break;
                 }
                 if at != block && seen.insert(at) {
+                    total += 1;
                     open.extend(self.cfg.pred_iter(at).map(|p| p.block));
                 }
             }
-            total += seen.len();
         }
         self.small.insert(block, total <= MAX_LIVE);
         total <= MAX_LIVE
@@ -395,25 +419,27 @@ impl LiveAreas {
 
 /// Removes blocks that nothing leads to any more: no path to them has a definition of anything.
 fn remove_unreachable(func: &mut Function) {
-    let mut reached: HashSet<Block> = HashSet::new();
+    let mut reached: EntitySet<Block> = EntitySet::new();
     let mut open: Vec<Block> = func.layout.entry_block().into_iter().collect();
     while let Some(block) = open.pop() {
         if reached.insert(block) {
             open.extend(func.block_successors(block));
         }
     }
-    let dead: Vec<Block> = func.layout.blocks().filter(|b| !reached.contains(b)).collect();
+    let dead: Vec<Block> = func.layout.blocks().filter(|b| !reached.contains(*b)).collect();
     dead.into_iter().for_each(|b| func.layout.remove_block_and_insts(b));
 }
 
 /// Gives each use of a value with several definitions the one that reaches it.
 fn repair(func: &mut Function, defs: &Defs) {
     let cfg = ControlFlowGraph::with_function(func);
+    let mut several: EntitySet<Value> = EntitySet::new();
+    defs.keys().for_each(|v| _ = several.insert(*v));
     let mut users: BTreeMap<Value, Vec<(Block, Inst)>> = BTreeMap::new();
     for block in func.layout.blocks() {
         for inst in func.layout.block_insts(block) {
             for value in func.dfg.inst_values(inst) {
-                if defs.get(&value).is_some_and(|d| d.iter().all(|(b, _)| *b != block)) {
+                if several.contains(value) && defs[&value].iter().all(|(b, _)| *b != block) {
                     users.entry(value).or_default().push((block, inst));
                 }
             }

@@ -37,7 +37,19 @@ const MAX_TERMS: usize = 12;
 
 type Terms = SmallVec<[Value; MAX_TERMS]>;
 
+/// Products that it takes to make one of 128 bits.
+const MIN_PRODUCTS: usize = 4;
+
 pub(super) fn run(_: &ModuleEnv<'_>, _: &Plan, ir: &mut FuncIr) -> Result<bool> {
+    let func = &ir.func;
+    let insts = func.layout.blocks().flat_map(|b| func.layout.block_insts(b));
+    let products = insts.filter(|inst| {
+        let data = &func.dfg.insts[*inst];
+        matches!(data, InstructionData::Binary { opcode: Opcode::Imul, args } if func.dfg.value_type(args[0]) == I64)
+    });
+    if products.take(MIN_PRODUCTS).count() < MIN_PRODUCTS {
+        return Ok(false);
+    }
     let mut pass = Wide { low: HashMap::new(), changed: false };
     let mut cursor = FuncCursor::new(&mut ir.func);
     while cursor.next_block().is_some() {
