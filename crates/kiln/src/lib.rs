@@ -21,6 +21,8 @@
 //! # anyhow::Ok(())
 //! ```
 
+#![cfg_attr(not(feature = "compiler"), allow(dead_code, reason = "much of it is for code that is compiled here"))]
+
 mod artifact;
 #[cfg(feature = "compiler")]
 mod artifact_options;
