@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kiln::{Config, Engine, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering, Verification};
+use kiln::{
+    BaselineCompiler, Config, Engine, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, TierUp, Tiering,
+    Verification,
+};
 
 use crate::args::{Groups, Profile, Tier};
 use crate::options::{self, Asked, Options, Strictness, UsageError};
@@ -105,6 +108,15 @@ fn optimize(config: &mut Config, options: &Options) {
             options::OptLevel::Speed => OptLevel::Speed,
             options::OptLevel::SpeedAndSize => OptLevel::SpeedAndSize,
         });
+    }
+    if let Some(baseline) = optimize.baseline {
+        config.baseline_compiler(match baseline {
+            options::Baseline::Cranelift => BaselineCompiler::Cranelift,
+            options::Baseline::Stencils => BaselineCompiler::Stencils,
+        });
+    }
+    if optimize.tier_up == Some(false) {
+        config.tier_up(TierUp::Never);
     }
     if let Some(algorithm) = optimize.regalloc_algorithm {
         config.cranelift_regalloc_algorithm(match algorithm {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kiln::{CompileStatistics, TierStatistics};
+use kiln::{CompileStatistics, StencilStatistics, TierStatistics};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -62,6 +62,36 @@ pub(crate) struct Tiers {
     pub(crate) waited_seconds: f64,
     /// Time that was spent on code in the background.
     pub(crate) background_seconds: f64,
+    /// With `-O baseline=stencils`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stencils: Option<Stencils>,
+}
+
+/// What the stencil compiler did.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Stencils {
+    pub(crate) functions: u64,
+    pub(crate) wasm_bytes: u64,
+    pub(crate) seconds: f64,
+    /// Functions left to Cranelift.
+    pub(crate) fallbacks: u64,
+}
+
+impl Stencils {
+    fn new(s: StencilStatistics) -> Stencils {
+        let StencilStatistics { functions, wasm_bytes, time, fallbacks, .. } = s;
+        Stencils { functions, wasm_bytes, seconds: time.as_secs_f64(), fallbacks }
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "\nstencils: {} functions, {} in {}; {} left to Cranelift",
+            self.functions,
+            bytes(self.wasm_bytes),
+            seconds(self.seconds),
+            self.fallbacks
+        )
+    }
 }
 
 impl Tiers {
@@ -77,6 +107,7 @@ impl Tiers {
             failed: t.failed,
             waited_seconds: t.waited.as_secs_f64(),
             background_seconds: t.background.as_secs_f64(),
+            stencils: t.stencils.map(Stencils::new),
         }
     }
 
@@ -85,7 +116,7 @@ impl Tiers {
         format!(
             "\ntier 0: {} functions, {}; tier 1: {}, {}{failed}\n\
              entered at loops: {} bodies, {}, {} times\n\
-             waited for code {}; background {}",
+             waited for code {}; background {}{}",
             self.baseline_functions,
             bytes(self.baseline_bytes),
             self.optimized_functions,
@@ -95,6 +126,7 @@ impl Tiers {
             self.osr_entries,
             seconds(self.waited_seconds),
             seconds(self.background_seconds),
+            self.stencils.map(|s| s.line()).unwrap_or_default(),
         )
     }
 }

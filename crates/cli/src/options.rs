@@ -125,6 +125,25 @@ impl Value for OptLevel {
     }
 }
 
+/// What compiles functions at first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Baseline {
+    Cranelift,
+    Stencils,
+}
+
+impl Value for Baseline {
+    const SHAPE: &'static str = "=cranelift|stencils";
+
+    fn parse(text: Option<&str>) -> Result<Baseline, String> {
+        match text {
+            Some("cranelift") => Ok(Baseline::Cranelift),
+            Some("stencils") => Ok(Baseline::Stencils),
+            _ => Err("must be cranelift or stencils".to_owned()),
+        }
+    }
+}
+
 /// Which register allocator to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Regalloc {
@@ -265,6 +284,10 @@ groups! {
         opt_level: OptLevel,
         /// Which register allocator to use (default backtracking)
         regalloc_algorithm: Regalloc,
+        /// With `--tier dynamic`: what compiles functions at first (default cranelift)
+        baseline: Baseline,
+        /// With `--tier dynamic`: recompile functions that become hot (default y)
+        tier_up: bool,
         /// Bytes of address space reserved for each memory (default 4 GiB)
         memory_reservation: u64,
         /// Bytes of inaccessible address space behind each memory (default 32 MiB)

@@ -128,6 +128,28 @@ pub(crate) fn build(config: &CompilerConfig) -> Result<OwnedTargetIsa> {
     Ok(isa)
 }
 
+/// The target that stencils are made for: x86-64 with the features of `preset`. What a function does around its operators
+/// (probes, unwind information) is left out; so are rewrites of immediates.
+pub(crate) fn for_stencils(preset: &str) -> Result<OwnedTargetIsa> {
+    let triple = Triple::from_str("x86_64-unknown-linux-gnu").map_err(CompileError::config)?;
+    let mut isa_builder = isa::lookup(triple).map_err(CompileError::config)?;
+    let mut shared = settings::builder();
+    let own = [
+        ("enable_probestack", "false"),
+        ("opt_level", "none"),
+        ("regalloc_algorithm", "backtracking"),
+        ("unwind_info", "false"),
+        ("enable_verifier", "false"),
+        ("machine_code_cfg_info", "true"),
+    ];
+    let required = REQUIRED.iter().filter(|(name, _)| !name.contains("probestack"));
+    for (name, value) in required.chain(&own) {
+        shared.set(name, value).map_err(|e| CompileError::internal(format_args!("setting {name}={value}: {e}")))?;
+    }
+    isa_builder.enable(preset).map_err(|e| CompileError::config(format_args!("preset {preset}: {e}")))?;
+    isa_builder.finish(settings::Flags::new(shared)).map_err(CompileError::config)
+}
+
 fn set_flag(shared: &mut settings::Builder, isa: &mut isa::Builder, name: &str, value: &str) -> Result<()> {
     if let Some((_, required)) = REQUIRED.iter().find(|(n, _)| *n == name) {
         if *required == value {

@@ -25,6 +25,7 @@ pub mod names;
 pub mod parse;
 mod pool;
 mod stack_guard;
+pub mod stencils;
 pub mod translate;
 mod unwind;
 pub mod validate;

@@ -278,6 +278,28 @@ impl ContextLayout {
         })
     }
 
+    /// A layout for code that is made before its module is known: entity number `index` of every kind is at `at` (behind a
+    /// pointer there if `indirect`), the number of type 0 at `type_at`. There are `memories` memories, all at the same place.
+    pub fn of_one(index: u32, at: u32, type_at: u32, indirect: bool, memories: usize) -> ContextLayout {
+        let imported = if indirect { u32::MAX } else { 0 };
+        let place = if indirect { MemoryPlace::Indirect(at) } else { MemoryPlace::Inline(at) };
+        ContextLayout {
+            imported_funcs: at - index * imported_func::SIZE,
+            imported_tables: at - index * 8,
+            imported_globals: at - index * 8,
+            imported_tags: at - index * 8,
+            memories: vec![place; memories].into(),
+            tables: at - index * table::SIZE,
+            tags: at - index * tag::SIZE,
+            type_ids: type_at,
+            globals: at - index * GLOBAL_SIZE,
+            num_imported_tables: imported,
+            num_imported_globals: imported,
+            num_imported_tags: imported,
+            size: u32::MAX,
+        }
+    }
+
     /// Bytes of the whole context; its alignment is 16.
     pub fn size(&self) -> u32 {
         self.size

@@ -17,6 +17,7 @@ pub mod machine;
 pub mod module;
 pub mod reloc;
 pub mod settings;
+pub mod stencil;
 pub mod tier;
 pub mod trap;
 pub mod types;

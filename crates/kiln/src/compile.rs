@@ -19,6 +19,7 @@ use crate::artifact_options::ArtifactOptions;
 use crate::code::{CodeSetup, CompileFn, ModuleCode, TierCounts, TierSetup};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
+use crate::first_tier::FirstTier;
 use crate::symbols::Names;
 use crate::vm::module::{ModuleData, ModuleInfo, code_info};
 
@@ -62,6 +63,20 @@ pub struct CompileStatistics {
     pub tiers: Option<TierStatistics>,
 }
 
+/// What the stencil compiler did, in all modules of an engine.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct StencilStatistics {
+    /// Functions compiled.
+    pub functions: u64,
+    /// Bytes of their bodies.
+    pub wasm_bytes: u64,
+    /// Time that took.
+    pub time: Duration,
+    /// Functions that were left to Cranelift because there is no stencil for something.
+    pub fallbacks: u64,
+}
+
 /// Functions of a module by tier, and what that took.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -86,10 +101,12 @@ pub struct TierStatistics {
     pub waited: Duration,
     /// Time that was spent on code in the background.
     pub background: Duration,
+    /// What the stencil compiler did, if the first tier is its work.
+    pub stencils: Option<StencilStatistics>,
 }
 
 impl TierStatistics {
-    pub(crate) fn new(counts: TierCounts) -> TierStatistics {
+    pub(crate) fn new(counts: TierCounts, stencils: Option<StencilStatistics>) -> TierStatistics {
         TierStatistics {
             baseline_functions: counts.baseline.0,
             baseline_bytes: counts.baseline.1,
@@ -101,6 +118,7 @@ impl TierStatistics {
             failed: counts.failed,
             waited: counts.waited,
             background: counts.background,
+            stencils,
         }
     }
 }
@@ -153,6 +171,7 @@ pub(crate) struct ModuleCompiler {
     pub(crate) compiler: Arc<Compiler>,
     pub(crate) settings: CompilerConfig,
     features: Features,
+    first_tier: Arc<FirstTier>,
     /// What lazily compiled functions of all modules cost.
     lazy: Mutex<CompileStatistics>,
 }
@@ -183,7 +202,8 @@ impl ModuleCompiler {
             settings.verify = verify;
         }
         let compiler = Arc::new(Compiler::new(&settings)?);
-        Ok(ModuleCompiler { compiler, settings, features, lazy: Mutex::default() })
+        let first_tier = Arc::new(FirstTier::new(config, &compiler));
+        Ok(ModuleCompiler { compiler, settings, features, first_tier, lazy: Mutex::default() })
     }
 
     pub(crate) fn features(&self) -> &Features {
@@ -192,6 +212,11 @@ impl ModuleCompiler {
 
     pub(crate) fn fingerprint(&self) -> &Fingerprint {
         self.compiler.fingerprint()
+    }
+
+    /// What the stencil compiler did, if there is one.
+    pub(crate) fn stencil_statistics(&self) -> Option<StencilStatistics> {
+        self.first_tier.statistics()
     }
 
     /// What functions that were compiled when they were first called have cost, in all modules of the engine.
@@ -307,9 +332,9 @@ impl ModuleCompiler {
                 (statistics.parse, statistics.validate) = validated.times();
                 let bodies = validated.module().bodies.values().map(|r| r.end - r.start).sum();
                 let count = u32::try_from(validated.module().bodies.len())?;
-                let compile = self.lazy_fn(validated.clone(), info.clone(), Tier::Optimized);
+                let compile = self.lazy_fn(validated.clone(), info.clone());
                 let tiers = (engine.config().tiering == Tiering::Dynamic).then(|| TierSetup {
-                    baseline: self.lazy_fn(validated.clone(), info.clone(), Tier::Baseline),
+                    baseline: self.baseline_fn(validated.clone(), info.clone()),
                     strategy: engine.config().tier_up,
                     queue: engine.tiers().clone(),
                     sizes: Box::new(move |func| {
@@ -326,10 +351,16 @@ impl ModuleCompiler {
         Ok(data)
     }
 
-    /// Compiles one function of a module at a tier.
-    fn lazy_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>, tier: Tier) -> CompileFn {
+    /// Compiles one function of a module.
+    fn lazy_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>) -> CompileFn {
         let compiler = self.compiler.clone();
-        Arc::new(move |key| Ok(compiler.compile_at(&validated, info.source(), key, tier)?))
+        Arc::new(move |key| Ok(compiler.compile_at(&validated, info.source(), key, Tier::Optimized)?))
+    }
+
+    /// Compiles one function of a module at the first tier.
+    fn baseline_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>) -> CompileFn {
+        let (compiler, first_tier) = (self.compiler.clone(), self.first_tier.clone());
+        Arc::new(move |key| first_tier.compile(&compiler, &validated, info.source(), key))
     }
 }
 

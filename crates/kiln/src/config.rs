@@ -24,6 +24,18 @@ pub enum Tiering {
     Dynamic,
 }
 
+/// What compiles functions at first, with [`Tiering::Dynamic`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum BaselineCompiler {
+    /// Cranelift without optimisation.
+    #[default]
+    Cranelift,
+    /// Pieces of machine code that were made of each operator when Kiln was built. Where there are none for the target or
+    /// for the configuration, and for functions with something that there is no piece for, Cranelift without optimisation.
+    Stencils,
+}
+
 /// What compiled code is announced to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -60,6 +72,7 @@ pub struct Config {
     pub(crate) max_wasm_stack: usize,
     pub(crate) tiering: Tiering,
     pub(crate) tier_up: TierUp,
+    pub(crate) baseline: BaselineCompiler,
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
     pub(crate) progress: Option<ProgressFn>,
@@ -109,6 +122,7 @@ impl Default for Config {
             max_wasm_stack: 512 << 10,
             tiering: Tiering::Eager,
             tier_up: TierUp::default(),
+            baseline: BaselineCompiler::default(),
             profiler: ProfilingStrategy::None,
             debug_info: false,
             progress: None,
@@ -358,6 +372,12 @@ impl Config {
     /// When functions are compiled. [`Tiering::Eager`] by default.
     pub fn tiering(&mut self, tiering: Tiering) -> &mut Config {
         self.tiering = tiering;
+        self
+    }
+
+    /// What compiles functions at first, with [`Tiering::Dynamic`].
+    pub fn baseline_compiler(&mut self, compiler: BaselineCompiler) -> &mut Config {
+        self.baseline = compiler;
         self
     }
 

@@ -34,6 +34,8 @@ mod config;
 mod coredump;
 mod engine;
 mod externs;
+#[cfg(feature = "compiler")]
+mod first_tier;
 mod func;
 mod gc;
 mod global;
@@ -65,8 +67,8 @@ pub use artifact::{IncompatibleArtifact, Verification};
 pub use artifact_options::ArtifactOptions;
 pub use backtrace::{FrameInfo, FrameSymbol, WasmBacktrace};
 #[cfg(feature = "compiler")]
-pub use compile::{CompileStatistics, TierStatistics};
-pub use config::{Config, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
+pub use compile::{CompileStatistics, StencilStatistics, TierStatistics};
+pub use config::{BaselineCompiler, Config, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, Tiering};
 pub use engine::Engine;
 pub use externs::{Export, Extern};
 pub use func::{Caller, Func, IntoFunc, WasmRet};

@@ -129,7 +129,10 @@ impl Module {
         {
             statistics.add_lazy(&compiler.lazy_statistics());
         }
-        statistics.tiers = self.data.code.tier_counts().map(TierStatistics::new);
+        statistics.tiers = self.data.code.tier_counts().map(|counts| {
+            let stencils = self.data.engine.compiler().ok().and_then(|c| c.stencil_statistics());
+            TierStatistics::new(counts, stencils)
+        });
         statistics
     }
 }

@@ -16,6 +16,8 @@ pub enum TierUp {
     /// When they are hot: they are compiled in the background, on all processors but one.
     #[default]
     Background,
+    /// Never: they stay as they were compiled at first. For tests of Kiln itself, and for measuring.
+    Never,
     /// After their first call, and at the first loop header that they reach. For tests of Kiln itself.
     AtOnce,
     /// Whenever a generator of pseudo-random numbers with this seed says so. For tests of Kiln itself.

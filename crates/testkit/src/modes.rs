@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use kiln::{ArtifactOptions, Config, Engine, Inlining, Module, Store, TierUp, Tiering};
+use kiln::{ArtifactOptions, BaselineCompiler, Config, Engine, Inlining, Module, Store, TierUp, Tiering};
 use kiln_compiler::Features;
 
 /// A way to configure the engine, with the proposals that are on.
@@ -15,6 +15,7 @@ pub struct Mode {
     pub features: Features,
     tiering: Tiering,
     tier_up: TierUp,
+    baseline: BaselineCompiler,
     parallel: bool,
     fuel: bool,
     epochs: bool,
@@ -32,6 +33,7 @@ impl Mode {
         features: Features::DEFAULT,
         tiering: Tiering::Eager,
         tier_up: TierUp::Background,
+        baseline: BaselineCompiler::Cranelift,
         parallel: true,
         fuel: false,
         epochs: false,
@@ -82,8 +84,13 @@ impl Mode {
                 inlining: Inlining::Stress,
                 ..Mode::EAGER
             },
+            Mode { name: "stencils", tier_up: TierUp::Never, ..Mode::STENCILS },
+            Mode { name: "stencils-metered", tier_up: TierUp::Never, fuel: true, epochs: true, ..Mode::STENCILS },
+            Mode { name: "stencils-bounds-checks", tier_up: TierUp::Never, guards: false, ..Mode::STENCILS },
         ]
     }
+
+    const STENCILS: Mode = Mode { baseline: BaselineCompiler::Stencils, ..Mode::DYNAMIC };
 
     const DYNAMIC: Mode = Mode { tiering: Tiering::Dynamic, ..Mode::EAGER };
 
@@ -121,6 +128,7 @@ impl Mode {
         let mut config = Config::new();
         config.tiering(self.tiering);
         config.tier_up(self.tier_up);
+        config.baseline_compiler(self.baseline);
         config.parallel_compilation(self.parallel);
         config.consume_fuel(self.fuel);
         config.epoch_interruption(self.epochs);

@@ -68,6 +68,8 @@ pub(crate) struct OpEnv<'m> {
     pub(crate) isa: &'m dyn TargetIsa,
     /// The instance's context.
     pub(crate) vmctx: Value,
+    /// The base of the first memory, where it is in a register already.
+    pub(crate) memory_base: Option<Value>,
     /// Whether addresses behind bounds checks are guarded against speculation.
     pub(crate) heap_spectre: bool,
     /// The same for table accesses.
@@ -91,6 +93,7 @@ impl<'m> OpEnv<'m> {
             tunables: env.tunables,
             isa: env.isa,
             vmctx,
+            memory_base: None,
             heap_spectre: env.isa.flags().enable_heap_access_spectre_mitigation(),
             table_spectre: env.isa.flags().enable_table_access_spectre_mitigation(),
             regions: [None; Region::COUNT],

@@ -1,12 +1,12 @@
 //! From wasm function bodies, and from keys of trampolines, to Cranelift's intermediate representation.
 
 mod control;
-mod emitter;
+pub(crate) mod emitter;
 mod exceptions;
 mod func;
 mod inline;
 mod locals;
-mod ops;
+pub(crate) mod ops;
 mod tier;
 mod trampoline;
 

@@ -132,6 +132,9 @@ fn with_offset(e: &mut Emitter, addr: Value, offset: u64, flags: MemFlagsData) -
 
 /// The address of a memory's first byte.
 pub(super) fn memory_base(e: &mut Emitter, memory: MemoryIndex) -> Value {
+    if let (Some(base), 0) = (e.env.memory_base, memory.0) {
+        return base;
+    }
     let fixed = MemoryStyle::of(&e.env.module.memories[memory], e.env.tunables).base_is_fixed();
     match (e.env.layout.memory(memory), fixed) {
         (MemoryPlace::Inline(at), true) => e.context_constant(I64, at + memory::base),

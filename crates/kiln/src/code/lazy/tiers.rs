@@ -145,6 +145,7 @@ impl Tiers {
     fn thresholds(&self, func: u32) -> (i32, i32) {
         match self.setup.strategy {
             TierUp::Background => (-HOT_ENTRIES, -HOT_LOOPS),
+            TierUp::Never => (NEVER, NEVER),
             TierUp::AtOnce => (-1, -1),
             TierUp::Random(seed) => {
                 let r = random(seed, 1 << 32 | u64::from(func));
@@ -218,6 +219,7 @@ impl LazyCode {
                     self.submit(tiers, code, FuncKey::Wasm(func), heat);
                 }
             }
+            TierUp::Never => {}
             TierUp::AtOnce | TierUp::Random(_) => stack::on_service_stack(|| self.optimize(func, false)),
         }
     }
@@ -253,6 +255,10 @@ impl LazyCode {
         let key = FuncKey::Osr { func, offset };
         let found = match tiers.setup.strategy {
             TierUp::Background => self.loop_hot_in_background(tiers, code, key, func),
+            TierUp::Never => {
+                self.counters_of(func).1.store(NEVER, Ordering::Relaxed);
+                None
+            }
             TierUp::AtOnce => {
                 self.counters_of(func).1.store(-1, Ordering::Relaxed);
                 stack::on_service_stack(|| self.ready(key)).ok()

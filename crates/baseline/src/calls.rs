@@ -1,0 +1,179 @@
+//! Calls and tail calls of functions.
+
+use kiln_env::layout::Place as At;
+use kiln_env::stencil::{self, Ty, place_variant, value};
+use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TableIndex, TypeIndex};
+
+use crate::Error;
+use crate::abi::{Loc, Signature};
+use crate::asm::Mem;
+use crate::asm::reg::*;
+use crate::read::Reader;
+use crate::state::{Entry, Func, INT_TEMP, Place, signature, slot};
+
+/// What is called: by name, or by its code in `rax` with its context in `rdi`.
+#[derive(Clone, Copy)]
+enum Callee {
+    Direct(DefinedFuncIndex),
+    Indirect,
+}
+
+impl Func<'_> {
+    pub(crate) fn call_operator(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let (callee, ty) = self.callee_of(op, reader)?;
+        let signature = signature(&self.facts, ty);
+        if matches!(op, 0x12 | 0x13 | 0x15) {
+            self.return_call(callee, &signature);
+            self.unreachable(reader);
+            return Ok(());
+        }
+        self.call(callee, &signature);
+        Ok(())
+    }
+
+    /// Finds out what is called. All operands behind that are in slots, all pins as well.
+    fn callee_of(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(Callee, TypeIndex), Error> {
+        self.flush_fuel();
+        let facts = self.facts;
+        let mut values = [0; value::COUNT];
+        match op {
+            0x10 | 0x12 => {
+                let func = FuncIndex(reader.u32());
+                let ty = facts.module.funcs[func].ty;
+                self.flush_all();
+                self.save_pins();
+                if let Some(defined) = facts.module.defined_func(func) {
+                    return Ok((Callee::Direct(defined), ty));
+                }
+                values[value::PLACE] = facts.layout.imported_func(func).into();
+                self.callee(stencil::CALLEE_IMPORT, 0, &mut values)?;
+                Ok((Callee::Indirect, ty))
+            }
+            0x11 | 0x13 => {
+                let ty = TypeIndex(reader.u32());
+                let table = TableIndex(reader.u32());
+                let (at, indirect) = match facts.layout.table(table) {
+                    At::Inline(at) => (at, false),
+                    At::Indirect(at) => (at, true),
+                };
+                values[value::PLACE] = at.into();
+                values[value::TYPE] = facts.layout.type_id(ty).into();
+                values[value::INDEX] = table.0.into();
+                let is_64 = facts.module.tables[table].limits.is_64;
+                self.flush_all();
+                self.save_pins();
+                let number = place_variant(indirect) + 2 * u8::from(is_64);
+                self.callee(stencil::CALLEE_ELEMENT, number, &mut values)?;
+                Ok((Callee::Indirect, ty))
+            }
+            _ => {
+                let ty = TypeIndex(reader.u32());
+                self.flush_all();
+                self.save_pins();
+                self.callee(stencil::CALLEE_REF, 0, &mut values)?;
+                Ok((Callee::Indirect, ty))
+            }
+        }
+    }
+
+    /// Arguments from their slots to where a callee wants them. `shift`: how far the stack pointer is down, `stack` of it
+    /// arguments.
+    fn load_arguments(&mut self, entries: &[Entry], s: &Signature, shift: u32) {
+        for ((v, loc), entry) in s.params.iter().zip(entries) {
+            let Loc::Stack(at) = loc else { continue };
+            if v.ty == Ty::V128 {
+                self.asm.load_vector(XMM_SCRATCH, slot(entry.slot, shift));
+                self.asm.store_vector(Mem(RSP, *at as i32), XMM_SCRATCH);
+            } else {
+                self.asm.load(R11, slot(entry.slot, shift));
+                self.asm.store(Mem(RSP, *at as i32), R11);
+            }
+        }
+        for ((v, loc), entry) in s.params.iter().zip(entries) {
+            if let Loc::Int(to) | Loc::Float(to) = loc {
+                self.load_slot(*to, *v, entry.slot, shift);
+            }
+        }
+    }
+
+    fn call(&mut self, callee: Callee, s: &Signature) {
+        let from = self.stack.len() - s.params.len();
+        let entries: Vec<Entry> = self.stack[from..].to_vec();
+        self.truncate(from);
+        let shift = s.argument_bytes + s.result_bytes;
+        self.asm.add(RSP, -(shift as i32));
+        if s.result_bytes > 0 {
+            self.asm.mov(RSI, RDI);
+            self.asm.lea(RDI, Mem(RSP, s.argument_bytes as i32));
+        }
+        self.load_arguments(&entries, s, shift);
+        self.note_address();
+        match callee {
+            Callee::Direct(func) => self.call_key(FuncKey::Wasm(func)),
+            Callee::Indirect => {
+                self.asm.call_register(RAX);
+                let here = self.asm.position();
+                self.note_call(here);
+            }
+        }
+        self.note_handlers();
+        self.results(s);
+    }
+
+    /// Results from where the callee left them to slots, or the only one to a temporary.
+    fn results(&mut self, s: &Signature) {
+        if let [(v, Loc::Int(_) | Loc::Float(_))] = s.results[..] {
+            if v.ty.is_int() {
+                self.asm.mov(INT_TEMP, RAX);
+            }
+            self.after_call();
+            self.push(Place::Temp, v);
+            if v.gc {
+                self.flush_all();
+            }
+            return;
+        }
+        let first = self.stack.len();
+        for (v, loc) in &s.results {
+            self.push(Place::Slot, *v);
+            let to = self.stack[self.stack.len() - 1].slot;
+            if let Loc::Int(from) | Loc::Float(from) = loc {
+                self.store_slot(to, *v, *from, s.result_bytes);
+            }
+        }
+        for (i, (v, loc)) in s.results.iter().enumerate() {
+            let Loc::Stack(at) = loc else { continue };
+            let to = self.stack[first + i].slot;
+            if v.ty == Ty::V128 {
+                self.asm.load_vector(XMM_SCRATCH, Mem(RSP, *at as i32));
+                self.asm.store_vector(slot(to, s.result_bytes), XMM_SCRATCH);
+            } else {
+                self.asm.load(R11, Mem(RSP, *at as i32));
+                self.asm.store(slot(to, s.result_bytes), R11);
+            }
+        }
+        self.asm.add(RSP, s.result_bytes as i32);
+        self.after_call();
+    }
+
+    fn return_call(&mut self, callee: Callee, s: &Signature) {
+        let from = self.stack.len() - s.params.len();
+        let entries: Vec<Entry> = self.stack[from..].to_vec();
+        self.truncate(from);
+        self.asm.add(RSP, -(s.argument_bytes as i32));
+        if s.result_bytes > 0 {
+            self.asm.mov(RSI, RDI);
+            self.asm.load(RDI, Mem(RBP, -16));
+        }
+        self.load_arguments(&entries, s, s.argument_bytes);
+        self.epilogue();
+        self.leave_for(s.argument_bytes);
+        match callee {
+            Callee::Direct(func) => {
+                let field = self.asm.jump();
+                self.reloc(field, FuncKey::Wasm(func));
+            }
+            Callee::Indirect => self.asm.jump_to_register(RAX),
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! What is known about a function while its code is made: locals, the operand stack, registers.
+
+use kiln_env::machine::{AddressEntry, FuncTables, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite};
+use kiln_env::stencil::{self, Ty};
+use kiln_env::{Builtin, FuncKey, TrapCode, TypeIndex};
+
+use crate::abi::{Signature, V};
+use crate::asm::reg::*;
+use crate::asm::{Assembler, Mem};
+use crate::control::Frame;
+use crate::exceptions::Exceptions;
+use crate::frame::Cold;
+use crate::library::Library;
+use crate::read::Reader;
+use crate::{Body, Facts};
+
+/// Where an operand is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In its own slot.
+    Slot,
+    /// It is the value of a local, which has not been set since.
+    Local(u32),
+    /// In the temporary of its class.
+    Temp,
+    /// A constant, floats by their bits.
+    Const(i64),
+}
+
+/// An operand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    pub(crate) v: V,
+    /// Its slot.
+    pub(crate) slot: u32,
+}
+
+/// A local.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local {
+    pub(crate) v: V,
+    pub(crate) slot: u32,
+    /// Position among the pins; `NO_PIN` for none.
+    pub(crate) pin: u8,
+}
+
+pub(crate) const NO_PIN: u8 = u8::MAX;
+
+/// A local in a register.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pin {
+    pub(crate) slot: u32,
+    pub(crate) register: u8,
+    /// Its kind as an operand.
+    pub(crate) kind: u8,
+    pub(crate) int: bool,
+    /// The register holds the value.
+    pub(crate) valid: bool,
+    /// The slot may not.
+    pub(crate) dirty: bool,
+}
+
+const INT_PINS: [u8; stencil::INT_PINS] = [RCX, R8, R9];
+pub(crate) const INT_TEMP: u8 = RDX;
+pub(crate) const FLOAT_TEMP: u8 = 0;
+
+/// A function under compilation.
+pub(crate) struct Func<'a> {
+    pub(crate) lib: Library,
+    pub(crate) facts: Facts<'a>,
+    pub(crate) asm: Assembler,
+    pub(crate) signature: Signature,
+    pub(crate) index: u32,
+    pub(crate) locals: Vec<Local>,
+    pub(crate) pins: Vec<Pin>,
+    /// Slots of locals that hold collected references.
+    pub(crate) gc_locals: Vec<u32>,
+    pub(crate) stack: Vec<Entry>,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) exceptions: Exceptions,
+    /// End of the slots in use, and the highest there was.
+    pub(crate) top: u32,
+    pub(crate) high: u32,
+    /// Operands below this are in their slots.
+    pub(crate) flushed: usize,
+    /// Operands that are values of locals.
+    pub(crate) aliases: u32,
+    /// The operand in each temporary: integer, float.
+    pub(crate) temps: [Option<u32>; 2],
+    /// The base of the first memory is in its register.
+    pub(crate) memory_valid: bool,
+    pub(crate) has_vectors: bool,
+    pub(crate) saves_registers: bool,
+    /// Whether the current position can be reached.
+    pub(crate) reachable: bool,
+    /// Operands that are collected references.
+    pub(crate) gc_operands: u32,
+    /// References at the positions that have code behind the end.
+    cold_references: Vec<Vec<u32>>,
+    pub(crate) fuel: u64,
+    /// Offset of the current operator in the body.
+    pub(crate) offset: u32,
+    pub(crate) tables: FuncTables,
+    pub(crate) relocs: Vec<Reloc>,
+    /// Displacements to which the offset of the area for spills is added at the end.
+    pub(crate) spills: Vec<u32>,
+    pub(crate) cold: Vec<Cold>,
+    last_address: u32,
+}
+
+impl<'a> Func<'a> {
+    pub(crate) fn new(lib: Library, facts: Facts<'a>, body: &Body<'_>) -> Func<'a> {
+        let index = facts.module.func_index(body.func);
+        let ty = facts.module.funcs[index].ty;
+        Func {
+            lib,
+            facts,
+            asm: Assembler { code: Vec::with_capacity(64 + body.bytes.len() * 3) },
+            signature: signature(&facts, ty),
+            index: body.func.0,
+            locals: Vec::new(),
+            pins: Vec::new(),
+            gc_locals: Vec::new(),
+            stack: Vec::new(),
+            frames: Vec::new(),
+            exceptions: Exceptions::default(),
+            top: 0,
+            high: 0,
+            flushed: 0,
+            aliases: 0,
+            temps: [None; 2],
+            memory_valid: false,
+            has_vectors: false,
+            saves_registers: body.catches,
+            reachable: true,
+            gc_operands: 0,
+            cold_references: Vec::new(),
+            fuel: 0,
+            offset: NO_WASM_OFFSET,
+            tables: FuncTables::default(),
+            relocs: Vec::new(),
+            spills: Vec::new(),
+            cold: Vec::new(),
+            last_address: NO_WASM_OFFSET,
+        }
+    }
+
+    /// Declares parameters and locals, and decides which are pinned.
+    pub(crate) fn declare(&mut self, reader: &mut Reader<'_>, weights: &[(u32, u64)]) {
+        let params: Vec<V> = self.signature.params.iter().map(|(v, _)| *v).collect();
+        params.into_iter().for_each(|v| self.local(v));
+        for _ in 0..reader.u32() {
+            let count = reader.u32();
+            let v = reader.value_type();
+            (0..count).for_each(|_| self.local(v));
+        }
+        self.high = self.top;
+        let mut used = [0, 0];
+        for (local, weight) in weights {
+            let info = self.locals[*local as usize];
+            let class = usize::from(!info.v.ty.is_int());
+            let limit = [stencil::INT_PINS, stencil::FLOAT_PINS][class];
+            if info.v.gc || info.v.ty == Ty::V128 || *weight < 3 || used[class] == limit {
+                continue;
+            }
+            let n = used[class];
+            used[class] += 1;
+            let register = if class == 0 { INT_PINS[n] } else { 1 + n as u8 };
+            self.locals[*local as usize].pin = self.pins.len() as u8;
+            self.pins.push(Pin {
+                slot: info.slot,
+                register,
+                kind: stencil::PIN + n as u8,
+                int: class == 0,
+                valid: false,
+                dirty: false,
+            });
+        }
+    }
+
+    fn local(&mut self, v: V) {
+        self.locals.push(Local { v, slot: self.top, pin: NO_PIN });
+        if v.gc {
+            self.gc_locals.push(self.top);
+        }
+        self.has_vectors |= v.ty == Ty::V128;
+        self.top += v.size();
+    }
+}
+
+/// Locations of a function type's parameters and results.
+pub(crate) fn signature(facts: &Facts<'_>, ty: TypeIndex) -> Signature {
+    let ty = facts.module.signature(ty);
+    Signature::new(ty.params.iter().map(|t| V::from(*t)), ty.results.iter().map(|t| V::from(*t)))
+}
+
+/// A slot, with the stack pointer `shift` bytes below where it is between stencils.
+pub(crate) fn slot(offset: u32, shift: u32) -> Mem {
+    Mem(RSP, (offset + shift) as i32)
+}
+
+/// The operand stack.
+impl Func<'_> {
+    pub(crate) fn push(&mut self, place: Place, v: V) {
+        let slot = self.top;
+        self.top += v.size();
+        self.high = self.high.max(self.top);
+        self.has_vectors |= v.ty == Ty::V128;
+        let index = self.stack.len() as u32;
+        match place {
+            Place::Temp => self.temps[usize::from(!v.ty.is_int())] = Some(index),
+            Place::Local(_) => self.aliases += 1,
+            Place::Slot if self.flushed == self.stack.len() => self.flushed += 1,
+            _ => {}
+        }
+        self.gc_operands += u32::from(v.gc);
+        self.stack.push(Entry { place, v, slot });
+    }
+
+    pub(crate) fn pop(&mut self) -> Entry {
+        let entry = self.stack.pop().expect("validated: there is an operand");
+        self.top = entry.slot;
+        self.gc_operands -= u32::from(entry.v.gc);
+        self.flushed = self.flushed.min(self.stack.len());
+        self.forget(&entry);
+        entry
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        match entry.place {
+            Place::Temp => self.temps[usize::from(!entry.v.ty.is_int())] = None,
+            Place::Local(_) => self.aliases -= 1,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn truncate(&mut self, height: usize) {
+        while self.stack.len() > height {
+            self.pop();
+        }
+    }
+
+    /// Puts an operand into its slot.
+    pub(crate) fn flush(&mut self, i: usize) {
+        let entry = self.stack[i];
+        if entry.place != Place::Slot {
+            self.store_to(&entry, entry.slot);
+            self.forget(&entry);
+            self.stack[i].place = Place::Slot;
+        }
+    }
+
+    /// Puts all operands from `from` on into their slots.
+    pub(crate) fn flush_from(&mut self, from: usize) {
+        for i in from.max(self.flushed)..self.stack.len() {
+            self.flush(i);
+        }
+        if from <= self.flushed {
+            self.flushed = self.stack.len();
+        }
+    }
+
+    pub(crate) fn flush_all(&mut self) {
+        self.flush_from(0);
+    }
+
+    /// Puts an operand in a temporary into its slot, so that the temporary is free.
+    pub(crate) fn free_temp(&mut self, int: bool) {
+        if let Some(i) = self.temps[usize::from(!int)] {
+            self.flush(i as usize);
+        }
+    }
+
+    /// Stores an operand's value to a slot. Scratch registers are changed.
+    pub(crate) fn store_to(&mut self, entry: &Entry, to: u32) {
+        let to_memory = slot(to, 0);
+        match entry.place {
+            Place::Slot => self.copy(entry.v, entry.slot, to, 0),
+            Place::Local(local) => {
+                let local = self.locals[local as usize];
+                if local.pin == NO_PIN {
+                    self.copy(entry.v, local.slot, to, 0);
+                } else {
+                    let pin = self.valid_pin(local.pin);
+                    self.store_register(to_memory, pin.register, pin.int);
+                }
+            }
+            Place::Temp if entry.v.ty == Ty::V128 => self.asm.store_vector(to_memory, FLOAT_TEMP),
+            Place::Temp if entry.v.ty.is_int() => self.asm.store(to_memory, INT_TEMP),
+            Place::Temp => self.asm.store_float(to_memory, FLOAT_TEMP),
+            Place::Const(n) => self.store_const(n, to_memory),
+        }
+    }
+
+    pub(crate) fn store_const(&mut self, n: i64, to: Mem) {
+        match i32::try_from(n) {
+            Ok(n) => self.asm.store_constant(to, n),
+            Err(_) => {
+                self.asm.constant(RAX, n);
+                self.asm.store(to, RAX);
+            }
+        }
+    }
+
+    fn store_register(&mut self, to: Mem, register: u8, int: bool) {
+        if int { self.asm.store(to, register) } else { self.asm.store_float(to, register) }
+    }
+
+    /// Copies a value from slot to slot.
+    pub(crate) fn copy(&mut self, v: V, from: u32, to: u32, shift: u32) {
+        if from == to {
+            return;
+        }
+        if v.ty == Ty::V128 {
+            self.asm.load_vector(XMM_SCRATCH, slot(from, shift));
+            self.asm.store_vector(slot(to, shift), XMM_SCRATCH);
+        } else {
+            self.asm.load(RAX, slot(from, shift));
+            self.asm.store(slot(to, shift), RAX);
+        }
+    }
+}
+
+/// Pinned locals.
+impl Func<'_> {
+    /// A pin whose register holds the value.
+    pub(crate) fn valid_pin(&mut self, index: u8) -> Pin {
+        let pin = &mut self.pins[usize::from(index)];
+        if !pin.valid {
+            pin.valid = true;
+            let (register, from) = (pin.register, slot(pin.slot, 0));
+            if pin.int { self.asm.load(register, from) } else { self.asm.load_float(register, from) }
+        }
+        self.pins[usize::from(index)]
+    }
+
+    /// All pins in their registers: at labels.
+    pub(crate) fn validate_pins(&mut self) {
+        for i in 0..self.pins.len() {
+            self.valid_pin(i as u8);
+        }
+    }
+
+    /// All pins in their slots: at calls.
+    pub(crate) fn save_pins(&mut self) {
+        for i in 0..self.pins.len() {
+            self.save_pin(i);
+        }
+    }
+
+    pub(crate) fn save_pin(&mut self, i: usize) {
+        let pin = self.pins[i];
+        if pin.dirty {
+            self.pins[i].dirty = false;
+            self.store_register(slot(pin.slot, 0), pin.register, pin.int);
+        }
+    }
+
+    /// A call has changed all registers. The context is put back into its.
+    pub(crate) fn after_call(&mut self) {
+        self.pins.iter_mut().for_each(|p| p.valid = false);
+        self.memory_valid = false;
+        self.asm.load(RDI, Mem(RBP, -8));
+    }
+
+    /// At a label all pins are in their registers, and nothing is known about their slots.
+    pub(crate) fn at_label(&mut self) {
+        for pin in &mut self.pins {
+            (pin.valid, pin.dirty) = (true, true);
+        }
+        self.memory_valid = false;
+    }
+}
+
+/// Notes about the code.
+impl Func<'_> {
+    /// The code from here on belongs to the current operator.
+    pub(crate) fn note_address(&mut self) {
+        if self.facts.tunables.address_map && self.last_address != self.offset {
+            self.last_address = self.offset;
+            self.tables.addresses.push(AddressEntry { offset: self.asm.position(), wasm: self.offset });
+        }
+    }
+
+    /// A trap at the current operator.
+    pub(crate) fn trap(&mut self, code: TrapCode) {
+        self.note_address();
+        self.tables.traps.push(TrapSite { offset: self.asm.position(), code });
+        self.asm.trap();
+    }
+
+    /// Refers to a function at a displacement.
+    pub(crate) fn reloc(&mut self, field: u32, target: FuncKey) {
+        self.relocs.push(Reloc { offset: field, kind: RelocKind::X86CallPcRel4, target, addend: -4 });
+    }
+
+    /// Calls a function; what is known about the return address is noted.
+    pub(crate) fn call_key(&mut self, target: FuncKey) {
+        self.note_address();
+        let field = self.asm.call();
+        self.reloc(field, target);
+        self.note_call(self.asm.position());
+    }
+
+    pub(crate) fn call_builtin(&mut self, builtin: Builtin) {
+        self.call_key(FuncKey::WasmToBuiltin(builtin));
+    }
+
+    /// Collected references in slots: locals and operands.
+    fn references(&self) -> Vec<u32> {
+        let mut slots = self.gc_locals.clone();
+        if self.gc_operands > 0 {
+            slots.extend(self.stack.iter().filter(|e| e.v.gc && e.place == Place::Slot).map(|e| e.slot));
+        }
+        slots
+    }
+
+    /// Notes the references at a return address.
+    pub(crate) fn note_call(&mut self, offset: u32) {
+        if self.gc_locals.is_empty() && self.gc_operands == 0 {
+            return;
+        }
+        let slots = self.references();
+        if !slots.is_empty() {
+            self.tables.stack_maps.push(StackMap { offset, fp_to_sp: 0, slots });
+        }
+    }
+
+    /// Keeps the references for the code behind the end that belongs to this position.
+    pub(crate) fn note_cold_references(&mut self) {
+        let slots = self.references();
+        self.cold_references.push(slots);
+    }
+
+    /// Makes them those of the current position.
+    pub(crate) fn restore_references(&mut self, cold: usize) {
+        self.gc_locals = std::mem::take(&mut self.cold_references[cold]);
+        self.gc_operands = 0;
+    }
+}

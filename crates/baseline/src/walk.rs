@@ -1,0 +1,448 @@
+//! The walk over a function's operators.
+
+use kiln_env::layout::{MemoryPlace, MemoryStyle, Place as At, memory};
+use kiln_env::stencil::{self, FD, FE, FORM_BASE, LANE, Ty, checked_form, place_variant, value};
+use kiln_env::types::RefRepr;
+use kiln_env::{GlobalIndex, MemoryIndex, TableIndex, TagIndex, TrapCode};
+
+use crate::Error;
+use crate::abi::V;
+use crate::asm::Mem;
+use crate::asm::reg::*;
+use crate::emit::Values;
+use crate::read::Reader;
+use crate::state::{Func, INT_TEMP, Place, slot};
+
+/// Largest access in bytes.
+const MAX_ACCESS: u64 = 16;
+
+const NONE: Values = [0; value::COUNT];
+
+impl Func<'_> {
+    pub(crate) fn walk(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        while !self.frames.is_empty() {
+            let at = reader.at;
+            self.offset = at as u32;
+            let op = reader.op();
+            if self.reachable && self.facts.tunables.fuel {
+                self.fuel += u64::from(self.lib.fuel(op));
+            }
+            match op {
+                0x45..=0xc4 | 0x100..=0x107 => self.numeric(op, reader)?,
+                0x28..=0x3e => self.access(op, reader)?,
+                0x20..=0x22 | 0x1a | 0x41..=0x44 => self.simple(op, reader),
+                0..=0x1f | 0xd5 | 0xd6 => self.control(op, at, reader)?,
+                FD..FE => self.vector(op, reader)?,
+                FE.. => self.atomic(op, reader)?,
+                _ => self.of_module(op, reader)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Locals and constants.
+    fn simple(&mut self, op: u16, reader: &mut Reader<'_>) {
+        match op {
+            0x1a => {
+                self.pop();
+            }
+            0x20 => {
+                let local = reader.u32();
+                let v = self.locals[local as usize].v;
+                self.push(Place::Local(local), v);
+            }
+            0x21 | 0x22 => {
+                let local = reader.u32();
+                self.set_local(local, op == 0x22);
+            }
+            0x41 => {
+                let n = reader.i64() as i32;
+                self.push(Place::Const(n.into()), V::new(Ty::I32));
+            }
+            0x42 => {
+                let n = reader.i64();
+                self.push(Place::Const(n), V::new(Ty::I64));
+            }
+            0x43 => {
+                let bits = u32::from_le_bytes(reader.array());
+                self.push(Place::Const(bits.into()), V::new(Ty::F32));
+            }
+            _ => {
+                let bits = i64::from_le_bytes(reader.array());
+                self.push(Place::Const(bits), V::new(Ty::F64));
+            }
+        }
+    }
+
+    /// Operators on numbers. A comparison takes the branch behind it along.
+    fn numeric(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        if op <= 0x66 && self.branch_follows(op, 0, reader)? {
+            return Ok(());
+        }
+        self.operator(op, 0, &mut NONE.clone())
+    }
+
+    /// Emits a comparison together with the `br_if` or `if` that follows it.
+    fn branch_follows(&mut self, op: u16, variant: u8, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        let negated = reader.peek(0) == 0x45 && matches!(reader.peek(1), 0x04 | 0x0d);
+        let next = reader.peek(usize::from(negated));
+        if !matches!(next, 0x04 | 0x0d) {
+            return Ok(false);
+        }
+        reader.at += 1 + usize::from(negated);
+        if self.facts.tunables.fuel {
+            let taken = u64::from(self.lib.fuel(next.into())) + u64::from(self.lib.fuel(0x45)) * u64::from(negated);
+            self.fuel += taken;
+        }
+        if next == 0x04 {
+            let sig = reader.block_type();
+            let branch = if negated { stencil::IF_TRUE } else { stencil::IF_FALSE };
+            self.open_if(sig, op, variant, branch)?;
+        } else {
+            let frame = self.frame_at(reader.u32());
+            let branch = if negated { stencil::IF_FALSE } else { stencil::IF_TRUE };
+            self.br_if(frame, op, variant, branch)?;
+        }
+        Ok(true)
+    }
+
+    fn control(&mut self, op: u16, at: usize, reader: &mut Reader<'_>) -> Result<(), Error> {
+        match op {
+            0x00 => {
+                self.flush_fuel();
+                self.trap(TrapCode::Unreachable);
+                self.unreachable(reader);
+            }
+            0x01 => {}
+            0x02 => {
+                let sig = reader.block_type();
+                self.open_block(sig);
+            }
+            0x03 => {
+                let sig = reader.block_type();
+                self.open_loop(sig)?;
+            }
+            0x04 => {
+                let sig = reader.block_type();
+                self.open_if(sig, 0x45, 0, stencil::IF_TRUE)?;
+            }
+            0x05 => self.otherwise(),
+            0x06 => self.open_try(reader, at),
+            0x07 => {
+                let tag = TagIndex(reader.u32());
+                self.open_catch(Some(tag))?;
+            }
+            0x19 => self.open_catch(None)?,
+            0x08 => {
+                let tag = TagIndex(reader.u32());
+                self.throw(tag);
+                self.unreachable(reader);
+            }
+            0x09 => {
+                let depth = reader.u32();
+                self.rethrow(depth);
+                self.unreachable(reader);
+            }
+            0x0a => {
+                self.throw_ref()?;
+                self.unreachable(reader);
+            }
+            0x0b | 0x18 => {
+                if op == 0x18 {
+                    reader.u32();
+                }
+                self.end()?;
+                if !self.reachable && !self.frames.is_empty() {
+                    self.unreachable(reader);
+                }
+            }
+            0x0c => {
+                let frame = self.frame_at(reader.u32());
+                self.br(frame);
+                self.unreachable(reader);
+            }
+            0x0d => {
+                let frame = self.frame_at(reader.u32());
+                self.br_if(frame, 0x45, 0, stencil::IF_FALSE)?;
+            }
+            0x0e => {
+                self.br_table(reader);
+                self.unreachable(reader);
+            }
+            0x0f => {
+                self.return_();
+                self.unreachable(reader);
+            }
+            0x1b | 0x1c => self.select(op, reader)?,
+            0x1f => self.open_try_table(reader),
+            0xd5 | 0xd6 => self.branch_on_reference(op, reader)?,
+            _ => self.call_operator(op, reader)?,
+        }
+        Ok(())
+    }
+
+    fn select(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        if op == 0x1c {
+            reader.skip(op);
+        }
+        let v = self.stack[self.stack.len() - 2].v;
+        let variant = self.variant(0x1b, v.ty as u8)?;
+        self.operator_of(0x1b, &variant, &mut NONE.clone(), Some(v))?;
+        self.keep_reference(v);
+        Ok(())
+    }
+
+    /// A collected reference does not stay in a temporary, where a collection would not find it.
+    fn keep_reference(&mut self, v: V) {
+        if v.gc {
+            self.flush_all();
+        }
+    }
+
+    fn branch_on_reference(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let frame = self.frame_at(reader.u32());
+        self.flush_all();
+        let reference = self.stack[self.stack.len() - 1];
+        // The comparison takes a copy: the reference stays, or goes along with the branch.
+        let v = reference.v;
+        self.asm.load(INT_TEMP, slot(reference.slot, 0));
+        if op == 0xd5 {
+            // Without it if it is null.
+            self.pop();
+            self.push(Place::Temp, v);
+            self.br_if(frame, 0xd1, u8::from(v.gc), stencil::IF_TRUE)?;
+            self.push(Place::Slot, v);
+            return Ok(());
+        }
+        self.push(Place::Temp, v);
+        self.br_if(frame, 0xd1, u8::from(v.gc), stencil::IF_FALSE)?;
+        self.pop();
+        Ok(())
+    }
+
+    /// Operators on globals, tables, memories as a whole, and references.
+    fn of_module(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let mut values = NONE;
+        match op {
+            0x23 | 0x24 => {
+                let global = GlobalIndex(reader.u32());
+                let (at, indirect) = split(self.facts.layout.global(global));
+                values[value::PLACE] = at;
+                let v = V::from(self.facts.module.globals[global].content);
+                let number = place_variant(indirect) + 2 * v.ty as u8;
+                let variant = self.variant(op, number)?;
+                self.operator_of(op, &variant, &mut values, (op == 0x23).then_some(v))?;
+                if op == 0x23 {
+                    self.keep_reference(v);
+                }
+                Ok(())
+            }
+            0x25 | 0x26 | 0x10f..=0x111 => self.table(op, reader),
+            0x3f | 0x40 | 0x10b => self.memory(op, reader),
+            0xd0 => {
+                let v = reader.heap();
+                self.push(Place::Const(0), v);
+                Ok(())
+            }
+            0xd1 => {
+                let v = self.stack[self.stack.len() - 1].v;
+                if self.branch_follows(op, u8::from(v.gc), reader)? {
+                    return Ok(());
+                }
+                self.operator(op, v.gc.into(), &mut values)
+            }
+            0xd4 => {
+                let v = self.stack[self.stack.len() - 1].v;
+                let variant = self.variant(op, v.gc.into())?;
+                self.operator_of(op, &variant, &mut values, Some(v))?;
+                self.keep_reference(v);
+                Ok(())
+            }
+            0xd2 | 0x109 | 0x10d => {
+                values[value::INDEX] = reader.u32().into();
+                self.operator(op, 0, &mut values)
+            }
+            0x108 | 0x10c => {
+                values[value::INDEX2] = reader.u32().into();
+                let index = reader.u32();
+                values[value::INDEX] = index.into();
+                let is_64 = if op == 0x108 { self.memory_is_64(index) } else { self.table_is_64(index) };
+                self.operator(op, is_64.into(), &mut values)
+            }
+            0x10a | 0x10e => {
+                let (to, from) = (reader.u32(), reader.u32());
+                (values[value::INDEX], values[value::INDEX2]) = (to.into(), from.into());
+                let [a, b] = [to, from].map(|i| if op == 0x10a { self.memory_is_64(i) } else { self.table_is_64(i) });
+                self.operator(op, u8::from(a) | u8::from(b) << 1, &mut values)
+            }
+            _ => Err(Error::NoStencil(op, 0)),
+        }
+    }
+
+    fn memory_is_64(&self, index: u32) -> bool {
+        self.facts.module.memories[MemoryIndex(index)].limits.is_64
+    }
+
+    fn table_is_64(&self, index: u32) -> bool {
+        self.facts.module.tables[TableIndex(index)].limits.is_64
+    }
+
+    fn table(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let index = reader.u32();
+        let mut values = NONE;
+        let (at, indirect) = split(self.facts.layout.table(TableIndex(index)));
+        values[value::PLACE] = at;
+        values[value::INDEX] = index.into();
+        let ty = self.facts.module.tables[TableIndex(index)];
+        let gc = ty.element.repr() == RefRepr::Gc;
+        let number = place_variant(indirect) | u8::from(gc) << 1 | u8::from(ty.limits.is_64) << 2;
+        let variant = self.variant(op, number)?;
+        let result = match variant.result {
+            Some(_) if op == 0x25 && gc => Some(V::GC),
+            other => other.map(V::new),
+        };
+        self.operator_of(op, &variant, &mut values, result)?;
+        if let Some(v) = result {
+            self.keep_reference(v);
+        }
+        Ok(())
+    }
+
+    fn memory(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let index = reader.u32();
+        let mut values = NONE;
+        values[value::INDEX] = index.into();
+        let mut number = u8::from(self.memory_is_64(index));
+        if op == 0x3f {
+            let (at, indirect) = self.memory_place(index);
+            values[value::PLACE] = at;
+            values[value::PAGE] = self.facts.module.memories[MemoryIndex(index)].page_size_log2.into();
+            number = number << 1 | u8::from(indirect);
+        }
+        self.operator(op, number, &mut values)
+    }
+
+    fn memory_place(&self, index: u32) -> (i64, bool) {
+        match self.facts.layout.memory(MemoryIndex(index)) {
+            MemoryPlace::Inline(at) => (at.into(), false),
+            MemoryPlace::Indirect(at) => (at.into(), true),
+        }
+    }
+
+    /// Loads and stores.
+    fn access(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let (memory, offset) = reader.memarg();
+        let mut values = NONE;
+        let form = self.form(memory, offset, &mut values);
+        self.operator(op, form, &mut values)
+    }
+
+    /// How an access is made, with its values.
+    fn form(&mut self, index: u32, offset: u64, values: &mut Values) -> u8 {
+        values[value::OFFSET] = offset as i64;
+        let ty = self.facts.module.memories[MemoryIndex(index)];
+        let (at, indirect) = self.memory_place(index);
+        let style = MemoryStyle::of(&ty, self.facts.tunables);
+        if let (0, MemoryStyle::Reserved { guard }) = (index, style)
+            && offset < i32::MAX as u64
+            && offset + MAX_ACCESS <= guard
+        {
+            if !self.memory_valid {
+                self.memory_valid = true;
+                let field = if indirect { at + 8 } else { at + i64::from(memory::base) };
+                self.asm.load(RSI, Mem(RDI, field as i32));
+            }
+            return FORM_BASE;
+        }
+        values[value::PLACE] = at;
+        values[value::PAGE] = ty.page_size_log2.into();
+        checked_form(indirect, ty.limits.is_64)
+    }
+
+    fn vector(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let mut values = NONE;
+        match op - FD {
+            0..=11 | 92 | 93 => self.access(op, reader),
+            84..=91 => {
+                let (memory, offset) = reader.memarg();
+                let lane = reader.byte();
+                let form = self.form(memory, offset, &mut values);
+                self.operator(op, form + lane * LANE, &mut values)
+            }
+            12 => {
+                let bytes: [u8; 16] = reader.array();
+                self.push(Place::Slot, V::new(Ty::V128));
+                let to = self.stack[self.stack.len() - 1].slot;
+                self.vector_constant(bytes, to);
+                Ok(())
+            }
+            13 => self.shuffle(reader),
+            21..=34 => {
+                let lane = reader.byte();
+                self.operator(op, lane, &mut values)
+            }
+            _ => self.operator(op, 0, &mut values),
+        }
+    }
+
+    fn vector_constant(&mut self, bytes: [u8; 16], to: u32) {
+        let n = u128::from_le_bytes(bytes);
+        self.store_const(n as i64, slot(to, 0));
+        self.store_const((n >> 64) as i64, slot(to + 8, 0));
+    }
+
+    /// A shuffle is two swizzles, of which one leaves zero in each lane: the mask is no part of the code.
+    fn shuffle(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        const SWIZZLE: u16 = FD + 14;
+        const OR: u16 = FD + 80;
+        let lanes: [u8; 16] = reader.array();
+        let v = V::new(Ty::V128);
+        let from = self.stack.len() - 2;
+        self.flush_from(from);
+        self.free_temp(false);
+        let (y, x) = (self.pop(), self.pop());
+        let mask = self.high.max(y.slot + v.size());
+        self.high = mask + v.size();
+        self.vector_constant(lanes, mask);
+        let mut values = NONE;
+        (values[0], values[1]) = (x.slot.into(), mask.into());
+        self.raw(SWIZZLE, [stencil::SLOT; 2], &values)?;
+        self.store_slot(x.slot, v, crate::state::FLOAT_TEMP, 0);
+        self.vector_constant(lanes.map(|lane| lane.wrapping_sub(16)), mask);
+        values[0] = y.slot.into();
+        self.raw(SWIZZLE, [stencil::SLOT; 2], &values)?;
+        values[1] = x.slot.into();
+        self.raw(OR, [stencil::TEMP, stencil::SLOT], &values)?;
+        self.push(Place::Temp, v);
+        Ok(())
+    }
+
+    fn atomic(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let mut values = NONE;
+        if op == FE + 3 {
+            reader.byte();
+            return self.operator(op, 0, &mut values);
+        }
+        let align = reader.peek(0) & 0x3f;
+        let (memory, offset) = reader.memarg();
+        if op < FE + 3 {
+            values[value::INDEX] = memory.into();
+            values[value::OFFSET] = offset as i64;
+            let is_64 = self.memory_is_64(memory);
+            return self.operator(op, is_64.into(), &mut values);
+        }
+        if offset & ((1 << align) - 1) != 0 {
+            return Err(Error::UnalignedOffset);
+        }
+        let form = self.form(memory, offset, &mut values);
+        self.operator(op, form, &mut values)
+    }
+}
+
+/// A place's offset, and whether a pointer is there.
+fn split(place: At) -> (i64, bool) {
+    match place {
+        At::Inline(at) => (at.into(), false),
+        At::Indirect(at) => (at.into(), true),
+    }
+}

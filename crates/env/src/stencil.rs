@@ -1,0 +1,321 @@
+//! What the generator of stencils and the baseline compiler agree on: numbers of operators, kinds of operands, and the
+//! flat form of a library of stencils.
+//!
+//! A stencil is the machine code of one operator for one combination of operand kinds. Between stencils the state of a
+//! function is in fixed places: its context, the base of its first memory, one integer and one float or vector
+//! temporary, and pinned locals in registers, everything else in slots above the stack pointer.
+
+/// Number of operators with the prefix `0xfc`: this and their own number.
+pub const FC: u16 = 0x100;
+/// Number of the first piece of code that is no operator.
+pub const GLUE: u16 = 0x120;
+/// Number of operators with the prefix `0xfd`: this and their own number.
+pub const FD: u16 = 0x140;
+/// Number of operators with the prefix `0xfe`: this and their own number.
+pub const FE: u16 = 0x260;
+/// All numbers are below this.
+pub const OPS: u16 = 0x2c0;
+
+/// Code and context of an imported function.
+pub const CALLEE_IMPORT: u16 = GLUE;
+/// Code and context of an element of a table. Variant: [`place_variant`] of the table, plus 2 if its indices have 64 bits.
+pub const CALLEE_ELEMENT: u16 = GLUE + 1;
+/// Code and context of a function reference.
+pub const CALLEE_REF: u16 = GLUE + 2;
+/// Adds units to the fuel counter.
+pub const FUEL: u16 = GLUE + 3;
+/// Checks fuel (variant bit 0) and the epoch (bit 1).
+pub const INTERRUPTS: u16 = GLUE + 4;
+
+/// Immediates of an operator in the binary format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Immediates {
+    /// None.
+    None,
+    /// A block type.
+    Block,
+    /// An index or label.
+    Index,
+    /// Two indices.
+    TwoIndices,
+    /// A `br_table`'s labels.
+    Labels,
+    /// Alignment, memory and offset.
+    MemArg,
+    /// The same, then a lane.
+    MemArgLane,
+    /// A byte: a lane or memory ordering.
+    Lane,
+    /// A signed 32-bit number.
+    I32,
+    /// A signed 64-bit number.
+    I64,
+    /// Four bytes.
+    F32,
+    /// Eight bytes.
+    F64,
+    /// Sixteen bytes.
+    V128,
+    /// A heap type.
+    HeapType,
+    /// A list of value types.
+    Types,
+    /// A block type and handlers.
+    TryTable,
+}
+
+/// The immediates of the operator with this number; `None` if Kiln knows no such operator.
+pub fn immediates(op: u16) -> Option<Immediates> {
+    use Immediates::*;
+    Some(match op {
+        0x00 | 0x01 | 0x05 | 0x0a | 0x0b | 0x0f | 0x19..=0x1b | 0x45..=0xc4 | 0xd1 | 0xd4 => None,
+        0x02..=0x04 | 0x06 => Block,
+        0x07..=0x09 | 0x0c | 0x0d | 0x10 | 0x12 | 0x14 | 0x15 | 0x18 | 0x20..=0x26 => Index,
+        0x3f | 0x40 | 0xd2 | 0xd5 | 0xd6 => Index,
+        0x0e => Labels,
+        0x11 | 0x13 => TwoIndices,
+        0x1c => Types,
+        0x1f => TryTable,
+        0x28..=0x3e => MemArg,
+        0x41 => I32,
+        0x42 => I64,
+        0x43 => F32,
+        0x44 => F64,
+        0xd0 => HeapType,
+        0x100..=0x107 => None,
+        0x108 | 0x10a | 0x10c | 0x10e => TwoIndices,
+        0x109 | 0x10b | 0x10d | 0x10f..=0x111 => Index,
+        FD..FE => match op - FD {
+            0..=11 | 92 | 93 => MemArg,
+            12 | 13 => V128,
+            21..=34 => Lane,
+            84..=91 => MemArgLane,
+            0x9a
+            | 0xa2
+            | 0xa5
+            | 0xa6
+            | 0xaf
+            | 0xb0
+            | 0xb2..=0xb4
+            | 0xbb
+            | 0xc2
+            | 0xc5
+            | 0xc6
+            | 0xcf
+            | 0xd0
+            | 0xd2..=0xd4 => {
+                return Option::None;
+            }
+            0xe2 | 0xee | 0x114.. => return Option::None,
+            _ => None,
+        },
+        FE..OPS => match op - FE {
+            3 => Lane,
+            0..=2 | 0x10..=0x4e => MemArg,
+            _ => return Option::None,
+        },
+        _ => return Option::None,
+    })
+}
+
+/// Variant of an access: the memory's base is in its register, nothing is checked.
+pub const FORM_BASE: u8 = 0;
+
+/// Variant of an access that is checked in full.
+pub fn checked_form(indirect: bool, is_64: bool) -> u8 {
+    1 + u8::from(indirect) + 2 * u8::from(is_64)
+}
+
+/// What is added to an access' variant for each lane.
+pub const LANE: u8 = 8;
+
+/// Variant bit of whatever is inside the context (0) or behind a pointer in it (1).
+pub fn place_variant(indirect: bool) -> u8 {
+    u8::from(indirect)
+}
+
+/// Type of a value in a slot or register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Ty {
+    /// 32-bit integers and collected references.
+    I32 = 0,
+    /// 64-bit integers and function references.
+    I64 = 1,
+    /// Single floats.
+    F32 = 2,
+    /// Double floats.
+    F64 = 3,
+    /// Vectors.
+    V128 = 4,
+}
+
+impl Ty {
+    /// All types, by number.
+    pub const ALL: [Ty; 5] = [Ty::I32, Ty::I64, Ty::F32, Ty::F64, Ty::V128];
+
+    /// Whether values are in general-purpose registers.
+    pub fn is_int(self) -> bool {
+        matches!(self, Ty::I32 | Ty::I64)
+    }
+}
+
+/// The operand is in a slot. Its value: the displacement from the stack pointer.
+pub const SLOT: u8 = 0;
+/// The operand is in the temporary of its class.
+pub const TEMP: u8 = 1;
+/// The operand is a constant. Its value: the constant.
+pub const IMM: u8 = 2;
+/// The operand is in the first pinned register of its class; others follow.
+pub const PIN: u8 = 3;
+/// Number of kinds.
+pub const KINDS: usize = 8;
+/// Pinned integer registers.
+pub const INT_PINS: usize = 3;
+/// Pinned float registers.
+pub const FLOAT_PINS: usize = 5;
+
+/// No branch.
+pub const PLAIN: u8 = 0;
+/// The comparison branches if it is true.
+pub const IF_TRUE: u8 = 1;
+/// The comparison branches if it is false.
+pub const IF_FALSE: u8 = 2;
+
+/// Positions of values that fill holes: operands are 0 to 2.
+pub mod value {
+    /// A memory access' offset.
+    pub const OFFSET: usize = 3;
+    /// Offset in the context of what the operator works on.
+    pub const PLACE: usize = 4;
+    /// Offset in the context of a type's number.
+    pub const TYPE: usize = 5;
+    /// Index of what the operator works on.
+    pub const INDEX: usize = 6;
+    /// A second index.
+    pub const INDEX2: usize = 7;
+    /// Displacement from the stack pointer of the area for spills.
+    pub const SPILL: usize = 8;
+    /// Base-2 logarithm of a memory's page size.
+    pub const PAGE: usize = 9;
+    /// How many there are.
+    pub const COUNT: usize = 10;
+}
+
+/// What makes one stencil different from others of its operator and variant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Choice {
+    /// Kind of the first operand.
+    pub a: u8,
+    /// Kind of the second operand.
+    pub b: u8,
+    /// Whether all slots are within reach of 8-bit displacements.
+    pub near: bool,
+    /// The same for a memory access' offset.
+    pub short: bool,
+    /// [`PLAIN`], [`IF_TRUE`] or [`IF_FALSE`].
+    pub branch: u8,
+}
+
+/// Which choices an operator has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shape {
+    /// Kinds of the first operand.
+    pub a: bool,
+    /// Kinds of the second operand.
+    pub b: bool,
+    /// Short offsets.
+    pub short: bool,
+    /// Branches.
+    pub branch: bool,
+}
+
+impl Shape {
+    /// As a number.
+    pub fn bits(self) -> u8 {
+        u8::from(self.a) | u8::from(self.b) << 1 | u8::from(self.short) << 2 | u8::from(self.branch) << 3
+    }
+
+    /// From that number.
+    pub fn from_bits(bits: u8) -> Shape {
+        Shape { a: bits & 1 != 0, b: bits & 2 != 0, short: bits & 4 != 0, branch: bits & 8 != 0 }
+    }
+
+    /// How many choices there are.
+    pub fn cells(self) -> usize {
+        let kinds = |on| if on { KINDS } else { 1 };
+        kinds(self.a) * kinds(self.b) * 2 * (1 + usize::from(self.short)) * (1 + 2 * usize::from(self.branch))
+    }
+
+    /// The number of a choice. What the shape has not must be 0 in it.
+    #[inline]
+    pub fn cell(self, c: Choice) -> usize {
+        let mut n = usize::from(c.a);
+        if self.b {
+            n = n * KINDS + usize::from(c.b);
+        }
+        n = n * 2 + usize::from(c.near);
+        if self.short {
+            n = n * 2 + usize::from(c.short);
+        }
+        if self.branch {
+            n = n * 3 + usize::from(c.branch);
+        }
+        n
+    }
+}
+
+/// The operator calls the runtime or ends in a callee: nothing but its results is in registers behind it.
+pub const FRAMED: u8 = 1;
+/// The stencil must begin at [`ALIGN_PHASE`] modulo 16.
+pub const ALIGNED: u8 = 2;
+/// Where aligned stencils begin: the length of the prologue that was cut off.
+pub const ALIGN_PHASE: usize = 11;
+/// No stencil, no operator, no result.
+pub const ABSENT: u16 = u16::MAX;
+/// Result of operators that have none.
+pub const NO_RESULT: u8 = 0xff;
+
+/// How a hole is filled.
+pub mod fill {
+    /// One byte.
+    pub const BYTE: u8 = 1;
+    /// Four bytes.
+    pub const WORD: u8 = 4;
+    /// Eight bytes.
+    pub const LONG: u8 = 8;
+    /// One byte: the addend less the value.
+    pub const NEGATED: u8 = 0x81;
+}
+
+/// First bytes of a library.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"kstl");
+
+/// Bytes of the records of a library. All numbers are little-endian.
+///
+/// Header: magic, then for each section its offset (u32), in this order: operators, variants, cells, stencils, holes,
+/// sites, code; then the bytes of the area for spills.
+///
+/// * Operator: first variant (u16, [`ABSENT`] for none), number of variants (u8), units of fuel (u8).
+/// * Variant: first cell (u32, `u32::MAX` for none), shape (u8), flags (u8), number of operands (u8), result (u8), operands (3 × u8, u8 free).
+/// * Cell: number of the stencil (u16, [`ABSENT`] for none).
+/// * Stencil: code (u32), first hole (u32), first site (u32), length (u16), position of the branch's displacement (u16, [`ABSENT`]
+///   for none), number of holes, traps and calls, flags (u8 each).
+/// * Hole: position (u16), value (u8), fill (u8), addend (i32).
+/// * Site: position (u16), and a trap's number or a builtin's (u16). The position of a call is that of its displacement.
+pub mod record {
+    /// Bytes of the header.
+    pub const HEADER: usize = 36;
+    /// Bytes of an operator.
+    pub const OP: usize = 4;
+    /// Bytes of a variant.
+    pub const VARIANT: usize = 12;
+    /// Bytes of a cell.
+    pub const CELL: usize = 2;
+    /// Bytes of a stencil.
+    pub const STENCIL: usize = 20;
+    /// Bytes of a hole.
+    pub const HOLE: usize = 8;
+    /// Bytes of a site.
+    pub const SITE: usize = 4;
+}
