@@ -28,7 +28,7 @@ use kiln_env::CacheStore;
 
 pub use evict::Usage;
 pub use folder::{default_folder, remove};
-pub use modules::{FileIdentity, ModuleIndex, module_usage, remove_modules};
+pub use modules::{FileIdentity, ModuleIndex, module_usage, prune_modules, remove_modules};
 
 /// How large the cache may become unless told otherwise.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;
@@ -221,6 +221,11 @@ impl Queue {
         self.writing = Arc::new(std::mem::take(&mut self.values));
         Batch { values: self.writing.clone(), used: std::mem::take(&mut self.used) }
     }
+}
+
+/// A hash of some bytes, for [`ModuleIndex::open`].
+pub fn hash(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
 }
 
 /// Days since the epoch: how exactly uses are remembered.

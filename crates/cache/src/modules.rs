@@ -140,19 +140,35 @@ impl ModuleIndex {
     }
 
     fn make_room(&self, bytes: u64) -> io::Result<()> {
-        let mut files = files(&self.folder)?;
-        let mut total: u64 = files.iter().map(|f| f.bytes).sum();
-        files.sort_by_key(|f| f.used);
-        for file in files {
-            if total + bytes <= self.limit {
-                break;
-            }
-            match fs::remove_file(&file.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => total -= file.bytes,
-            }
+        prune(&self.folder, self.limit.saturating_sub(bytes))
+    }
+}
+
+/// Removes what was read least recently until the files of a folder take no more than `bytes`.
+fn prune(folder: &Path, bytes: u64) -> io::Result<()> {
+    let mut files = files(folder)?;
+    let mut total: u64 = files.iter().map(|f| f.bytes).sum();
+    files.sort_by_key(|f| f.used);
+    for file in files {
+        if total <= bytes {
+            break;
         }
-        Ok(())
+        match fs::remove_file(&file.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => total -= file.bytes,
+        }
+    }
+    Ok(())
+}
+
+/// Removes artifacts of a cache's folder, those read least recently first, until no more than `bytes` are left.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn prune_modules(folder: &Path, bytes: u64) -> io::Result<()> {
+    match prune(&folder.join(FOLDER), bytes) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

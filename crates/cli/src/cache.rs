@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
-use kiln::{CacheStore, Comparison, Config, Engine};
-use kiln_cache::{DEFAULT_LIMIT, DiskStore};
+use kiln::{CacheStore, Comparison, Config, Engine, Module};
+use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 
-use crate::args::{Cache, CacheCommand, Groups};
+use crate::args::{Cache, CacheCommand, Groups, Tier};
 use crate::explain;
 use crate::options::{Options, UsageError};
 
@@ -19,16 +20,82 @@ use crate::options::{Options, UsageError};
 #[derive(Default)]
 pub(crate) struct UserCache {
     opened: OnceLock<Result<DiskStore, String>>,
+    /// Artifacts of whole modules; `None` where they are not wanted.
+    modules: Option<ModuleIndex>,
+    /// Whether modules are compiled as a whole, so that there are artifacts to keep.
+    eager: bool,
+    /// What is written beside the program.
+    writers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A module's file, and what the cache has of it.
+pub(crate) struct CachedModule {
+    file: PathBuf,
+    identity: FileIdentity,
 }
 
 impl UserCache {
     /// Has engines of this configuration use the cache, unless the command line says otherwise.
     pub(crate) fn attach(config: &mut Config, groups: &Groups, options: &Options) -> Arc<UserCache> {
-        let cache = Arc::new(UserCache::default());
-        if !groups.no_cache && options.codegen.cache != Some(false) {
-            config.cache(Some(cache.clone()));
+        if groups.no_cache || options.codegen.cache == Some(false) {
+            return Arc::default();
         }
+        // Where somebody wants to see functions compiled, they are.
+        let whole = groups.tier != Tier::Lazy && options.debug.dump_function.is_none();
+        let index = || ModuleIndex::open(&folder().ok()?, common(groups, options), DEFAULT_LIMIT).ok();
+        let modules = whole.then(index).flatten();
+        let cache = Arc::new(UserCache { modules, eager: groups.tier == Tier::Eager, ..UserCache::default() });
+        config.cache(Some(cache.clone()));
         cache
+    }
+
+    /// Looks at the file of a module, before it is read.
+    pub(crate) fn identify(&self, file: &Path) -> Option<CachedModule> {
+        let identity = self.modules.as_ref()?.identify(file)?;
+        Some(CachedModule { file: file.to_owned(), identity })
+    }
+
+    /// The artifact of the file, if it was run before and has not changed since.
+    pub(crate) fn artifact(&self, module: &CachedModule) -> Option<PathBuf> {
+        self.modules.as_ref()?.by_identity(&module.identity).filter(|artifact| artifact.is_file())
+    }
+
+    /// The artifact of a module that was read from the file: another file may have had the same contents.
+    pub(crate) fn artifact_of(&self, module: &CachedModule, bytes: &[u8]) -> Option<PathBuf> {
+        let index = self.modules.as_ref()?;
+        let artifact = index.by_contents(bytes);
+        // What cannot be noted is looked for again the next time.
+        _ = index.note(&module.file, &module.identity, bytes);
+        Some(artifact)
+    }
+
+    /// Keeps the artifact of a module if it was compiled as a whole.
+    pub(crate) fn keep(self: &Arc<Self>, module: &Module, place: PathBuf) {
+        if !self.eager {
+            return;
+        }
+        let (module, cache) = (module.clone(), self.clone());
+        self.beside(move || {
+            let index = cache.modules.as_ref().context("there is an index if there is a place")?;
+            Ok(index.keep(&place, &module.serialize()?)?)
+        });
+    }
+
+    /// Looks into the file of a module that was started without reading it, if that was not done for long.
+    pub(crate) fn confirm(self: &Arc<Self>, module: CachedModule) {
+        let cache = self.clone();
+        self.beside(move || {
+            let index = cache.modules.as_ref().context("there is an index if a file was found in it")?;
+            Ok(index.confirm(&module.file, &module.identity)?)
+        });
+    }
+
+    /// Does something while the program runs. That it fails is no reason for the program to fail.
+    fn beside(&self, work: impl FnOnce() -> Result<()> + Send + 'static) {
+        let report = move || work().unwrap_or_else(|error| tracing::debug!("the cache of modules: {error:#}"));
+        if let Ok(writer) = std::thread::Builder::new().name("kiln-modules".to_owned()).spawn(report) {
+            self.writers.lock().unwrap_or_else(PoisonError::into_inner).push(writer);
+        }
     }
 
     fn store(&self) -> Option<&DiskStore> {
@@ -39,6 +106,10 @@ impl UserCache {
     pub(crate) fn flush(&self) {
         if let Some(Ok(store)) = self.opened.get() {
             store.flush();
+        }
+        for writer in std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner)) {
+            // It has told what went wrong.
+            _ = writer.join();
         }
     }
 
@@ -58,6 +129,13 @@ impl CacheStore for UserCache {
     }
 }
 
+/// A hash of what decides about an artifact beside the module: this build, and what the command line says.
+fn common(groups: &Groups, options: &Options) -> [u8; 32] {
+    let Options { wasm, proposals, wasi: _, optimize, codegen, debug } = options;
+    let told = (groups.profile, wasm, proposals, optimize, codegen, debug);
+    kiln_cache::hash(format!("{} {told:?}", kiln_env::settings::build_id()).as_bytes())
+}
+
 fn folder() -> Result<PathBuf> {
     let folder = kiln_cache::default_folder(|name| std::env::var_os(name));
     folder.ok_or_else(|| anyhow!("no folder for the cache: neither KILN_CACHE_DIR, XDG_CACHE_HOME nor HOME is set"))
@@ -75,7 +153,8 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
         CacheCommand::Stats { json } => stats(*json)?,
         CacheCommand::Clear => {
             let folder = folder()?;
-            kiln_cache::remove(&folder).with_context(|| format!("cannot remove the cache in {}", folder.display()))?;
+            let removed = kiln_cache::remove_modules(&folder).and_then(|()| kiln_cache::remove(&folder));
+            removed.with_context(|| format!("cannot remove the cache in {}", folder.display()))?;
             String::new()
         }
         CacheCommand::Prune { size } => {
@@ -84,6 +163,7 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
                 Some(text) => crate::options::bytes(text).map_err(|e| UsageError(format!("--size: {e}")))?,
             };
             open()?.prune(bytes).context("cannot prune the cache")?;
+            kiln_cache::prune_modules(&folder()?, bytes).context("cannot prune the cache")?;
             stats(false)?
         }
     };
@@ -130,6 +210,7 @@ fn compared(comparison: &Comparison) -> String {
 fn stats(json: bool) -> Result<String> {
     let store = open()?;
     let usage = store.usage().context("cannot read the cache")?;
+    let (modules, module_bytes) = kiln_cache::module_usage(store.folder());
     if json {
         let value = serde_json::json!({
             "folder": store.folder(),
@@ -139,12 +220,15 @@ fn stats(json: bool) -> Result<String> {
             "file_bytes": usage.file_bytes,
             "limit_bytes": usage.limit,
             "oldest_use_days": usage.oldest_days,
+            "modules": modules,
+            "module_bytes": module_bytes,
         });
         return Ok(format!("{value}\n"));
     }
     let size = explain::bytes;
     Ok(format!(
-        "folder      {}\nentries     {}, {}\nin use      {} of {} at most\nfile        {}\noldest use  {} days ago\n",
+        "folder      {}\nentries     {}, {}\nin use      {} of {} at most\nfile        {}\noldest use  {} days ago\n\
+         modules     {modules}, {}\n",
         store.folder().display(),
         usage.values,
         size(usage.value_bytes),
@@ -152,5 +236,6 @@ fn stats(json: bool) -> Result<String> {
         size(usage.limit),
         size(usage.file_bytes),
         usage.oldest_days,
+        size(module_bytes),
     ))
 }

@@ -38,6 +38,8 @@ pub(crate) struct Explanation {
     pub(crate) cache_misses: u64,
     pub(crate) cache_inserts: u64,
     pub(crate) cache_inserted_bytes: u64,
+    /// Whether the module was found in the cache as a whole.
+    pub(crate) cached_module: bool,
     /// Why the cache was not used although it was wanted.
     pub(crate) cache_problem: Option<String>,
     pub(crate) peak_memory_bytes: u64,
@@ -138,7 +140,7 @@ impl Explanation {
         self.validate_seconds = statistics.validate.as_secs_f64();
         self.translate_seconds = statistics.translate.as_secs_f64();
         self.passes = statistics.passes.iter().map(|(name, time)| (*name, time.as_secs_f64())).collect();
-        self.passes_seconds = self.passes.values().sum();
+        self.passes_seconds = self.passes.values().fold(0.0, |sum, seconds| sum + seconds);
         self.codegen_seconds = statistics.codegen.as_secs_f64();
         self.link_seconds = statistics.link.as_secs_f64();
         self.cache_seconds = statistics.cache.as_secs_f64();
@@ -161,6 +163,9 @@ impl Explanation {
     fn cache(&self) -> String {
         if let Some(problem) = &self.cache_problem {
             return problem.clone();
+        }
+        if self.cached_module {
+            return "the whole module was found".to_owned();
         }
         let (bodies, code, misses) = (self.cache_body_hits, self.cache_code_hits, self.cache_misses);
         if bodies + code + misses == 0 {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use kiln::{
 use kiln_wasi::{DirAccess, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use crate::args::{self, Explain, Run};
-use crate::cache::UserCache;
+use crate::cache::{CachedModule, UserCache};
 use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, UsageError};
@@ -67,7 +68,7 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
     let mut module = None;
     let mut config = config::config(&plan.run.groups, &plan.options)?;
     let cache = UserCache::attach(&mut config, &plan.run.groups, &plan.options);
-    let result = program(plan, config, &mut explanation, &mut module);
+    let result = program(plan, config, &cache, &mut explanation, &mut module);
     cache.flush();
     explanation.cache_problem = cache.problem();
     if let Some(form) = plan.run.explain {
@@ -88,15 +89,21 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
 fn program(
     plan: &Plan,
     mut config: Config,
+    cache: &Arc<UserCache>,
     explanation: &mut Explanation,
     module: &mut Option<Module>,
 ) -> Result<ExitCode> {
     let progress = Progress::watch(&mut config);
     let is_artifact = plan.embedded.is_some() || Module::is_artifact_file(&plan.file);
-    config.defer_compiler(is_artifact);
+    let cached = if is_artifact { None } else { cache.identify(&plan.file) };
+    let cached = cached.map(|module| (cache.artifact(&module), module));
+    config.defer_compiler(is_artifact || matches!(cached, Some((Some(_), _))));
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let name = plan.file.display().to_string();
-    let compiled = load(&engine, plan, is_artifact, explanation)?;
+    let compiled = match cached {
+        Some((artifact, module)) => load_cached(&engine, plan, cache, artifact, module, explanation)?,
+        None => load(&engine, plan, is_artifact, explanation)?,
+    };
     drop(progress);
     let compiled = module.insert(compiled);
 
@@ -117,6 +124,46 @@ fn program(
     // The process ends now, and the system frees it all at once.
     std::mem::forget(store);
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// A module for which there is a place in the cache: loaded from there, or compiled and kept there.
+fn load_cached(
+    engine: &Engine,
+    plan: &Plan,
+    cache: &Arc<UserCache>,
+    artifact: Option<PathBuf>,
+    module: CachedModule,
+    explanation: &mut Explanation,
+) -> Result<Module> {
+    // One that is damaged, or that this engine cannot run after all, is replaced.
+    let load = |artifact: &Path| Module::deserialize_file(engine, artifact).ok();
+    let (found, seconds) = timed(|| artifact.as_deref().and_then(load));
+    explanation.read_seconds = seconds;
+    if let Some(found) = found {
+        explanation.cached_module = true;
+        cache.confirm(module);
+        return Ok(found);
+    }
+    let (bytes, seconds) = timed(|| read_module(&plan.file));
+    explanation.read_seconds += seconds;
+    let bytes = bytes?;
+    let place = cache.artifact_of(&module, &bytes);
+    let other = place.as_deref().filter(|place| artifact.as_deref() != Some(*place));
+    if let Some(found) = other.and_then(load) {
+        explanation.cached_module = true;
+        return Ok(found);
+    }
+    let (compiled, seconds) = timed(|| compile(engine, plan, bytes));
+    explanation.compile_wall_seconds = seconds;
+    let compiled = compiled?;
+    if let Some(place) = place {
+        cache.keep(&compiled, place);
+    }
+    Ok(compiled)
+}
+
+fn compile(engine: &Engine, plan: &Plan, bytes: Vec<u8>) -> Result<Module> {
+    Module::from_vec(engine, bytes).with_context(|| format!("cannot compile {}", plan.file.display()))
 }
 
 /// The program's module: compiled, or loaded if it is an artifact.
@@ -150,8 +197,7 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
         Ok(module) => return Ok(module),
         Err(bytes) => bytes,
     };
-    let (compiled, seconds) =
-        timed(|| Module::from_vec(engine, bytes).with_context(|| format!("cannot compile {}", file.display())));
+    let (compiled, seconds) = timed(|| compile(engine, plan, bytes));
     explanation.compile_wall_seconds = seconds;
     compiled
 }

@@ -1,7 +1,6 @@
 //! Real programs that others compiled: the cases of `tests/apps/cases.json` whose program `cargo xtask corpus` has
-//! fetched, each with all functions compiled first, with functions compiled when
-//! called, with functions that change their tier, and from an artifact. Exit code, standard output
-//! and output files must be what was recorded.
+//! fetched, each with all functions compiled first, with functions compiled when called, with functions that change their
+//! tier, from the cache and from an artifact. Exit code, standard output and output files must be what was recorded.
 //!
 //! `cargo test --test apps -- NAME` runs the cases whose name contains NAME. `KILN_CORPUS` names another corpus folder.
 
@@ -16,8 +15,16 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// The values of `--tier`, and one that compiles to a file and runs that.
-const TIERS: [&str; 4] = ["eager", "lazy", "dynamic", ARTIFACT];
+/// How each program is run, in this order: all functions compiled first, without and with what that left in the cache;
+/// functions compiled when called, with the cache and without; compiled to a file that is run then.
+const RUNS: [(&str, &[&str]); 6] = [
+    ("eager", &["--tier", "eager"]),
+    ("eager, cached", &["--tier", "eager"]),
+    ("lazy, cached", &["--tier", "lazy"]),
+    ("lazy", &["--tier", "lazy", "--no-cache"]),
+    ("dynamic", &["--tier", "dynamic", "--no-cache"]),
+    (ARTIFACT, &[]),
+];
 const ARTIFACT: &str = "artifact";
 
 #[derive(Deserialize)]
@@ -75,9 +82,10 @@ fn main() -> ExitCode {
             skipped += 1;
             continue;
         }
-        for tier in TIERS {
+        let cache = TempDir::new().expect("a folder");
+        for (tier, flags) in RUNS {
             let start = Instant::now();
-            let result = check(case, tier, &places);
+            let result = check(case, tier, flags, cache.path(), &places);
             let verdict = if result.is_ok() { "ok" } else { "FAILED" };
             println!("test apps::{} ({tier}) ... {verdict} ({:.1} s)", case.name, start.elapsed().as_secs_f64());
             match result {
@@ -98,7 +106,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs the case; what differs from what was recorded.
-fn check(case: &Case, tier: &str, places: &Places) -> Result<(), String> {
+fn check(case: &Case, tier: &str, flags: &[&str], cache: &Path, places: &Places) -> Result<(), String> {
     let compiled = TempDir::new().expect("a folder");
     let (work, tmp) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
     for input in &case.inputs {
@@ -107,17 +115,15 @@ fn check(case: &Case, tier: &str, places: &Places) -> Result<(), String> {
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
     let mut program = places.corpus.join(&case.wasm);
-    command.arg("run").args(&case.flags);
+    command.arg("run").args(flags).args(&case.flags).env("KILN_CACHE_DIR", cache);
     if tier == ARTIFACT {
         let artifact = compiled.path().join("program.kiln");
-        let status =
-            Command::new(env!("CARGO_BIN_EXE_kiln")).args(["compile", "-o"]).arg(&artifact).arg(&program).status();
-        if !status.expect("kiln runs").success() {
+        let mut compile = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        compile.args(["compile", "-o"]).arg(&artifact).arg(&program).env("KILN_CACHE_DIR", cache);
+        if !compile.status().expect("kiln runs").success() {
             return Err("it does not compile".to_owned());
         }
         program = artifact;
-    } else {
-        command.args(["--tier", tier]);
     }
     if let Some(name) = &case.argv0 {
         command.args(["--argv0", name]);

@@ -2,8 +2,8 @@
 //!
 //! Two levels, both in one store:
 //! 1. *What the function is made from*: a hash of its body and of what that uses of the module ([`crate::body_key`]). Found
-//!    without translating. The value names the entry of the second level, and says which callee stands at which
-//!    position of the function's table of names.
+//!    without translating. The value names the entry of the second level, says which callee stands at which position of
+//!    the function's table of names, and which bodies must be inlined for it to hold.
 //! 2. *What code generation sees*: a hash of the final IR. The value is the code, unbound.
 //!
 //! Both keys cover the compiler's build, the target and all settings. The second finds what the first misses: functions
@@ -16,10 +16,11 @@ use std::sync::Arc;
 use cranelift_codegen::ir::function::FunctionStencil;
 use kiln_env::cache::{CacheKey, CacheStore, KEY_BYTES, seal, unseal};
 use kiln_env::machine::InlinedBody;
-use kiln_env::{Builtin, DefinedFuncIndex, Fingerprint, FuncIndex, FuncKey, MachineFunc, Module, UnboundFunc};
+use kiln_env::{Builtin, DefinedFuncIndex, Fingerprint, FuncKey, MachineFunc, UnboundFunc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CompileError, Result};
+use crate::features::Features;
 use crate::func_ir::FuncIr;
 
 /// Goes into every key; to be changed with the form of values.
@@ -61,7 +62,7 @@ impl std::ops::AddAssign for CacheStatistics {
 /// Which function stands at one position of a table of names: in terms of the body alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Name {
-    /// The n-th function that the body calls.
+    /// The function with this number among its [callees](crate::callees::Callees).
     Callee(u32),
     /// A builtin's trampoline.
     Builtin(Builtin),
@@ -69,11 +70,13 @@ enum Name {
 
 /// The value of a first-level entry.
 #[derive(Debug, Serialize, Deserialize)]
-struct BodyEntry {
+pub(crate) struct BodyEntry {
     stencil: [u8; KEY_BYTES],
     names: Vec<Name>,
     /// The wasm offset from which those of the code are counted.
     base: u32,
+    /// The functions that were inlined, by their numbers, with what they must be for this entry to hold.
+    pub(crate) inlined: Vec<(u32, [u8; KEY_BYTES])>,
 }
 
 /// What code generation knows only as numbers.
@@ -106,6 +109,26 @@ impl FuncCache {
         FuncCache { store, bodies: common(b"body"), stencils: common(b"stencil") }
     }
 
+    /// The key of a module's validity under a set of proposals.
+    pub(crate) fn module_key(&self, source: &[u8], features: &Features) -> CacheKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.bodies);
+        hasher.update(b"module").update(blake3::hash(source).as_bytes());
+        for (name, on) in features.iter() {
+            hasher.update(name.as_bytes()).update(&[0, u8::from(on)]);
+        }
+        CacheKey(*hasher.finalize().as_bytes())
+    }
+
+    /// What is known of a module that was validated.
+    pub(crate) fn findings(&self, key: &CacheKey) -> Option<Vec<u8>> {
+        Some(unseal(key, &self.store.get(&key.0)?)?.to_vec())
+    }
+
+    /// Notes what is known of a module that is valid.
+    pub(crate) fn note_findings(&self, key: &CacheKey, findings: &[u8]) {
+        self.store.insert(&key.0, seal(key, findings));
+    }
+
     /// The first-level key of a body, as a function or entered at a loop.
     pub(crate) fn body_key(&self, body: &blake3::Hash, key: FuncKey) -> CacheKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.bodies);
@@ -122,6 +145,11 @@ impl FuncCache {
         buffer.clear();
         // Functions have a pass behind Cranelift's that trampolines have not.
         buffer.extend([u8::from(plain), u8::from(ir.key.body().is_some())]);
+        // The code names builtins themselves; of other functions it knows positions only.
+        for name in &bindings.names {
+            let builtin = if let FuncKey::WasmToBuiltin(builtin) = name { Some(*builtin as u32) } else { None };
+            builtin.hash(&mut Collect(buffer));
+        }
         for body in &ir.inlined {
             let InlinedBody { start, func, call } = *body;
             let name = bindings.names.iter().position(|n| *n == FuncKey::Wasm(func));
@@ -133,12 +161,15 @@ impl FuncCache {
         CacheKey(*blake3::keyed_hash(&self.stencils, buffer).as_bytes())
     }
 
-    /// The function that has this body and these callees.
-    pub(crate) fn by_body(&self, key: &CacheKey, module: &Module, callees: &[FuncIndex]) -> Option<MachineFunc> {
-        let sealed = self.store.get(&key.0)?;
-        let entry: BodyEntry = postcard::from_bytes(unseal(key, &sealed)?).ok()?;
+    /// The first-level entry of a body.
+    pub(crate) fn body_entry(&self, key: &CacheKey) -> Option<BodyEntry> {
+        postcard::from_bytes(unseal(key, &self.store.get(&key.0)?)?).ok()
+    }
+
+    /// The function that a first-level entry names; `callee` tells its callees by their numbers.
+    pub(crate) fn by_entry(&self, entry: &BodyEntry, callee: impl Fn(u32) -> Option<FuncKey>) -> Option<MachineFunc> {
         let names = entry.names.iter().map(|name| match *name {
-            Name::Callee(n) => Some(FuncKey::Wasm(module.defined_func(*callees.get(n as usize)?)?)),
+            Name::Callee(n) => callee(n),
             Name::Builtin(builtin) => Some(FuncKey::WasmToBuiltin(builtin)),
         });
         let bindings = Bindings { names: names.collect::<Option<_>>()?, base: entry.base };
@@ -164,23 +195,24 @@ impl FuncCache {
         }
     }
 
-    /// Notes which IR a body became. Nothing is noted if the code refers to a function that the body does not.
+    /// Notes which IR a body became. `number` tells the numbers of callees, `inlined` are those whose bodies stand in
+    /// place of calls, with their [descriptions](crate::callees::Callees::describe).
     pub(crate) fn insert_body(
         &self,
         key: &CacheKey,
         stencil: &CacheKey,
         bindings: &Bindings,
-        (module, callees): (&Module, &[FuncIndex]),
+        inlined: Vec<(u32, [u8; KEY_BYTES])>,
+        number: impl Fn(DefinedFuncIndex) -> Option<u32>,
         statistics: &mut CacheStatistics,
     ) {
-        let callee = |func: DefinedFuncIndex| callees.iter().position(|c| *c == module.func_index(func));
         let names = bindings.names.iter().map(|name| match *name {
-            FuncKey::Wasm(func) => callee(func).map(|n| Name::Callee(n as u32)),
+            FuncKey::Wasm(func) => number(func).map(Name::Callee),
             FuncKey::WasmToBuiltin(builtin) => Some(Name::Builtin(builtin)),
             _ => None,
         });
         let Some(names) = names.collect() else { return };
-        let entry = BodyEntry { stencil: stencil.0, names, base: bindings.base };
+        let entry = BodyEntry { stencil: stencil.0, names, base: bindings.base, inlined };
         self.insert(key, &postcard::to_stdvec(&entry).expect("plain data serialises"), statistics);
     }
 

@@ -293,8 +293,9 @@ impl Compiler {
 
     /// What the cache knows the functions of a module by, without translating them; `None` where it has to.
     pub(crate) fn cache_keys(&self, module: &ValidatedModule, source: &[u8]) -> Result<Vec<Option<CacheKey>>> {
-        let plan = Plan::default();
-        let input = self.module_input(module, self.module_env(module), source, &plan);
+        let env = self.module_env(module);
+        let (plan, _) = self.midend.plan(&env);
+        let input = self.module_input(module, env, source, &plan);
         let cache = self.key_cache();
         let mut worker = self.workers.take();
         let keys = module.module().bodies.keys().map(FuncKey::Wasm);
@@ -333,6 +334,20 @@ impl Compiler {
             infos: module.infos(),
             isa: &*self.isa,
         }
+    }
+
+    /// Where compiled functions are kept.
+    pub(crate) fn cache(&self) -> Option<&FuncCache> {
+        self.cache.as_ref()
+    }
+
+    /// A function that is in the cache under its first-level key.
+    pub(crate) fn find_function(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Option<MachineFunc> {
+        let env = self.module_env(module);
+        let (plan, _) = self.midend.plan(&env);
+        let input = self.module_input(module, env, source, &plan);
+        let mut worker = CountedWorker { worker: self.workers.take(), sink: &self.totals };
+        worker.worker.find(&input, key)
     }
 
     fn input<'a>(&'a self, env: ModuleEnv<'a>, features: &Features, source: &'a [u8], plan: &'a Plan) -> Input<'a> {

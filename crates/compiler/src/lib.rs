@@ -8,6 +8,7 @@
 
 mod body_key;
 mod cache;
+mod callees;
 pub mod codegen;
 mod compare;
 mod compile;
@@ -24,6 +25,7 @@ pub mod module_env;
 pub mod names;
 pub mod parse;
 mod pool;
+mod recall;
 mod stack_guard;
 pub mod stencils;
 pub mod translate;

@@ -1,5 +1,6 @@
 //! Wasm bytes to declarations. Everything but function bodies is validated here; bodies are only outlined.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kiln_env::limits;
@@ -16,7 +17,7 @@ use crate::names;
 
 /// A module whose declarations are valid and whose bodies nobody has looked at.
 pub struct ParsedModule {
-    pub(crate) module: Module,
+    pub(crate) module: Arc<Module>,
     pub(crate) features: Features,
     /// What the validation of bodies needs to know about the module; `None` where there are no bodies.
     pub(crate) resources: Option<ValidatorResources>,
@@ -26,8 +27,13 @@ pub struct ParsedModule {
 
 impl ParsedModule {
     /// The declarations.
-    pub fn module(&self) -> &Module {
+    pub fn module(&self) -> &Arc<Module> {
         &self.module
+    }
+
+    /// How long it took.
+    pub fn time(&self) -> Duration {
+        self.time
     }
 
     /// The features under which it was parsed.
@@ -73,7 +79,7 @@ pub fn parse(bytes: &[u8], features: &Features) -> Result<ParsedModule> {
     let Builder { mut module, resources, .. } = builder;
     mark_escapes(&mut module);
     module.name = names::module_name(&module, bytes);
-    Ok(ParsedModule { module, features: *features, resources, time: start.elapsed() })
+    Ok(ParsedModule { module: Arc::new(module), features: *features, resources, time: start.elapsed() })
 }
 
 fn check_limit(what: &str, found: u64, limit: u64) -> Result<()> {

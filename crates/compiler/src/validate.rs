@@ -43,6 +43,27 @@ pub struct ValidatedModule {
 }
 
 impl ValidatedModule {
+    /// A module of which this is known.
+    pub(crate) fn new(
+        parsed: ParsedModule,
+        layout: ContextLayout,
+        infos: FuncInfos,
+        indirect_types: Box<[TypeIndex]>,
+    ) -> ValidatedModule {
+        let ParsedModule { module, features, time, .. } = parsed;
+        ValidatedModule {
+            layout,
+            infos,
+            features,
+            indirect_types,
+            canonical_sigs: module.canonical_signatures(),
+            declarations: OnceLock::new(),
+            module,
+            parse_time: time,
+            validate_time: Duration::ZERO,
+        }
+    }
+
     /// The declarations.
     pub fn module(&self) -> &Arc<Module> {
         &self.module
@@ -106,17 +127,11 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Resu
     }
     bodies.indirect_types.sort_unstable();
     bodies.indirect_types.dedup();
-    Ok(ValidatedModule {
-        layout,
-        infos: bodies.infos,
-        features,
-        indirect_types: bodies.indirect_types.into_iter().map(TypeIndex).collect(),
-        canonical_sigs: module.canonical_signatures(),
-        declarations: OnceLock::new(),
-        module: Arc::new(module),
-        parse_time,
-        validate_time: start.elapsed(),
-    })
+    let indirect_types = bodies.indirect_types.into_iter().map(TypeIndex).collect();
+    let module = ParsedModule { module, features, resources: None, time: parse_time };
+    let mut validated = ValidatedModule::new(module, layout, bodies.infos, indirect_types);
+    validated.validate_time = start.elapsed();
+    Ok(validated)
 }
 
 /// What one or more chunks of bodies yield.

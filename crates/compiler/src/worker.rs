@@ -1,16 +1,19 @@
 //! What a thread compiles with, and the store of those that are idle.
 
+use std::collections::HashSet;
 use std::ops::{AddAssign, Deref, DerefMut};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::TargetIsa;
+use kiln_env::cache::KEY_BYTES;
 use kiln_env::tier::Tier;
-use kiln_env::{CacheKey, FuncIndex, FuncKey, MachineFunc};
+use kiln_env::{CacheKey, DefinedFuncIndex, FuncKey, MachineFunc};
 use wasmparser::{BinaryReader, FunctionBody};
 
 use crate::body_key::{BodyScan, Declarations};
 use crate::cache::{Bindings, CacheStatistics, FuncCache};
+use crate::callees::Callees;
 use crate::codegen::{Codegen, Target, guarded};
 use crate::error::{ErrorKind, Result};
 use crate::func_ir::FuncIr;
@@ -68,6 +71,7 @@ pub(crate) struct Worker {
     translator: Translator,
     codegen: Codegen,
     scan: BodyScan,
+    callees: Callees,
     /// IR as bytes to be hashed.
     hashed: Vec<u8>,
     stats: WorkerStats,
@@ -121,6 +125,7 @@ impl Worker {
             translator: Translator::new(),
             codegen: Codegen::new(),
             scan: BodyScan::default(),
+            callees: Callees::default(),
             hashed: Vec::new(),
             stats: WorkerStats::default(),
             has_inlined: false,
@@ -181,7 +186,8 @@ impl Worker {
             Some(declarations) => self.body_key(input, cache, declarations, key)?,
             None => None,
         };
-        let found = body_key.and_then(|k| cache.by_body(&k, input.env.module, self.scan.callees()));
+        let numbered = self.callees.len();
+        let found = body_key.zip(declarations).and_then(|(k, d)| self.find_by_body(input, cache, d, &k));
         self.stats.cache_time += start.elapsed();
         if let Some(func) = found {
             self.stats.cache.body_hits += 1;
@@ -190,8 +196,7 @@ impl Worker {
         let ir = self.optimized_ir(input, key)?;
         let start = Instant::now();
         let bindings = Bindings::of(&ir)?;
-        // The first level says nothing of bodies that were inlined.
-        let body_key = body_key.filter(|_| ir.inlined.is_empty());
+        let inlined: Vec<DefinedFuncIndex> = ir.inlined.iter().map(|body| body.func).collect();
         let stencil_key = cache.stencil_key(&ir, &bindings, input.is_plain(key, tier), &mut self.hashed);
         let found = cache.by_stencil(&stencil_key, &bindings);
         self.stats.cache_time += start.elapsed();
@@ -209,11 +214,66 @@ impl Worker {
                 func
             }
         };
-        if let Some(body_key) = body_key {
-            let callees = (input.env.module, self.scan.callees());
-            cache.insert_body(&body_key, &stencil_key, &bindings, callees, &mut self.stats.cache);
+        if let Some((body_key, declarations)) = body_key.zip(declarations) {
+            let start = Instant::now();
+            self.callees.truncate(numbered);
+            if let Some(inlined) = self.describe_inlined(input, declarations, inlined) {
+                let number = |func| self.callees.number_of(&input.env, func);
+                let stats = &mut self.stats.cache;
+                cache.insert_body(&body_key, &stencil_key, &bindings, inlined, number, stats);
+            }
+            self.stats.cache_time += start.elapsed();
         }
         Ok(func)
+    }
+
+    /// The function of a first-level entry, if that holds for this module.
+    fn find_by_body(
+        &mut self,
+        input: &Input<'_>,
+        cache: &FuncCache,
+        declarations: &Declarations,
+        key: &CacheKey,
+    ) -> Option<MachineFunc> {
+        let entry = cache.body_entry(key)?;
+        for (number, expected) in &entry.inlined {
+            let func = input.env.module.defined_func(self.callees.get(*number)?)?;
+            if self.describe(input, declarations, func).ok()??.as_bytes() != expected {
+                return None;
+            }
+        }
+        cache.by_entry(&entry, |number| self.callees.key(&input.env, number))
+    }
+
+    /// The functions that were inlined, each once, by their numbers and with their descriptions. `None` if one has none.
+    fn describe_inlined(
+        &mut self,
+        input: &Input<'_>,
+        declarations: &Declarations,
+        inlined: Vec<DefinedFuncIndex>,
+    ) -> Option<Vec<(u32, [u8; KEY_BYTES])>> {
+        let mut seen = HashSet::new();
+        let once = inlined.into_iter().filter(|func| seen.insert(*func));
+        let describe = |func| {
+            // It was called by the function, or by a body before it.
+            let number = self.callees.number_of(&input.env, func)?;
+            Some((number, *self.describe(input, declarations, func).ok()??.as_bytes()))
+        };
+        once.map(describe).collect()
+    }
+
+    /// A function that is in the cache under its first-level key.
+    pub(crate) fn find(&mut self, input: &Input<'_>, key: FuncKey) -> Option<MachineFunc> {
+        let (cache, declarations) = input.cache.filter(|_| !input.midend.shows(key))?;
+        let start = Instant::now();
+        let body_key = self.body_key(input, cache, declarations?, key).ok().flatten();
+        let found = body_key.and_then(|k| self.find_by_body(input, cache, declarations?, &k));
+        self.stats.cache_time += start.elapsed();
+        let func = found?;
+        self.stats.cache.body_hits += 1;
+        self.stats.functions += 1;
+        self.stats.code_bytes += func.code.len() as u64;
+        Some(func)
     }
 
     fn generate(&mut self, input: &Input<'_>, ir: FuncIr, tier: Tier) -> Result<MachineFunc> {
@@ -239,7 +299,7 @@ impl Worker {
         stack_guard::join(key, guard, func)
     }
 
-    /// The first-level key of a function; then the scan has its callees. `None` for trampolines, and for functions that
+    /// The first-level key of a function; then its callees are numbered. `None` for trampolines, and for functions that
     /// have no such key.
     pub(crate) fn body_key(
         &mut self,
@@ -249,17 +309,23 @@ impl Worker {
         key: FuncKey,
     ) -> Result<Option<CacheKey>> {
         let Some(func) = key.body() else { return Ok(None) };
+        self.callees.begin(input.env.module.func_index(func));
+        let description = self.describe(input, declarations, func)?;
+        Ok(description.map(|description| cache.body_key(&description, key)))
+    }
+
+    /// Describes a body, with its callees' numbers and what decides about inlining them.
+    fn describe(
+        &mut self,
+        input: &Input<'_>,
+        declarations: &Declarations,
+        func: DefinedFuncIndex,
+    ) -> Result<Option<blake3::Hash>> {
         let (module, layout) = (input.env.module, input.env.layout);
         let (offset, bytes) = body_bytes(module, input.source, func)?;
         let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, input.features));
-        let hash = self.scan.hash(module, layout, declarations, func, &body)?;
-        // The key says nothing of the functions that it calls: of those that may be inlined it would have to.
-        let admits = |callee: &FuncIndex| {
-            let callee = module.defined_func(*callee);
-            callee.zip(input.plan.inline).is_some_and(|(callee, policy)| policy.may_admit(&input.env, callee))
-        };
-        let hash = hash.filter(|_| !self.scan.callees().iter().any(admits));
-        Ok(hash.map(|hash| cache.body_key(&hash, key)))
+        let Some(hash) = self.scan.hash(module, layout, declarations, func, &body)? else { return Ok(None) };
+        Ok(Some(self.callees.describe(&input.env, input.plan.inline, &hash, self.scan.callees())))
     }
 
     /// From a key to the IR that code generation takes: behind Kiln's own passes.

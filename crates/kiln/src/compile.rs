@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use kiln_compiler::{
     CacheStatistics, Comparison, Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind,
-    ValidatedModule,
 };
 use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
 use kiln_env::tier::Tier;
 use kiln_env::types::FuncType;
-use kiln_env::{Fingerprint, Image, MachineFunc, Module};
+use kiln_env::{ContextLayout, Fingerprint, Image, MachineFunc, Module};
 
 use crate::artifact_options::ArtifactOptions;
 use crate::code::{CodeSetup, CompileFn, ModuleCode, TierCounts, TierSetup};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
 use crate::first_tier::FirstTier;
+use crate::on_demand::OnDemand;
 use crate::symbols::Names;
 use crate::vm::module::{ModuleData, ModuleInfo, code_info};
 
@@ -307,10 +307,10 @@ impl ModuleCompiler {
         let start = Instant::now();
         let mut statistics = CompileStatistics::default();
         let parsed = self.compiler.parse((*bytes).as_ref())?;
-        let validated = Arc::new(self.compiler.validate(parsed, (*bytes).as_ref())?);
-        let types = engine.types().register_module(validated.module())?;
-        let layout = Arc::new(validated.layout().clone());
-        let info = Arc::new(ModuleInfo::new(validated.module().clone(), bytes));
+        let env = parsed.module().clone();
+        let types = engine.types().register_module(&env)?;
+        let layout = Arc::new(ContextLayout::new(&env)?);
+        let info = Arc::new(ModuleInfo::new(env, bytes));
         let names = info.clone();
         let setup = CodeSetup {
             names: Arc::new(move |key| crate::symbols::code_name(&names, key)),
@@ -324,25 +324,15 @@ impl ModuleCompiler {
                         f(p.done, p.total);
                     }
                 };
+                let validated = self.compiler.validate(parsed, info.source())?;
                 let (image, stats) = self.compiler.compile_module(&validated, info.source(), &report)?;
                 statistics.add(&stats);
                 ModuleCode::sealed(image, setup)?
             }
             Tiering::Lazy | Tiering::Dynamic => {
-                (statistics.parse, statistics.validate) = validated.times();
-                let bodies = validated.module().bodies.values().map(|r| r.end - r.start).sum();
-                let count = u32::try_from(validated.module().bodies.len())?;
-                let compile = self.lazy_fn(validated.clone(), info.clone());
-                let tiers = (engine.config().tiering == Tiering::Dynamic).then(|| TierSetup {
-                    baseline: self.baseline_fn(validated.clone(), info.clone()),
-                    strategy: engine.config().tier_up,
-                    queue: engine.tiers().clone(),
-                    sizes: Box::new(move |func| {
-                        let body = &validated.module().bodies[func];
-                        body.end - body.start
-                    }),
-                });
-                ModuleCode::tiered(count, bodies, compile, tiers, setup)?
+                let module = Arc::new(OnDemand::new(&self.compiler, &self.first_tier, parsed, &info)?);
+                (statistics.parse, statistics.validate) = module.validated().times();
+                on_demand_code(engine, &info, &module, setup)?
             }
         };
         let mut data = ModuleData::new(engine, info, layout, types, code)?;
@@ -350,18 +340,33 @@ impl ModuleCompiler {
         data.statistics = statistics;
         Ok(data)
     }
+}
 
-    /// Compiles one function of a module.
-    fn lazy_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>) -> CompileFn {
-        let compiler = self.compiler.clone();
-        Arc::new(move |key| Ok(compiler.compile_at(&validated, info.source(), key, Tier::Optimized)?))
-    }
-
-    /// Compiles one function of a module at the first tier.
-    fn baseline_fn(&self, validated: Arc<ValidatedModule>, info: Arc<ModuleInfo>) -> CompileFn {
-        let (compiler, first_tier) = (self.compiler.clone(), self.first_tier.clone());
-        Arc::new(move |key| first_tier.compile(&compiler, &validated, info.source(), key))
-    }
+/// Code of a module whose functions are compiled when they are called.
+fn on_demand_code(
+    engine: &Engine,
+    info: &Arc<ModuleInfo>,
+    module: &Arc<OnDemand>,
+    setup: CodeSetup,
+) -> Result<Arc<ModuleCode>> {
+    let bodies = &info.env().bodies;
+    let total = bodies.values().map(|r| r.end - r.start).sum();
+    let count = u32::try_from(bodies.len())?;
+    let at_tier = |tier| -> CompileFn {
+        let module = module.clone();
+        Arc::new(move |key| module.compile(key, tier))
+    };
+    let env = info.env().clone();
+    let tiers = (engine.config().tiering == Tiering::Dynamic).then(|| TierSetup {
+        baseline: at_tier(Tier::Baseline),
+        strategy: engine.config().tier_up,
+        queue: engine.tiers().clone(),
+        sizes: Box::new(move |func| {
+            let body = &env.bodies[func];
+            body.end - body.start
+        }),
+    });
+    Ok(ModuleCode::tiered(count, total, at_tier(Tier::Optimized), tiers, setup)?)
 }
 
 fn write_artifact(

@@ -48,6 +48,8 @@ mod memory;
 mod module;
 #[cfg(feature = "compiler")]
 mod module_file;
+#[cfg(feature = "compiler")]
+mod on_demand;
 mod similar;
 mod store;
 mod symbols;

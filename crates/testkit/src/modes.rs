@@ -1,9 +1,10 @@
 //! The modes in which every semantic test runs: what a guest can see must be the same in all of them.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Result;
-use kiln::{ArtifactOptions, BaselineCompiler, Config, Engine, Inlining, Module, Store, TierUp, Tiering};
+use kiln::{ArtifactOptions, BaselineCompiler, Config, Engine, Inlining, MemoryStore, Module, Store, TierUp, Tiering};
 use kiln_compiler::Features;
 
 /// A way to configure the engine, with the proposals that are on.
@@ -25,6 +26,8 @@ pub struct Mode {
     guards: bool,
     /// Whether modules are loaded from artifacts, which lack the wasm module.
     artifact: bool,
+    /// Whether all functions are in a cache when a module is made.
+    cached: bool,
 }
 
 impl Mode {
@@ -41,12 +44,13 @@ impl Mode {
         inlining: Inlining::Yes,
         guards: true,
         artifact: false,
+        cached: false,
     };
 
     /// Every mode: functions compiled at once, by one thread and by many, or when first called; with fuel and epochs
-    /// counted; with bounds of memories checked by code; with no signal handled at all; from artifacts in files; with
-    /// functions that change their tier, when they are hot, as soon as possible, or at random; with nothing inlined, and
-    /// with as much as possible.
+    /// counted; with bounds of memories checked by code; with no signal handled at all; from artifacts in files; from a
+    /// cache of functions, which holds those of the modules before as well; with functions that change their tier, when
+    /// they are hot, as soon as possible, or at random; with nothing inlined, and with as much as possible.
     pub fn all() -> Vec<Mode> {
         vec![
             Mode::EAGER,
@@ -56,7 +60,9 @@ impl Mode {
             Mode { name: "eager-bounds-checks", guards: false, inlining: Inlining::No, ..Mode::EAGER },
             Mode { name: "lazy-no-signals", tiering: Tiering::Lazy, signals: false, guards: false, ..Mode::EAGER },
             Mode { name: "artifact", artifact: true, ..Mode::EAGER },
+            Mode { name: "cached", cached: true, ..Mode::EAGER },
             Mode { name: "dynamic", ..Mode::DYNAMIC },
+            Mode { name: "dynamic-cached", cached: true, inlining: Inlining::Stress, ..Mode::DYNAMIC },
             Mode { name: "tier-up-at-once", tier_up: TierUp::AtOnce, ..Mode::DYNAMIC },
             Mode { name: "tier-up-metered", tier_up: TierUp::AtOnce, fuel: true, epochs: true, ..Mode::DYNAMIC },
             Mode { name: "tier-up-random", tier_up: TierUp::Random(1), ..Mode::DYNAMIC },
@@ -138,6 +144,9 @@ impl Mode {
             config.memory_reservation(1 << 20);
             config.memory_guard_size(0);
         }
+        if self.cached {
+            config.cache(Some(Arc::new(MemoryStore::new())));
+        }
         for (name, on) in self.features.iter() {
             config.wasm_feature(name, on);
         }
@@ -157,6 +166,12 @@ impl Mode {
     /// # Errors
     /// The module is not valid, or an artifact of it cannot be made or loaded.
     pub fn module(&self, engine: &Engine, bytes: &[u8]) -> Result<Module> {
+        if self.cached {
+            // Once for the cache, as a whole, and once from it. Settings that decide when functions are compiled are none
+            // that decide about code.
+            let mut eager = engine.config().clone();
+            drop(Module::new(&Engine::new(eager.tiering(Tiering::Eager))?, bytes)?);
+        }
         if !self.artifact {
             return Module::new(engine, bytes);
         }

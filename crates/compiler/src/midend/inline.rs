@@ -125,8 +125,23 @@ impl Policy {
         true
     }
 
+    /// What decides about calls of `callee`, for the cache: all that [`Policy::admits`] looks at beside its type. `None` if
+    /// no call is ever replaced.
+    pub(crate) fn facts(self, env: &ModuleEnv<'_>, callee: DefinedFuncIndex) -> Option<[u8; 8]> {
+        if !self.may_admit(env, callee) {
+            return None;
+        }
+        let info = env.infos.get(callee);
+        let only_caller = !env.module.funcs[env.module.func_index(callee)].escapes && info.callers() == 1;
+        let flags = [only_caller, info.makes_calls(), is_large(env, &info), self.stress];
+        let flags = flags.iter().enumerate().map(|(i, flag)| u8::from(*flag) << i).sum();
+        let [a, b, c, d] = info.cost().to_le_bytes();
+        let [e, f] = info.num_loops().to_le_bytes();
+        Some([a, b, c, d, e, f, flags, 0])
+    }
+
     /// Whether a call of `callee` is ever replaced, at the best of sites.
-    pub(crate) fn may_admit(self, env: &ModuleEnv<'_>, callee: DefinedFuncIndex) -> bool {
+    fn may_admit(self, env: &ModuleEnv<'_>, callee: DefinedFuncIndex) -> bool {
         let info = env.infos.get(callee);
         let best = Site { callee, loop_depth: 1, constant_argument: true, around: &[] };
         info.cost() <= self.limit(env, &best, &info).max(RECURSIVE)

@@ -144,6 +144,9 @@ fn what_the_body_does_not_say_is_part_of_the_key() {
         "(func (param i32 i64) (local f32))",
         "(func (param i32 i64) (local f64))",
         "(elem declare func 0) (func (drop (ref.func 0)))",
+        // Builtins of one signature.
+        "(memory 1) (data \"a\") (func (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 0)))",
+        "(table 1 funcref) (elem func) (func (table.init 0 (i32.const 0) (i32.const 0) (i32.const 0)))",
         "(elem declare func 1) (func) (func (drop (ref.func 1)))",
     ];
     let store = Arc::new(MemoryStore::new());
@@ -214,4 +217,62 @@ fn editing_one_function_compiles_one() {
     cached(&store, &module(1));
     let (_, stats) = cached(&store, &module(2));
     assert_eq!((stats.body_hits, stats.misses), (50, 1), "{stats:?}");
+}
+
+/// A caller with a small callee that calls another; `before` functions stand in front of them.
+fn nested(before: usize, middle: u32, inner: u32, extra_caller: bool) -> Vec<u8> {
+    let filler: String = (0..before).map(|i| format!("(func (result i64) (i64.const {i}))\n")).collect();
+    let extra = if extra_caller { "(func (export \"e\") (result i32) (call $middle (i32.const 1)))" } else { "" };
+    wasm(&format!(
+        "(module {filler}
+           (func $inner (param i32) (result i32) (i32.mul (local.get 0) (i32.const {inner})))
+           (func $other (param i32) (result i32) (i32.mul (local.get 0) (i32.const {inner})))
+           (func $middle (param i32) (result i32) (i32.add (call $inner (local.get 0)) (call $other (i32.const {middle}))))
+           (func (export \"f\") (param i32) (result i32) (i32.xor (call $middle (local.get 0)) (call $inner (i32.const 4))))
+           {extra})"
+    ))
+}
+
+#[test]
+fn inlined_bodies_are_part_of_what_a_function_is() {
+    let store = Arc::new(MemoryStore::new());
+    cached(&store, &nested(0, 3, 5, false));
+    for (before, middle, inner, extra) in
+        [(0, 3, 5, false), (9, 3, 5, false), (0, 4, 5, false), (0, 3, 6, false), (2, 3, 5, true), (0, 3, 5, false)]
+    {
+        let bytes = nested(before, middle, inner, extra);
+        let (image, stats) = cached(&store, &bytes);
+        assert!(image == uncached(&bytes), "{before} {middle} {inner} {extra}: {stats:?}");
+        let (again, warm) = cached(&store, &bytes);
+        assert!(again == image);
+        let functions = 4 + before as u64 + u64::from(extra);
+        assert_eq!((warm.body_hits, warm.misses), (functions, 0), "nothing is translated: {warm:?}");
+    }
+    // Moved only: all of it is found.
+    let (_, stats) = cached(&store, &nested(9, 3, 5, false));
+    assert_eq!((stats.body_hits, stats.misses), (13, 0), "{stats:?}");
+}
+
+#[test]
+fn validation_is_remembered() {
+    let store = Arc::new(MemoryStore::new());
+    let bytes = varied_module(9);
+    let validate = |bytes: &[u8]| {
+        let compiler = compiler(Some(&store), |_| {});
+        let (module, known) = compiler.validate_or_recall(compiler.parse(bytes).unwrap(), bytes).unwrap();
+        let (image, _) = compiler.compile_module(&module, bytes, &|_| {}).unwrap();
+        (known, image)
+    };
+    let (first, image) = validate(&bytes);
+    let (second, again) = validate(&bytes);
+    assert_eq!((first, second), (false, true));
+    assert!(image == again && image == uncached(&bytes));
+    let mut invalid = wasm("(module (func (result i32) (i32.const 0)))");
+    assert!(!validate(&invalid).0);
+    // Two `nop` in place of the constant.
+    let at = invalid.windows(2).position(|w| w == [0x41, 0]).unwrap();
+    invalid.splice(at..at + 2, [0x01, 0x01]);
+    let compiler = compiler(Some(&store), |_| {});
+    let parsed = compiler.parse(&invalid).unwrap();
+    assert!(compiler.validate_or_recall(parsed, &invalid).is_err());
 }
