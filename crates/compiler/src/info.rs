@@ -22,6 +22,9 @@ pub(crate) const MAX_LOCAL_BLOCKS: u64 = 1 << 26;
 /// The same for locals times loops: a loop may need a block parameter for each local.
 pub(crate) const MAX_LOCAL_LOOPS: u64 = 1 << 24;
 
+/// Cost of a product of 128 bits as it is when the passes are done: multiplications, additions, stores.
+pub(crate) const PRODUCT_COST: u32 = 8;
+
 /// About how many instructions each operator takes, by opcode. Locals, constants and blocks take none.
 pub(crate) const OPERATOR_COSTS: [u8; 256] = {
     let mut costs = [1; 256];

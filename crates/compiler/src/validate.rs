@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncIndex, IndexVec, Module, Tunables, TypeIndex, limits};
 use wasmparser::{
-    BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, ValidatorResources, WasmFeatures,
+    BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator,
+    ValidatorResources, WasmFeatures,
 };
 
 use crate::body_key::Declarations;
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::info::{
-    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_LOOPS, MAX_VALUES, OPERATOR_COSTS, RANKED_LOCALS, Record,
-    encode_weight, flag, write_leb,
+    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_LOOPS, MAX_VALUES, OPERATOR_COSTS, PRODUCT_COST,
+    RANKED_LOCALS, Record, encode_weight, flag, write_leb,
 };
 use crate::names;
 use crate::parse::ParsedModule;
@@ -222,7 +223,7 @@ impl Shared<'_> {
         if let Some(module) = &self.quick
             && quick::validate(module, ty, code, &mut scratch.quick, &mut scratch.facts).is_some()
         {
-            scratch.facts.finish(out);
+            scratch.facts.finish(code, out);
             if cfg!(debug_assertions) {
                 self.confirm((index, ty), start, code, scratch, out);
             }
@@ -230,7 +231,7 @@ impl Shared<'_> {
         }
         scratch.facts.begin();
         self.validate_slowly((index, ty), start, code, scratch)?;
-        scratch.facts.finish(out);
+        scratch.facts.finish(code, out);
         Ok(())
     }
 
@@ -242,7 +243,7 @@ impl Shared<'_> {
         if let Err(error) = self.validate_slowly((index, ty), start, code, scratch) {
             panic!("function {} is not valid, but passed for it: {error}", index.0);
         }
-        scratch.facts.finish(&mut again);
+        scratch.facts.finish(code, &mut again);
         let record = *out.infos.records.last().expect("the function's");
         let arena = &out.infos.arena[record.arena as usize..];
         assert_eq!((Record { arena: 0, ..record }, arena), (again.infos.records[0], &again.infos.arena[..]));
@@ -421,7 +422,31 @@ impl Facts {
         self.types.push(peek_leb(immediates));
     }
 
-    fn finish(&mut self, out: &mut Bodies) {
+    /// Whether the body looks like a product of 128 bits that is put together from smaller ones, of which the pass `wide`
+    /// leaves little. Nothing but estimates depends on the answer.
+    fn looks_like_product(&self, code: &[u8]) -> bool {
+        let simple = self.callees.is_empty() && self.types.is_empty() && self.num_blocks == 0 && self.flags == 0;
+        if !simple || !(20..=40).contains(&self.cost) {
+            return false;
+        }
+        let body = FunctionBody::new(BinaryReader::new(code, 0));
+        let Ok(operators) = body.get_operators_reader() else { return false };
+        let (mut products, mut shifts) = (0, 0);
+        for op in operators {
+            match op {
+                Ok(Operator::I64Mul) => products += 1,
+                Ok(Operator::I64ShrU) => shifts += 1,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        (4..=6).contains(&products) && shifts >= 3
+    }
+
+    fn finish(&mut self, code: &[u8], out: &mut Bodies) {
+        if self.looks_like_product(code) {
+            self.cost = PRODUCT_COST;
+        }
         if self.hoist_work > MAX_HOIST_WORK {
             self.flags |= flag::DEEP_LOOPS;
         }
