@@ -47,6 +47,9 @@ fn tables(func: &MachineFunc) -> String {
     let mut out = String::new();
     let mut line = |text: std::fmt::Arguments<'_>| out.write_fmt(format_args!("{text}\n")).expect("a string takes all");
     line(format_args!("{} bytes of code", func.code.len()));
+    for body in &func.tables.inlined {
+        line(format_args!("inlined wasm[{}] from {:#x} on, for the call at {:#x}", body.func.0, body.start, body.call));
+    }
     for t in &func.tables.traps {
         line(format_args!("trap {:#x}: {:?}", t.offset, t.code));
     }

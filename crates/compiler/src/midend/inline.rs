@@ -31,6 +31,8 @@ const CALLING: u32 = 14;
 const ONLY_CALLER: u32 = 100;
 /// Limits are this many times higher inside of loops.
 const IN_LOOP: u32 = 3;
+/// Cost up to which a callee with loops of its own is inlined, wherever it is called: it hardly gains from that.
+const LOOPING: u32 = 16;
 /// Cost up to which a function is inlined into itself, and how many times around each other.
 const RECURSIVE: u32 = 40;
 const RECURSIVE_LEVELS: usize = 3;
@@ -132,8 +134,7 @@ impl Policy {
             return None;
         }
         let info = env.infos.get(callee);
-        let only_caller = !env.module.funcs[env.module.func_index(callee)].escapes && info.callers() == 1;
-        let flags = [only_caller, info.makes_calls(), is_large(env, &info), self.stress];
+        let flags = [is_called_once(env, callee), info.makes_calls(), is_large(env, &info), self.stress];
         let flags = flags.iter().enumerate().map(|(i, flag)| u8::from(*flag) << i).sum();
         let [a, b, c, d] = info.cost().to_le_bytes();
         let [e, f] = info.num_loops().to_le_bytes();
@@ -160,8 +161,10 @@ impl Policy {
         if site.around.contains(&site.callee) {
             return RECURSIVE;
         }
-        let escapes = env.module.funcs[env.module.func_index(site.callee)].escapes;
-        let limit = if !escapes && info.callers() == 1 {
+        if info.num_loops() > 0 {
+            return LOOPING;
+        }
+        let limit = if is_called_once(env, site.callee) {
             ONLY_CALLER
         } else if info.makes_calls() {
             CALLING
@@ -171,6 +174,11 @@ impl Policy {
         let limit = if site.constant_argument { limit + limit / 2 } else { limit };
         if site.loop_depth > 0 { limit * IN_LOOP } else { limit }
     }
+}
+
+/// Whether only one function can call it.
+fn is_called_once(env: &ModuleEnv<'_>, func: DefinedFuncIndex) -> bool {
+    !env.module.funcs[env.module.func_index(func)].escapes && env.infos.get(func).callers() == 1
 }
 
 /// Whether a function is one of those that are compiled with restraint, because they are so large.

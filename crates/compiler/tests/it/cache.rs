@@ -69,6 +69,27 @@ fn single_functions_are_cached_too() {
 }
 
 #[test]
+fn bodies_that_may_be_inlined_are_part_of_the_key() {
+    let with = |callee: &str, other: &str| {
+        wasm(&format!(
+            "(module (memory 1) {other}
+               (func $leaf (param i32) (result i32) {callee})
+               (func $middle (param i32) (result i32) (i32.add (call $leaf (local.get 0)) (i32.const 1)))
+               (func (export \"f\") (param i32) (result i32) (call $middle (call $leaf (local.get 0)))))"
+        ))
+    };
+    let large = "(i32.load ".repeat(500) + "(local.get 0)" + &")".repeat(500);
+    let store = Arc::new(MemoryStore::new());
+    for callee in ["(i32.load (local.get 0))", "(i32.load offset=4 (local.get 0))", &large, "(i32.const 7)"] {
+        for other in ["", "(func (result i64) (i64.const 9))"] {
+            let bytes = with(callee, other);
+            let image = compile(&compiler(Some(&store), |_| {}), &bytes).0;
+            assert!(image == compile(&compiler(None, |_| {}), &bytes).0);
+        }
+    }
+}
+
+#[test]
 fn functions_that_differ_only_in_the_callee_share_code_and_call_their_own() {
     let bytes = wasm(
         "(module
