@@ -410,3 +410,128 @@ fn wide_products_are_the_same_at_once() {
         }
     }
 }
+
+/// Makes bodies full of branches that are decided by constants: state machines, truth values that are made in one place
+/// and asked in another, tables.
+struct Machine {
+    random: Random,
+    text: String,
+    /// Labels around.
+    depth: u64,
+    /// How much may still be made.
+    left: u64,
+}
+
+impl Machine {
+    fn new(seed: u64) -> Machine {
+        let mut random = Random(seed);
+        _ = random.below(2);
+        let mut machine = Machine { random, text: String::new(), depth: 0, left: 40 };
+        machine.block();
+        machine
+    }
+
+    /// One of the locals that hold small numbers.
+    fn local(&mut self) -> u64 {
+        1 + self.random.below(3)
+    }
+
+    fn value(&mut self) -> String {
+        let (a, b, c) = (self.local(), self.local(), self.random.below(5));
+        match self.random.below(7) {
+            0 | 1 => format!("(i32.const {c})"),
+            2 => format!("(local.get {a})"),
+            3 => format!("(i32.and (i32.add (local.get {a}) (local.get {b})) (i32.const 7))"),
+            4 => format!("(i32.eqz (local.get {a}))"),
+            5 => format!("(i32.load8_u (i32.and (local.get 0) (i32.const {})))", 1 << c),
+            _ => format!("(i32.lt_s (local.get {a}) (i32.const {c}))"),
+        }
+    }
+
+    fn statement(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        let (local, value) = (self.local(), self.value());
+        let label = self.random.below(self.depth.max(1));
+        match self.random.below(12) {
+            0..=2 => self.text += &format!("(local.set {local} {value})"),
+            3 => self.text += &format!("(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 31)) {value}))"),
+            4 => self.text += &format!("(i32.store8 {value} (local.get {local}))"),
+            5 if self.depth > 0 => self.text += &format!("(br_if {label} {value})"),
+            6 if self.depth > 0 => {
+                let labels: Vec<String> =
+                    (0..1 + self.random.below(9)).map(|_| self.random.below(self.depth).to_string()).collect();
+                self.text += &format!("(br_table {} {value})", labels.join(" "));
+            }
+            7 => {
+                self.text += &format!("(local.set {local} (if (result i32) {value} (then ");
+                let (yes, no) = (self.value(), self.value());
+                self.text += &format!("{yes}) (else {no})))");
+            }
+            8 | 9 => {
+                self.text += &format!("(if {value} (then ");
+                self.nested();
+                self.text += ") (else ";
+                self.nested();
+                self.text += "))";
+            }
+            10 => {
+                self.text += "(block ";
+                self.nested();
+                self.text += ")";
+            }
+            // Each round of a loop costs one of what local 4 holds.
+            _ => {
+                self.text += "(loop (if (i32.eqz (local.get 4)) (then (return (local.get 0))))
+                    (local.set 4 (i32.sub (local.get 4) (i32.const 1)))";
+                self.nested();
+                self.text += ")";
+            }
+        }
+    }
+
+    fn nested(&mut self) {
+        self.depth += 1;
+        self.block();
+        self.depth -= 1;
+    }
+
+    fn block(&mut self) {
+        for _ in 0..1 + self.random.below(5) {
+            if self.left > 0 && self.depth < 12 {
+                self.statement();
+            }
+        }
+    }
+}
+
+#[test]
+fn threaded_branches_lead_where_they_led() {
+    let (with, without) = (engine(true), engine(false));
+    let mut returned = 0;
+    for part in 0..12 {
+        let functions: String = (0..40)
+            .map(|n| {
+                let body = Machine::new(part * 1000 + n).text;
+                format!(
+                    "(func (export \"{n}\") (param i32 i32 i32) (result i32) (local i32 i32)
+                        (local.set 4 (i32.const 50)) (block {body}) (i32.add (local.get 0)
+                            (i32.add (local.get 1) (i32.shl (i32.add (local.get 2) (local.get 3)) (i32.const 4)))))"
+                )
+            })
+            .collect();
+        let module = format!("(module (memory (export \"m\") 1) {functions})");
+        let (mut a, mut b) = (Side::new(&with, &module), Side::new(&without, &module));
+        let mut contents = vec![0; 1 << 16];
+        let mut random = Random(part);
+        for n in 0..40 {
+            for _ in 0..6 {
+                contents[..64].iter_mut().for_each(|byte| *byte = random.below(6) as u8);
+                let args = (random.below(1 << 20) as i32, random.below(6) as i32, random.below(6) as i32);
+                let (x, y) = (a.call(&n.to_string(), args, &contents), b.call(&n.to_string(), args, &contents));
+                assert!(x == y, "function {n} of part {part} with {args:?}: {:?} and {:?}\n{module}", x.0, y.0);
+                returned += u32::from(x.0.is_ok());
+            }
+        }
+    }
+    assert!(returned > 2000, "{returned}");
+}
