@@ -182,7 +182,7 @@ impl ElemItems {
 /// A data segment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DataSegment {
-    /// When it is used; never `Declared`.
+    /// When it is used. `Declared` in artifacts: it is part of a memory's first contents, and of no use any more.
     pub mode: SegmentMode<MemoryIndex>,
     /// Its bytes.
     pub bytes: SourceRange,

@@ -90,8 +90,12 @@ pub fn check(found: &Fingerprint, host: &Host<'_>) -> Result<(), Mismatch> {
     check_tunables(&found.tunables, host.tunables, &setting)?;
     for (name, here) in host.settings {
         let here = if here.is_empty() { "true" } else { here };
-        match found.flags.iter().find(|(n, _)| n == name) {
-            Some((_, value)) if value != here => return Err(setting(name, value, &here)),
+        // Target features that code does not use are left out; what is no setting at all is a preset.
+        let value = found.flags.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let value = value.or(name.starts_with("has_").then_some("false"));
+        match value {
+            Some("false") if name.starts_with("has_") => {}
+            Some(value) if value != here => return Err(setting(name, &value, &here)),
             _ => {}
         }
     }

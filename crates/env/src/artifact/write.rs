@@ -16,7 +16,7 @@ use crate::func_key::FuncKey;
 use crate::image::Image;
 use crate::index::*;
 use crate::machine::{FuncTables, HandlerSite, InlinedBody, StackMap};
-use crate::module::{ElemItems, Module, SourceRange};
+use crate::module::{DataSegment, ElemItems, Module, SegmentMode, SourceRange};
 use crate::settings::Fingerprint;
 
 /// Where the root hash is in the header.
@@ -80,7 +80,7 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
     let target = &contents.variants[0].fingerprint.target;
     let triple = Triple::from_str(target).map_err(|_| WriteError::Target(target.clone()))?;
     let machine = machine(&triple).ok_or_else(|| WriteError::Target(target.clone()))?;
-    let mut pieces = Pieces::default();
+    let mut pieces = Pieces { list: Vec::new(), start: HEADER_AT + header_len(contents.variants.len()) };
     let mut module_parts = module_parts(contents);
     // Small tables that every start reads first, then what is mapped by the page, then what is seldom read.
     for part in [Part::Meta, Part::FuncDecls, Part::ElemFuncs, Part::Bodies] {
@@ -98,10 +98,9 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
         let (frames, _) = eh_frame::section(&triple.architecture, variant.image, (at - text) as u64);
         pieces.add_code(i, CodePart::EhFrame, variant.suffix, frames);
     }
-    for part in [Part::Memory, Part::Source] {
-        pieces.add_part(part, std::mem::take(&mut module_parts[part as usize]));
-    }
+    pieces.add_part(Part::Source, std::mem::take(&mut module_parts[Part::Source as usize]));
     add_symbols(&mut pieces, contents);
+    pieces.add_part(Part::Memory, std::mem::take(&mut module_parts[Part::Memory as usize]));
     finish(&pieces, contents.variants.len(), machine, triple.endianness() == Ok(target_lexicon::Endianness::Big))
 }
 
@@ -144,9 +143,10 @@ impl Piece {
     }
 }
 
-#[derive(Default)]
 struct Pieces {
     list: Vec<Piece>,
+    /// Where the first one may begin.
+    start: usize,
 }
 
 /// Bytes of Kiln's header.
@@ -156,7 +156,7 @@ fn header_len(variants: usize) -> usize {
 
 impl Pieces {
     fn end(&self) -> usize {
-        self.list.last().map_or(PAGE, Piece::end)
+        self.list.last().map_or(self.start, Piece::end)
     }
 
     fn add(&mut self, owner: Owner, name: String, align: usize, bytes: Vec<u8>) {
@@ -202,8 +202,8 @@ fn module_parts(contents: &Contents<'_>) -> [Vec<u8>; Part::COUNT] {
     let mut memory = Vec::new();
     let images = images(module, contents.wasm, &mut memory);
     let mut slim = slim(module);
-    let source =
-        if contents.embed_wasm { contents.wasm.to_vec() } else { kept_source(&mut slim, &images, contents.wasm) };
+    forget_imaged(&mut slim, &images);
+    let source = if contents.embed_wasm { contents.wasm.to_vec() } else { kept_source(&mut slim, contents.wasm) };
     let meta = Meta { module: slim, elem_lens, images, has_wasm: contents.embed_wasm };
     let meta = postcard::to_stdvec(&meta).expect("plain data serialises");
     [meta, decls, elem_funcs, bodies, memory, source]
@@ -235,34 +235,30 @@ pub(super) fn images(module: &Module, wasm: &[u8], part: &mut Vec<u8>) -> Vec<Op
     pages.collect()
 }
 
-/// What is kept of a module whose bytes are not: segments that are copied at run time, and custom sections but those for
-/// debuggers. Changes the module's ranges accordingly.
-fn kept_source(module: &mut Module, images: &[Option<MemoryPages>], wasm: &[u8]) -> Vec<u8> {
+/// Reduces the segments of which pages of memories were made to what is left of them at run time: nothing.
+fn forget_imaged(module: &mut Module, images: &[Option<MemoryPages>]) {
     let min = |m: DefinedMemoryIndex| module.memories[module.memory_index(m)].min_bytes().unwrap_or(0);
     let plan = image::plan_data(module, |m, offset, len| offset.checked_add(len).is_some_and(|end| end <= min(m)));
-    let in_image: Vec<DataIndex> = plan
-        .imaged
-        .iter()
-        .zip(images)
-        .filter(|(_, image)| image.is_some())
-        .flat_map(|(segments, _)| segments.iter().map(|(_, index)| *index))
-        .collect();
+    let forgotten = DataSegment { mode: SegmentMode::Declared, bytes: 0..0 };
+    for (segments, _) in plan.imaged.iter().zip(images).filter(|(_, image)| image.is_some()) {
+        for (_, index) in segments {
+            module.datas[*index] = forgotten.clone();
+        }
+    }
+    let kept = module.datas.values().rposition(|d| d.mode != SegmentMode::Declared).map_or(0, |last| last + 1);
+    module.datas = module.datas.values().take(kept).cloned().collect();
+}
+
+/// What is kept of a module whose bytes are not: segments that are copied at run time, and custom sections but those for
+/// debuggers. Changes the module's ranges accordingly.
+fn kept_source(module: &mut Module, wasm: &[u8]) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut keep = |range: &mut SourceRange| {
         let start = kept.len() as u64;
         kept.extend_from_slice(bytes(wasm, range));
         *range = start..kept.len() as u64;
     };
-    let mut in_image = in_image.into_iter().map(|i| i.0).collect::<Vec<_>>();
-    in_image.sort_unstable();
-    for (i, segment) in module.datas.values_mut().enumerate() {
-        if in_image.binary_search(&(i as u32)).is_ok() {
-            // Only the length is of interest: a range that no source has.
-            segment.bytes = u64::MAX - (segment.bytes.end - segment.bytes.start)..u64::MAX;
-        } else {
-            keep(&mut segment.bytes);
-        }
-    }
+    module.datas.values_mut().for_each(|segment| keep(&mut segment.bytes));
     module.customs.retain(|(name, _)| !name.starts_with(".debug_") && !name.starts_with("reloc."));
     module.customs.iter_mut().for_each(|(_, range)| keep(range));
     kept
@@ -271,7 +267,8 @@ fn kept_source(module: &mut Module, images: &[Option<MemoryPages>], wasm: &[u8])
 /// The parts of code for one CPU level, by [`CodePart`].
 fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; CodePart::COUNT], WriteError> {
     let mut parts = [const { Vec::new() }; CodePart::COUNT];
-    parts[CodePart::Fingerprint as usize] = postcard::to_stdvec(variant.fingerprint).expect("plain data serialises");
+    parts[CodePart::Fingerprint as usize] =
+        postcard::to_stdvec(&needed(variant.fingerprint)).expect("plain data serialises");
     let mut trampolines = BTreeMap::new();
     let defined = module.bodies.len();
     for (position, func) in variant.image.funcs.iter().enumerate() {
@@ -296,6 +293,13 @@ fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; Co
     }
     parts[CodePart::Text as usize] = variant.image.text.clone();
     Ok(parts)
+}
+
+/// A fingerprint without the target features that the code does not use.
+fn needed(fingerprint: &Fingerprint) -> Fingerprint {
+    let mut needed = fingerprint.clone();
+    needed.flags.retain(|(name, value)| !(name.starts_with("has_") && value == "false"));
+    needed
 }
 
 /// Names trampolines by every type with their signature, not only by the first.
@@ -376,7 +380,7 @@ fn add_symbols(pieces: &mut Pieces, contents: &Contents<'_>) {
 
 /// Segments: stretches of sections that are mapped alike.
 fn segments(pieces: &Pieces) -> Vec<(usize, usize, bool)> {
-    let mut segments = vec![(0, PAGE, false)];
+    let mut segments = vec![(0, pieces.start, false)];
     for piece in pieces.list.iter().filter(|p| p.owner != Owner::Other) {
         match segments.last_mut() {
             Some(last) if last.2 == piece.is_text() => last.1 = piece.end(),

@@ -467,10 +467,9 @@ impl InstanceData {
     }
 
     fn passive_bytes(&self, index: DataIndex) -> &[u8] {
-        let segment = &self.module.env.datas[index];
-        if segment.mode != SegmentMode::Passive || self.dropped_datas.contains(index.0) {
-            return &[];
-        }
+        // Artifacts leave out what is of no use any more.
+        let passive = self.module.env.datas.get(index).filter(|segment| segment.mode == SegmentMode::Passive);
+        let Some(segment) = passive.filter(|_| !self.dropped_datas.contains(index.0)) else { return &[] };
         self.module.info.bytes(&segment.bytes)
     }
 
