@@ -257,40 +257,51 @@ pub(crate) fn set_pending(pending: Pending) {
 /// Runs the body of a fallible builtin: [`FAILED`], and the reason noted, if it fails or panics.
 #[inline]
 pub(crate) fn catch_builtin(f: impl FnOnce() -> Result<u64, Pending>) -> u64 {
-    // A panic is passed on, by `enter`, to whoever owns what the closure uses.
-    match panic::catch_unwind(AssertUnwindSafe(f)) {
-        Ok(Ok(value)) => value,
-        Ok(Err(pending)) => {
-            set_pending(pending);
-            FAILED
-        }
-        Err(payload) => {
-            set_pending(Pending::Panic(payload));
-            FAILED
-        }
-    }
+    caught(FAILED, || match f() {
+        Ok(value) => value,
+        Err(pending) => failed(FAILED, pending),
+    })
 }
 
 /// Runs the body of a host function in the array convention: 1, or 0 and the reason noted if it fails or panics.
 #[inline]
 pub(crate) fn catch_host(f: impl FnOnce() -> Result<(), Pending>) -> u64 {
-    let body = || {
-        f()?;
-        if watch::any_damage() { check_files() } else { Ok(1) }
-    };
-    u64::from(catch_builtin(body) == 1)
+    caught(0, || match f() {
+        Ok(()) if !watch::any_damage() => 1,
+        Ok(()) => check_files(),
+        Err(pending) => failed(0, pending),
+    })
+}
+
+/// Runs `f`; `failure`, and the panic noted, if it panics.
+///
+/// Only an integer comes out of `f`: of a larger result its parts would be written one by one and read back as a whole,
+/// for which processors wait as long as for the rest of a call.
+#[inline]
+fn caught(failure: u64, f: impl FnOnce() -> u64) -> u64 {
+    // A panic is passed on, by `enter`, to whoever owns what the closure uses.
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => value,
+        Err(payload) => failed(failure, Pending::Panic(payload)),
+    }
+}
+
+#[cold]
+fn failed(failure: u64, pending: Pending) -> u64 {
+    set_pending(pending);
+    failure
 }
 
 /// After some file has become shorter: whether it is one whose code or data the newest activation's store uses.
 #[cold]
-fn check_files() -> Result<u64, Pending> {
+fn check_files() -> u64 {
     // SAFETY: an activation lives as long as it is in the chain, and its store as long as the activation; the store
     // waits for the host function that this ends.
     let damaged = THREAD.with(|thread| unsafe {
         let newest = thread.newest.get().as_ref();
         newest.is_some_and(|newest| (*(*newest.store).owner.cast::<StoreOpaque>()).uses_damaged_file())
     });
-    if damaged { Err(Pending::Trap(TrapCode::FileTruncated)) } else { Ok(1) }
+    if damaged { failed(0, Pending::Trap(TrapCode::FileTruncated)) } else { 1 }
 }
 
 /// Notes the exit of compiled code to the runtime, for the newest activation.
