@@ -96,7 +96,7 @@ impl Func<'_> {
     }
 
     /// An operand that is no longer on the stack, as the stencil likes it best.
-    fn operand(&mut self, variant: &Variant, i: usize, entry: &Entry) -> Operand {
+    fn operand(&mut self, variant: &Variant, i: usize, entry: &Entry, float_is_free: bool) -> Operand {
         let choosable = match i {
             0 => variant.shape.a,
             1 => variant.shape.b,
@@ -114,6 +114,11 @@ impl Func<'_> {
             Place::Const(n) if entry.v.ty.is_int() && i32::try_from(n).is_ok() => {
                 Operand { kind: stencil::IMM, value: n }
             }
+            Place::Const(n) if !entry.v.ty.is_int() && float_is_free => {
+                self.asm.constant(RAX, n);
+                self.asm.int_to_float(FLOAT_TEMP, RAX);
+                Operand { kind: stencil::TEMP, value: 0 }
+            }
             _ => self.to_slot(entry),
         }
     }
@@ -126,8 +131,11 @@ impl Func<'_> {
             entries[i] = self.pop();
         }
         let mut operands = [Operand { kind: stencil::SLOT, value: 0 }; 3];
+        let is_float_temp = |e: &Entry| e.place == Place::Temp && !e.v.ty.is_int();
+        let mut float_is_free = self.temps[1].is_none() && !entries[..count].iter().any(is_float_temp);
         for i in 0..count {
-            operands[i] = self.operand(v, i, &entries[i]);
+            operands[i] = self.operand(v, i, &entries[i], float_is_free);
+            float_is_free &= operands[i].kind != stencil::TEMP;
         }
         let shift = (0x74..=0x78).contains(&op) || (0x86..=0x8a).contains(&op);
         if shift && operands[1].kind == stencil::IMM {

@@ -21,14 +21,20 @@ use crate::state::{Entry, Func, Place, slot};
 pub(crate) struct Exceptions {
     /// Open scopes, outermost first.
     scopes: Vec<Scope>,
-    /// Where each handler begins, once that is known.
-    landings: Vec<u32>,
+    /// Where each handler begins, once that is known, and whether any call can reach it.
+    landings: Vec<Landing>,
     /// Calls in the reach of handlers, by numbers of these.
     sites: Vec<(u32, Vec<(Option<TagIndex>, usize)>)>,
     /// What legacy `try` operators end with, by their offsets; found out at the first one.
     legacy: Option<HashMap<usize, Legacy>>,
     /// Handlers still to come of legacy `try` operators whose bodies have ended, last first, by the depth of the frame.
     pending: Vec<(usize, Vec<Clause>)>,
+}
+
+#[derive(Clone, Copy)]
+struct Landing {
+    at: u32,
+    used: bool,
 }
 
 struct Scope {
@@ -102,7 +108,7 @@ fn scan(mut reader: Reader<'_>, at: usize) -> HashMap<usize, Legacy> {
 /// Scopes.
 impl Func<'_> {
     fn number(&mut self) -> usize {
-        self.exceptions.landings.push(u32::MAX);
+        self.exceptions.landings.push(Landing { at: u32::MAX, used: false });
         self.exceptions.landings.len() - 1
     }
 
@@ -161,7 +167,7 @@ impl Func<'_> {
         self.truncate(height);
         let number = next_clause(&mut self.exceptions, self.frames.len());
         let here = self.asm.position();
-        self.exceptions.landings[number] = here;
+        self.exceptions.landings[number].at = here;
         self.reachable = true;
         self.at_landing();
         // The exception stays below the payload, for `rethrow`.
@@ -223,8 +229,9 @@ impl Func<'_> {
         let Some(Scope { handlers: Handlers::These(clauses), .. }) = self.exceptions.scopes.pop() else {
             return Ok(());
         };
-        let used = |f: &Self, n: usize| f.exceptions.sites.iter().any(|(_, hs)| hs.iter().any(|(_, h)| *h == n));
-        let clauses: Vec<Clause> = clauses.into_iter().filter(|c| c.branch.is_some() && used(self, c.number)).collect();
+        let landings = &self.exceptions.landings;
+        let used = |c: &Clause| c.branch.is_some() && landings[c.number].used;
+        let clauses: Vec<Clause> = clauses.into_iter().filter(used).collect();
         if clauses.is_empty() {
             return Ok(());
         }
@@ -235,7 +242,7 @@ impl Func<'_> {
         for clause in clauses {
             let Some((frame, pass)) = clause.branch else { continue };
             let here = self.asm.position();
-            self.exceptions.landings[clause.number] = here;
+            self.exceptions.landings[clause.number].at = here;
             self.at_landing();
             let base = self.frames[frame].base;
             let types = clause.tag.map(|tag| self.tag_types(tag)).unwrap_or_default();
@@ -288,6 +295,9 @@ impl Func<'_> {
                 }
             }
         }
+        for (_, number) in &items {
+            self.exceptions.landings[*number].used = true;
+        }
         if !items.is_empty() {
             self.exceptions.sites.push((self.asm.position(), items));
         }
@@ -296,7 +306,7 @@ impl Func<'_> {
     /// The exception table.
     pub(crate) fn finish_handlers(&mut self, size: u32) {
         for (offset, items) in std::mem::take(&mut self.exceptions.sites) {
-            let handler = |(tag, n): (Option<TagIndex>, usize)| Handler { tag, target: self.exceptions.landings[n] };
+            let handler = |(tag, n): (Option<TagIndex>, usize)| Handler { tag, target: self.exceptions.landings[n].at };
             let handlers = items.into_iter().map(handler).filter(|h| h.target != u32::MAX).collect();
             self.tables.handlers.push(HandlerSite { offset, fp_to_sp: size, context_slot: Some(size - 8), handlers });
         }

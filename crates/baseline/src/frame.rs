@@ -195,10 +195,11 @@ impl Func<'_> {
             let here = self.asm.position();
             self.asm.bind(cold.field, here);
             self.offset = cold.offset;
+            // At a function's entry all pins are in their slots, at a loop header in their registers.
             if cold.state.is_some() {
                 self.at_label();
+                self.save_pins();
             }
-            self.save_pins();
             self.asm.constant(RSI, self.index.into());
             self.restore_references(i);
             match &cold.state {

@@ -93,6 +93,8 @@ impl Mode {
             Mode { name: "stencils", tier_up: TierUp::Never, ..Mode::STENCILS },
             Mode { name: "stencils-metered", tier_up: TierUp::Never, fuel: true, epochs: true, ..Mode::STENCILS },
             Mode { name: "stencils-bounds-checks", tier_up: TierUp::Never, guards: false, ..Mode::STENCILS },
+            Mode { name: "stencils-tier-up-at-once", tier_up: TierUp::AtOnce, ..Mode::STENCILS },
+            Mode { name: "stencils-tier-up-random", tier_up: TierUp::Random(3), fuel: true, ..Mode::STENCILS },
         ]
     }
 
