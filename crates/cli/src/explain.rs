@@ -64,7 +64,7 @@ pub(crate) struct Tiers {
     pub(crate) waited_seconds: f64,
     /// Time that was spent on code in the background.
     pub(crate) background_seconds: f64,
-    /// With `-O baseline=stencils`.
+    /// Unless `-O baseline=cranelift`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stencils: Option<Stencils>,
 }

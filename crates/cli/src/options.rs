@@ -284,7 +284,7 @@ groups! {
         opt_level: OptLevel,
         /// Which register allocator to use (default backtracking)
         regalloc_algorithm: Regalloc,
-        /// With `--tier dynamic`: what compiles functions at first (default cranelift)
+        /// With `--tier dynamic`: what compiles functions at first (default stencils)
         baseline: Baseline,
         /// With `--tier dynamic`: recompile functions that become hot (default y)
         tier_up: bool,

@@ -29,10 +29,10 @@ pub enum Tiering {
 #[non_exhaustive]
 pub enum BaselineCompiler {
     /// Cranelift without optimisation.
-    #[default]
     Cranelift,
     /// Pieces of machine code that were made of each operator when Kiln was built. Where there are none for the target or
     /// for the configuration, and for functions with something that there is no piece for, Cranelift without optimisation.
+    #[default]
     Stencils,
 }
 
