@@ -205,10 +205,11 @@ pub enum Place {
 ///
 /// Order: header, memories, inline tables, tags, inline globals (16-aligned), imported tables, imported globals, imported
 /// tags, imported functions, type numbers. What compilers make most use of comes first: it is in reach of short
-/// displacements, and in the same place in all programs of a language, whatever they import, so that these can share code.
+/// displacements, and in the same place in all programs of a language, so that these can share code. Imported functions
+/// have slots by their names for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextLayout {
-    imported_funcs: u32,
+    imported_funcs: Box<[u32]>,
     imported_tables: u32,
     imported_globals: u32,
     imported_tags: u32,
@@ -221,6 +222,45 @@ pub struct ContextLayout {
     num_imported_globals: u32,
     num_imported_tags: u32,
     size: u32,
+}
+
+/// Slots for imported functions, in modules that import some.
+const IMPORT_SLOTS: u64 = 64;
+/// Imports from which on there are slots: with fewer, no other program is likely to have the same ones.
+const MIN_SLOTTED_IMPORTS: u32 = 4;
+
+fn import_slots(module: &Module) -> u64 {
+    if module.num_imported_funcs < MIN_SLOTTED_IMPORTS { 0 } else { IMPORT_SLOTS }
+}
+
+/// Where each imported function is: in the slot that its name stands for, so that it is in the same place in most programs
+/// that import it, whatever else they import. Of several with one slot the least hash has it; the others follow in order.
+fn place_imports(module: &Module, slots: u32, rest: u32) -> Box<[u32]> {
+    let funcs = module.imports.iter().filter_map(|import| match import.index {
+        EntityIndex::Func(index) => Some((index, name_hash(&import.module, &import.name))),
+        _ => None,
+    });
+    let mut places = vec![0; module.num_imported_funcs as usize];
+    let mut by_slot: Vec<(u64, u64, FuncIndex)> =
+        funcs.map(|(index, hash)| (hash % IMPORT_SLOTS, hash, index)).collect();
+    by_slot.sort_unstable_by_key(|(slot, hash, index)| (*slot, *hash, index.0));
+    let (mut next, mut taken) = (rest, None);
+    for (slot, _, index) in by_slot {
+        places[index.0 as usize] = if import_slots(module) > 0 && taken != Some(slot) {
+            taken = Some(slot);
+            slots + slot as u32 * imported_func::SIZE
+        } else {
+            next += imported_func::SIZE;
+            next - imported_func::SIZE
+        };
+    }
+    places.into()
+}
+
+/// FNV-1a of an import's two names.
+fn name_hash(module: &str, name: &str) -> u64 {
+    let bytes = module.bytes().chain([0]).chain(name.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// An instance's context would be larger than [`crate::limits::MAX_CONTEXT_SIZE`].
@@ -255,7 +295,9 @@ impl ContextLayout {
         let imported_tables = place(module.num_imported_tables.into(), 8, 8);
         let imported_globals = place(module.num_imported_globals.into(), 8, 8);
         let imported_tags = place(module.num_imported_tags.into(), 8, 8);
-        let imported_funcs = place(module.num_imported_funcs.into(), imported_func::SIZE, 8);
+        let slots = place(import_slots(module), imported_func::SIZE, 8);
+        let rest = place(module.num_imported_funcs.into(), imported_func::SIZE, 8);
+        let imported_funcs = place_imports(module, slots, rest);
         let type_ids = place(module.types.len() as u64, 4, 4);
         let size = place(0, 0, 16);
         if next > u64::from(crate::limits::MAX_CONTEXT_SIZE) {
@@ -284,7 +326,7 @@ impl ContextLayout {
         let imported = if indirect { u32::MAX } else { 0 };
         let place = if indirect { MemoryPlace::Indirect(at) } else { MemoryPlace::Inline(at) };
         ContextLayout {
-            imported_funcs: at - index * imported_func::SIZE,
+            imported_funcs: vec![at; index as usize + 1].into(),
             imported_tables: at - index * 8,
             imported_globals: at - index * 8,
             imported_tags: at - index * 8,
@@ -307,7 +349,7 @@ impl ContextLayout {
 
     /// The `VmImportedFunc` of an imported function.
     pub fn imported_func(&self, index: FuncIndex) -> u32 {
-        self.imported_funcs + index.0 * imported_func::SIZE
+        self.imported_funcs[index.0 as usize]
     }
 
     /// Where a memory's `VmMemory` is.
@@ -342,5 +384,50 @@ impl ContextLayout {
     /// The engine-wide number (4 bytes) of a type of the module.
     pub fn type_id(&self, index: TypeIndex) -> u32 {
         self.type_ids + index.0 * 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::module::Import;
+
+    /// A module that imports functions of these names.
+    fn importing(names: &[&str]) -> Module {
+        let import = |(name, i): (&&str, u32)| Import {
+            module: "wasi".to_owned(),
+            name: (*name).to_owned(),
+            index: EntityIndex::Func(FuncIndex(i)),
+        };
+        Module {
+            imports: names.iter().zip(0..).map(import).collect(),
+            num_imported_funcs: names.len() as u32,
+            ..Module::default()
+        }
+    }
+
+    fn places(names: &[&str]) -> Vec<u32> {
+        let layout = ContextLayout::new(&importing(names)).unwrap();
+        (0..names.len() as u32).map(|i| layout.imported_func(FuncIndex(i))).collect()
+    }
+
+    #[test]
+    fn imports_keep_their_place_whatever_else_is_imported() {
+        let one = places(&["fd_read", "fd_write", "proc_exit", "fd_close"]);
+        let other = places(&["args_get", "proc_exit", "fd_close", "clock_time_get", "fd_write"]);
+        assert_eq!([one[1], one[2], one[3]], [other[4], other[1], other[2]]);
+    }
+
+    #[test]
+    fn every_import_has_a_place_of_its_own() {
+        let names: Vec<String> = (0..300).map(|i| format!("f{i}")).collect();
+        for count in [1, 3, 4, 64, 300] {
+            let names: Vec<&str> = names[..count].iter().map(String::as_str).collect();
+            let layout = ContextLayout::new(&importing(&names)).unwrap();
+            let mut places = places(&names);
+            places.sort_unstable();
+            assert!(places.windows(2).all(|w| w[0] + imported_func::SIZE <= w[1]), "{places:?}");
+            assert!(places[0] >= context::SIZE && places[count - 1] + imported_func::SIZE <= layout.size());
+        }
     }
 }
