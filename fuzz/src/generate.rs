@@ -82,10 +82,22 @@ fn config(u: &mut Unstructured<'_>, rng: &mut Rng, profile: Profile) -> Result<C
 
 /// Whether there is an operator that may block the only thread.
 fn waits(wasm: &[u8]) -> Result<bool> {
+    any_operator(wasm, |op| matches!(op, Operator::MemoryAtomicWait32 { .. } | Operator::MemoryAtomicWait64 { .. }))
+}
+
+/// Whether there is an operator of relaxed SIMD, whose results engines may choose.
+///
+/// # Errors
+/// If the module is malformed.
+pub fn is_relaxed(wasm: &[u8]) -> Result<bool> {
+    any_operator(wasm, |op| format!("{op:?}").contains("Relaxed"))
+}
+
+fn any_operator(wasm: &[u8], wanted: impl Fn(&Operator<'_>) -> bool) -> Result<bool> {
     for payload in Parser::new(0).parse_all(wasm) {
         if let Payload::CodeSectionEntry(body) = payload? {
             for op in body.get_operators_reader()? {
-                if matches!(op?, Operator::MemoryAtomicWait32 { .. } | Operator::MemoryAtomicWait64 { .. }) {
+                if wanted(&op?) {
                     return Ok(true);
                 }
             }
