@@ -140,11 +140,8 @@ impl Emit<'_, '_> {
             }
             None => self.l.base,
         };
-        let ty = env.module.memories[self.l.memory];
-        if let (true, Some(bytes)) = (ty.limits.max == Some(ty.limits.min), ty.min_bytes()) {
-            let len = self.i64(bytes as i64);
-            return (base, len);
-        }
+        // Also where the length is a constant: what the function's key in the cache says of memories without checks
+        // leaves their limits out.
         let trusted = MemFlagsData::trusted();
         // Where the base comes from, its length comes from.
         let vmctx = self.c.func.special_param(ArgumentPurpose::VMContext).unwrap_or(base);
