@@ -14,6 +14,7 @@
 use cranelift_codegen::settings::OptLevel;
 use kiln_env::DefinedFuncIndex;
 use kiln_env::settings::Inlining;
+use kiln_env::types::{FuncType, ValType};
 
 use super::Plan;
 use crate::info::FuncInfo;
@@ -33,6 +34,10 @@ const ONLY_CALLER: u32 = 100;
 const IN_LOOP: u32 = 3;
 /// Cost up to which a callee with loops of its own is inlined, wherever it is called: it hardly gains from that.
 const LOOPING: u32 = 16;
+/// Cost up to which a function with the signature of a wide multiplication is inlined, and what it is charged: the pass
+/// `wide` leaves less of it than the call takes.
+const WIDE: u32 = 80;
+const WIDE_CHARGE: u32 = 1;
 /// Cost up to which a function is inlined into itself, and how many times around each other.
 const RECURSIVE: u32 = 40;
 const RECURSIVE_LEVELS: usize = 3;
@@ -115,7 +120,8 @@ impl Policy {
         {
             return false;
         }
-        let charge = info.cost().saturating_sub(CALL) + 1;
+        let wide = is_wide_multiplication(env.module.func_type(callee), &info);
+        let charge = if wide { WIDE_CHARGE } else { info.cost().saturating_sub(CALL) + 1 };
         let in_loop = site.loop_depth > 0;
         // What is executed most is not left with nothing by what comes before it.
         let left = if in_loop || self.stress { budget.left } else { budget.left.saturating_sub(budget.whole / 2) };
@@ -164,6 +170,9 @@ impl Policy {
         if info.num_loops() > 0 {
             return LOOPING;
         }
+        if is_wide_multiplication(env.module.func_type(env.module.func_index(site.callee)), info) {
+            return WIDE;
+        }
         let limit = if is_called_once(env, site.callee) {
             ONLY_CALLER
         } else if info.makes_calls() {
@@ -174,6 +183,18 @@ impl Policy {
         let limit = if site.constant_argument { limit + limit / 2 } else { limit };
         if site.loop_depth > 0 { limit * IN_LOOP } else { limit }
     }
+}
+
+/// Whether a function looks like the multiplication of 128-bit numbers of C and Rust libraries: a place for the product, and
+/// the halves of both factors. If it is none, code grows a bit.
+fn is_wide_multiplication(ty: &FuncType, info: &FuncInfo<'_>) -> bool {
+    let halves = [ValType::I64; 4];
+    let params = ty.params.split_first();
+    ty.results.is_empty()
+        && params.is_some_and(|(place, rest)| *place == ValType::I32 && *rest == halves)
+        && !info.makes_calls()
+        && info.num_loops() == 0
+        && info.cost() <= WIDE
 }
 
 /// Whether only one function can call it.
