@@ -174,7 +174,7 @@ impl Midend {
     /// Runs the function passes; adds the time of the n-th enabled one to `times[n]`.
     pub(crate) fn run(&self, env: &ModuleEnv<'_>, plan: &Plan, ir: &mut FuncIr, times: &mut PassTimes) -> Result<()> {
         self.dump("translate", ir);
-        let FuncKey::Wasm(func) = ir.key else { return Ok(()) };
+        let Some(func) = ir.key.body() else { return Ok(()) };
         if env.isa.flags().opt_level() == OptLevel::None || env.infos.get(func).is_costly() {
             return Ok(());
         }
