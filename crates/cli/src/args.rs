@@ -69,9 +69,9 @@ pub(crate) struct Groups {
     /// Debugging; `-D help` lists it
     #[arg(short = 'D', long = "debug", value_name = "KEY[=VAL],..")]
     pub(crate) debug: Vec<String>,
-    /// When functions are compiled
-    #[arg(long, value_enum, value_name = "TIER", default_value_t = Tier::Eager)]
-    pub(crate) tier: Tier,
+    /// When functions are compiled [default: dynamic for programs that are run, else eager]
+    #[arg(long, value_enum, value_name = "TIER")]
+    pub(crate) tier: Option<Tier>,
     /// Write what profilers need to name compiled functions
     #[arg(long, value_enum, value_name = "STRATEGY")]
     pub(crate) profile: Option<Profile>,
@@ -81,10 +81,9 @@ pub(crate) struct Groups {
 }
 
 /// When functions are compiled.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tier {
     /// All before the program starts, on all cores
-    #[default]
     Eager,
     /// Each when it is first called
     Lazy,

@@ -41,10 +41,10 @@ impl UserCache {
             return Arc::default();
         }
         // Where somebody wants to see functions compiled, they are.
-        let whole = groups.tier != Tier::Lazy && options.debug.dump_function.is_none();
+        let whole = groups.tier != Some(Tier::Lazy) && options.debug.dump_function.is_none();
         let index = || ModuleIndex::open(&folder().ok()?, common(groups, options), DEFAULT_LIMIT).ok();
         let modules = whole.then(index).flatten();
-        let cache = Arc::new(UserCache { modules, eager: groups.tier == Tier::Eager, ..UserCache::default() });
+        let cache = Arc::new(UserCache { modules, eager: groups.tier == Some(Tier::Eager), ..UserCache::default() });
         config.cache(Some(cache.clone()));
         cache
     }

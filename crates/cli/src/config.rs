@@ -29,7 +29,7 @@ pub(crate) fn options(groups: &Groups) -> Result<Option<Options>> {
 /// The configuration that the command line asks for.
 pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     let mut config = Config::new();
-    config.tiering(match groups.tier {
+    config.tiering(match groups.tier.unwrap_or(Tier::Eager) {
         Tier::Eager => Tiering::Eager,
         Tier::Lazy => Tiering::Lazy,
         Tier::Dynamic => Tiering::Dynamic,

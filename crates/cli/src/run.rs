@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow};
 use kiln::{
-    Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
-    WasmBacktrace,
+    Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, ModuleFile, Store, StoreLimits,
+    StoreLimitsBuilder, WasmBacktrace,
 };
 use kiln_wasi::{DirAccess, I32Exit, WasiCtx, WasiCtxBuilder};
 
-use crate::args::{self, Explain, Run};
+use crate::args::{self, Explain, Run, Tier};
 use crate::cache::{CachedModule, UserCache};
 use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
@@ -48,7 +48,8 @@ struct Plan {
 
 /// Runs the program; its exit code. An artifact that is part of the running program itself is run instead of the file that
 /// `run` names.
-pub(crate) fn main(run: Run, embedded: Option<Range<u64>>) -> Result<ExitCode> {
+pub(crate) fn main(mut run: Run, embedded: Option<Range<u64>>) -> Result<ExitCode> {
+    run.groups.tier.get_or_insert(Tier::Dynamic);
     let Some(options) = config::options(&run.groups)? else { return Ok(ExitCode::SUCCESS) };
     let (file, args) = run.file_and_args.split_first().ok_or_else(|| UsageError("no file is named".to_owned()))?;
     let (file, args) = (PathBuf::from(file), args.to_vec());
@@ -144,10 +145,10 @@ fn load_cached(
         cache.confirm(module);
         return Ok(found);
     }
-    let (bytes, seconds) = timed(|| read_module(&plan.file));
+    let (bytes, seconds) = timed(|| open_module(engine, &plan.file));
     explanation.read_seconds += seconds;
     let bytes = bytes?;
-    let place = cache.artifact_of(&module, &bytes);
+    let place = cache.artifact_of(&module, bytes.as_ref());
     let other = place.as_deref().filter(|place| artifact.as_deref() != Some(*place));
     if let Some(found) = other.and_then(load) {
         explanation.cached_module = true;
@@ -162,8 +163,8 @@ fn load_cached(
     Ok(compiled)
 }
 
-fn compile(engine: &Engine, plan: &Plan, bytes: Vec<u8>) -> Result<Module> {
-    Module::from_vec(engine, bytes).with_context(|| format!("cannot compile {}", plan.file.display()))
+fn compile(engine: &Engine, plan: &Plan, bytes: ModuleFile) -> Result<Module> {
+    Module::from_module_file(engine, bytes).with_context(|| format!("cannot compile {}", plan.file.display()))
 }
 
 /// The program's module: compiled, or loaded if it is an artifact.
@@ -171,7 +172,7 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
     let file = &*plan.file;
     let (bytes, seconds) = timed(|| {
         if !is_artifact {
-            return read_module(file).map(Err);
+            return open_module(engine, file).map(Err);
         }
         let loaded = match &plan.embedded {
             Some(range) => Module::deserialize_own(engine, range.start, range.end - range.start),
@@ -190,7 +191,7 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
             return Err(error.context("the artifact has no wasm module that could be compiled again"));
         };
         report::note(&format!("note: {error:#}; compiling it again"));
-        Ok(Err(wasm.to_vec()))
+        Ok(Err(wasm.to_vec().into()))
     });
     explanation.read_seconds = seconds;
     let bytes = match bytes? {
@@ -200,6 +201,14 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
     let (compiled, seconds) = timed(|| compile(engine, plan, bytes));
     explanation.compile_wall_seconds = seconds;
     compiled
+}
+
+/// The bytes of a module's file, not yet read, or of standard input.
+fn open_module(engine: &Engine, file: &Path) -> Result<ModuleFile> {
+    if file == Path::new("-") {
+        return Ok(read_module(file)?.into());
+    }
+    ModuleFile::open(engine, file).map_err(|error| unreadable(file, error))
 }
 
 /// The bytes of a module's file, or of standard input.

@@ -60,10 +60,14 @@ impl Bench {
         self.command(args).output().unwrap()
     }
 
-    /// Calls `sum` and gives what it printed, and what `--explain` said.
+    /// Calls `sum`, with all functions compiled first unless `flags` name a tier, and gives what it printed, and what
+    /// `--explain` said.
     #[track_caller]
     fn sum(&self, flags: &[&str], module: &Path) -> (String, Value) {
         let mut command = self.command(&["run", "--explain=json", "--invoke", "sum"]);
+        if !flags.contains(&"--tier") {
+            command.args(["--tier", "eager"]);
+        }
         let output = command.args(flags).arg(module).output().unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{stderr}");

@@ -102,9 +102,10 @@ impl Mode {
 
     const DYNAMIC: Mode = Mode { tiering: Tiering::Dynamic, ..Mode::EAGER };
 
-    /// The mode in which functions change their tier at random, by a seed.
+    /// The mode in which functions change their tier at random, by a seed; with odd ones the first tier is stencils.
     pub fn random_tiers(seed: u64) -> Mode {
-        Mode { name: "tier-up-random", tier_up: TierUp::Random(seed), ..Mode::DYNAMIC }
+        let mode = if seed.is_multiple_of(2) { Mode::DYNAMIC } else { Mode::STENCILS };
+        Mode { name: "tier-up-random", tier_up: TierUp::Random(seed), ..mode }
     }
 
     /// The modes that the environment variable `KILN_MODES` names, separated by commas; all modes if it is not set.

@@ -40,10 +40,12 @@ const fn known(
 const KILN: &[&str] = &["target/release/kiln", "target/fast/kiln"];
 
 /// The engines. Programs with a folder are looked for in the workspace, others on PATH.
-const KNOWN: [Known; 13] = [
-    known("kiln", Kind::Kiln, KILN, &["-C", "cache=n"]),
+const KNOWN: [Known; 15] = [
+    known("kiln", Kind::Kiln, KILN, &["-C", "cache=n", "--tier", "eager"]),
+    known("kiln-dynamic", Kind::Kiln, KILN, &["-C", "cache=n", "--tier", "dynamic"]),
     known("kiln-lazy", Kind::Kiln, KILN, &["-C", "cache=n", "--tier", "lazy"]),
-    known("kiln-cached", Kind::Kiln, KILN, &[]),
+    known("kiln-cached", Kind::Kiln, KILN, &["--tier", "eager"]),
+    known("kiln-dynamic-cached", Kind::Kiln, KILN, &["--tier", "dynamic"]),
     known("kiln-lazy-cached", Kind::Kiln, KILN, &["--tier", "lazy"]),
     known("wasmtime", Kind::Wasmtime, &["wasmtime"], &["-C", "cache=n"]),
     known("wasmtime-inlining", Kind::Wasmtime, &["wasmtime"], &["-C", "cache=n,inlining=y"]),
