@@ -161,9 +161,10 @@ pub struct Baseline {
 
 impl Baseline {
     /// The compiler for a target with these settings of Cranelift's (see `Fingerprint::flags` of `kiln_env`) and these
-    /// tunables. `None` if there are no stencils for it.
+    /// tunables. `None` if there are no stencils for it, or if fuel is counted: not every path of assembled code counts what
+    /// optimised code does.
     pub fn new(flags: &[(String, String)], tunables: &kiln_env::Tunables) -> Option<Baseline> {
-        if !tunables.signals {
+        if !tunables.signals || tunables.fuel {
             return None;
         }
         let level = Level::for_flags(flags)?;

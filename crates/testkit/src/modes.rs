@@ -91,10 +91,10 @@ impl Mode {
                 ..Mode::EAGER
             },
             Mode { name: "stencils", tier_up: TierUp::Never, ..Mode::STENCILS },
-            Mode { name: "stencils-metered", tier_up: TierUp::Never, fuel: true, epochs: true, ..Mode::STENCILS },
+            Mode { name: "stencils-epochs", tier_up: TierUp::Never, epochs: true, ..Mode::STENCILS },
             Mode { name: "stencils-bounds-checks", tier_up: TierUp::Never, guards: false, ..Mode::STENCILS },
             Mode { name: "stencils-tier-up-at-once", tier_up: TierUp::AtOnce, ..Mode::STENCILS },
-            Mode { name: "stencils-tier-up-random", tier_up: TierUp::Random(3), fuel: true, ..Mode::STENCILS },
+            Mode { name: "stencils-tier-up-random", tier_up: TierUp::Random(3), ..Mode::STENCILS },
         ]
     }
 
