@@ -71,6 +71,8 @@ pub struct StencilStatistics {
     pub functions: u64,
     /// Bytes of their bodies.
     pub wasm_bytes: u64,
+    /// Bytes of their code.
+    pub code_bytes: u64,
     /// Time that took.
     pub time: Duration,
     /// Functions that were left to Cranelift because there is no stencil for something.

@@ -18,6 +18,7 @@ pub(crate) struct FirstTier {
     tunables: Tunables,
     functions: AtomicU64,
     wasm_bytes: AtomicU64,
+    code_bytes: AtomicU64,
     nanos: AtomicU64,
     fallbacks: AtomicU64,
 }
@@ -32,6 +33,7 @@ impl FirstTier {
             tunables: config.tunables.clone(),
             functions: AtomicU64::new(0),
             wasm_bytes: AtomicU64::new(0),
+            code_bytes: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
             fallbacks: AtomicU64::new(0),
         }
@@ -74,6 +76,7 @@ impl FirstTier {
             Ok(code) => {
                 self.functions.fetch_add(1, Ordering::Relaxed);
                 self.wasm_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                self.code_bytes.fetch_add(code.code.len() as u64, Ordering::Relaxed);
                 Some(code)
             }
             Err(error) => {
@@ -91,6 +94,7 @@ impl FirstTier {
         Some(StencilStatistics {
             functions: get(&self.functions),
             wasm_bytes: get(&self.wasm_bytes),
+            code_bytes: get(&self.code_bytes),
             time: std::time::Duration::from_nanos(get(&self.nanos)),
             fallbacks: get(&self.fallbacks),
         })

@@ -133,6 +133,11 @@ impl Module {
             let stencils = self.data.engine.compiler().ok().and_then(|c| c.stencil_statistics());
             TierStatistics::new(counts, stencils)
         });
+        if let Some(stencils) = statistics.tiers.and_then(|t| t.stencils) {
+            statistics.functions += stencils.functions;
+            statistics.wasm_bytes += stencils.wasm_bytes;
+            statistics.code_bytes += stencils.code_bytes;
+        }
         statistics
     }
 }
