@@ -76,7 +76,7 @@ impl Func<'_> {
     }
 
     /// Puts an operand that is no longer on the stack into a slot: its own if it is nowhere else.
-    fn to_slot(&mut self, entry: &Entry) -> Operand {
+    fn put_in_slot(&mut self, entry: &Entry) -> Operand {
         let at = match entry.place {
             Place::Slot => entry.slot,
             Place::Local(local) => {
@@ -103,7 +103,7 @@ impl Func<'_> {
             _ => false,
         };
         if !choosable {
-            return self.to_slot(entry);
+            return self.put_in_slot(entry);
         }
         match entry.place {
             Place::Temp => Operand { kind: stencil::TEMP, value: 0 },
@@ -119,7 +119,7 @@ impl Func<'_> {
                 self.asm.int_to_float(FLOAT_TEMP, RAX);
                 Operand { kind: stencil::TEMP, value: 0 }
             }
-            _ => self.to_slot(entry),
+            _ => self.put_in_slot(entry),
         }
     }
 
@@ -154,11 +154,11 @@ impl Func<'_> {
                         self.asm.constant(INT_TEMP, if v.params[i] == Ty::I32 { i64::from(n as u32) } else { n });
                         Operand { kind: stencil::TEMP, value: 0 }
                     } else {
-                        self.to_slot(&entries[i])
+                        self.put_in_slot(&entries[i])
                     };
                 }
                 stencil::SLOT => {}
-                _ => operands[i] = self.to_slot(&entries[i]),
+                _ => operands[i] = self.put_in_slot(&entries[i]),
             }
         }
         let found = self.find(v, &operands, count, branch, values);
@@ -171,9 +171,9 @@ impl Func<'_> {
                             // It is in the temporary by now.
                             (stencil::TEMP, Place::Const(_)) => {
                                 let temp = Entry { place: Place::Temp, ..entries[i] };
-                                self.to_slot(&temp)
+                                self.put_in_slot(&temp)
                             }
-                            _ => self.to_slot(&entries[i]),
+                            _ => self.put_in_slot(&entries[i]),
                         };
                     }
                 }

@@ -16,6 +16,9 @@ use crate::control::Kind;
 use crate::read::{Reader, Sig};
 use crate::state::{Entry, Func, Place, slot};
 
+/// Handlers that a call can reach, innermost first: the tag that each catches, all if there is none, and its number.
+type Reached = Vec<(Option<TagIndex>, usize)>;
+
 /// What a function knows about handlers.
 #[derive(Default)]
 pub(crate) struct Exceptions {
@@ -24,7 +27,7 @@ pub(crate) struct Exceptions {
     /// Where each handler begins, once that is known, and whether any call can reach it.
     landings: Vec<Landing>,
     /// Calls in the reach of handlers, by numbers of these.
-    sites: Vec<(u32, Vec<(Option<TagIndex>, usize)>)>,
+    sites: Vec<(u32, Reached)>,
     /// What legacy `try` operators end with, by their offsets; found out at the first one.
     legacy: Option<HashMap<usize, Legacy>>,
     /// Handlers still to come of legacy `try` operators whose bodies have ended, last first, by the depth of the frame.
@@ -271,7 +274,7 @@ impl Func<'_> {
 
     /// Notes the handlers of this function for the call that was just made.
     pub(crate) fn note_handlers(&mut self) {
-        let mut items: Vec<(Option<TagIndex>, usize)> = Vec::new();
+        let mut items = Reached::new();
         let mut at = self.exceptions.scopes.len();
         'scopes: while at > 0 {
             at -= 1;

@@ -38,7 +38,8 @@ fn a_host_without_compiler_runs_artifacts() {
     assert!(output.status.success(), "{errors}");
     let messages = String::from_utf8(output.stdout).unwrap();
     let executable = messages.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let executable = executable.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).last().expect("an example");
+    let executable =
+        executable.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).next_back().expect("an example");
 
     let bytes = fs::read(&executable).unwrap();
     let file = object::File::parse(&*bytes).unwrap();

@@ -355,6 +355,8 @@ plain! {
 /// Immediates of proposals that are not supported, and names of types that say more than a representation.
 macro_rules! opaque {
     ($($name:ident: $ty:ty),*) => {
+        // The names are those of immediates, whatever they sound like.
+        #[allow(clippy::wrong_self_convention)]
         impl Scan<'_> {
             $(fn $name(&mut self, _: &$ty) { self.scan.opaque = true; })*
         }

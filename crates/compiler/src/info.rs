@@ -209,7 +209,7 @@ impl<'a> FuncInfo<'a> {
         self.record.flags & flag != 0
     }
 
-    /// About how many instructions it takes: operators weighted by [`OPERATOR_COSTS`]; 65,535 stands for that or more.
+    /// About how many instructions it takes: operators weighted by `OPERATOR_COSTS`; 65,535 stands for that or more.
     pub fn cost(&self) -> u32 {
         self.record.cost.into()
     }

@@ -42,7 +42,7 @@ pub fn operators(
         ) {
             depth = depth.saturating_sub(1);
         }
-        lines.push(WatLine { offset: offset as u64, depth, text: text(&op, name) });
+        lines.push(WatLine { offset, depth, text: text(&op, name) });
         if opens(&op) {
             depth += 1;
         }

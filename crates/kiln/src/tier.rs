@@ -41,7 +41,7 @@ impl Job {
     /// A function that became hot `heat` times and has `size` bytes of wasm.
     pub(crate) fn new(code: &Arc<ModuleCode>, key: FuncKey, heat: u32, size: u64) -> Job {
         let factor = if matches!(key, FuncKey::Osr { .. }) { OSR_FACTOR } else { 1 };
-        let priority = (u64::from(heat) * factor << 24) / (size + FIXED_SIZE);
+        let priority = ((u64::from(heat) * factor) << 24) / (size + FIXED_SIZE);
         Job { code: Arc::downgrade(code), key, priority }
     }
 }

@@ -6,13 +6,13 @@
 //!
 //! | pass | kind | what it does |
 //! |---|---|---|
-//! | [`inline`] | module | small functions take the place of calls to them; done by the translator |
-//! | [`compare`] | function | branches and selections on negated float comparisons take the comparison itself |
-//! | [`bytes`] | function | loops over bytes, like those of `memcpy`, do 16 at a time |
-//! | [`wide`] | function | products of 128 bits, put together from four of 32, are computed at once |
-//! | [`thread`] | function | branches decided by a constant that a predecessor passes become jumps |
-//! | [`switch`] | function | `br_table` with few cases becomes comparisons |
-//! | [`order`] | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
+//! | `inline` | module | small functions take the place of calls to them; done by the translator |
+//! | `compare` | function | branches and selections on negated float comparisons take the comparison itself |
+//! | `bytes` | function | loops over bytes, like those of `memcpy`, do 16 at a time |
+//! | `wide` | function | products of 128 bits, put together from four of 32, are computed at once |
+//! | `thread` | function | branches decided by a constant that a predecessor passes become jumps |
+//! | `switch` | function | `br_table` with few cases becomes comparisons |
+//! | `order` | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
 //!
 //! Each file starts with the argument why what comes out means the same. A pass keeps source locations, trap codes and
 //! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled

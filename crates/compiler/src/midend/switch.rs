@@ -10,6 +10,7 @@
 //! * `lo <= v <= hi` is tested as `v - lo <= hi - lo` without sign, which wraps to something larger for `v < lo`.
 //! * A set of indices below 64 is tested as a bit of a constant, behind a test that the index is below 64.
 //! * A test for the size of the table in front of a `br_table` repeats what the `br_table` does itself.
+//!
 //! Targets get the arguments they got before. Nothing is moved that may trap.
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};

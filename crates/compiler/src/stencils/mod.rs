@@ -1,7 +1,7 @@
 //! Makes the library of stencils that the baseline compiler assembles functions from.
 //!
 //! For each operator and each combination of operand kinds a function of its own is made with the same operator core as
-//! the optimising translator's ([`crate::translate::ops`]) and compiled. Where operands and the facts of a module end up
+//! the optimising translator's (`translate::ops`) and compiled. Where operands and the facts of a module end up
 //! in the code is found out by compiling it again with one of them changed at a time. Every stencil is then verified:
 //! filled with other values, it must be byte for byte what Cranelift makes of them. What does not pass does not exist,
 //! and the operand goes through a slot.
@@ -351,7 +351,7 @@ fn fits(a: &[u8], b: &[u8], at: usize, &(value, x, y, kind): &Candidate) -> Opti
         value::INDEX | value::INDEX2 => addend == 0,
         _ => fill == fill::NEGATED || (-256..4096).contains(&addend),
     };
-    small.then(|| (width, Hole { at, value, fill, addend: addend as i32 }))
+    small.then_some((width, Hole { at, value, fill, addend: addend as i32 }))
 }
 
 fn patch(code: &mut [u8], hole: &Hole, v: i64) {

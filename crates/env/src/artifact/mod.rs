@@ -11,7 +11,7 @@
 //! body   BLAKE3 hashes of all chunks before, 64 KiB each; the root in the header is the hash of this list
 //! ```
 //! Numbers are little-endian. Addresses in the ELF structures are file offsets: whoever maps the whole file has each
-//! segment at its address. Writer ([`Artifact`]'s [`write`]) and readers ([`Header`], [`Meta`], [`CodeTables`]) stand
+//! segment at its address. Writer (`write`) and readers ([`Header`], [`Meta`], [`CodeTables`]) stand
 //! side by side here.
 
 mod eh_frame;

@@ -323,10 +323,8 @@ impl LazyCode {
         let start = Instant::now();
         match key {
             FuncKey::Wasm(func) => self.optimize(func, true),
-            FuncKey::Osr { func, .. } => {
-                if self.ready(key).is_ok() {
-                    self.counters_of(func).1.store(-1, Ordering::Relaxed);
-                }
+            FuncKey::Osr { func, .. } if self.ready(key).is_ok() => {
+                self.counters_of(func).1.store(-1, Ordering::Relaxed);
             }
             _ => {}
         }
