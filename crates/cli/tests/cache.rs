@@ -226,9 +226,10 @@ fn killed_at_random(processes: u32, at_once: usize) {
         let tier = ["eager", "lazy", "dynamic"][i as usize / modules.len() % 3];
         let mut command = bench.command(&["run", "--tier", tier, "--invoke", "sum"]);
         let child = command.arg(&modules[module]).stdout(Stdio::piped()).spawn().unwrap();
-        // From the very beginning to well behind the end of most.
-        let deadline = (i % 10 == 3).then(|| Instant::now() + Duration::from_millis(u64::from(i * 53 % 700)));
+        // From the very beginning to behind the end of most.
+        let deadline = (i % 10 == 3).then(|| Instant::now() + Duration::from_millis(u64::from(i / 10 * 7 % 100)));
         running.push((module, deadline, child));
+        reap(&mut running);
     }
     while !running.is_empty() {
         reap(&mut running);

@@ -484,7 +484,10 @@ fn code_goes_away_with_its_module() -> Result<()> {
 
 fn stop_in_host_function() -> Result<()> {
     for tiering in [Tiering::Eager, Tiering::Lazy] {
-        let engine = Engine::new(Config::new().tiering(tiering).debug_info(true))?;
+        // For a debugger, a function and what is inlined into it are one frame.
+        let mut config = Config::new();
+        config.tiering(tiering).debug_info(true).compiler_inlining(Inlining::No);
+        let engine = Engine::new(&config)?;
         let module = Module::new(
             &engine,
             r#"(module (import "" "stop" (func $stop)) (func $inner (call $stop)) (func $outer (export "outer") (call $inner)))"#,
@@ -542,7 +545,10 @@ fn debuggers_see_wasm_frames() -> Result<()> {
 fn spin(strategy: &str, tiering: &str) -> Result<()> {
     let strategy = if strategy == "map" { ProfilingStrategy::PerfMap } else { ProfilingStrategy::JitDump };
     let tiering = if tiering == "eager" { Tiering::Eager } else { Tiering::Lazy };
-    let engine = Engine::new(Config::new().tiering(tiering).profiler(strategy))?;
+    let mut config = Config::new();
+    // The function is to stay one of its own.
+    config.tiering(tiering).profiler(strategy).compiler_inlining(Inlining::No);
+    let engine = Engine::new(&config)?;
     let module = Module::new(
         &engine,
         r#"(module (func $whirl (param i32) (result i32)
