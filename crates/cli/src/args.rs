@@ -70,7 +70,7 @@ pub(crate) struct Groups {
     #[arg(short = 'D', long = "debug", value_name = "KEY[=VAL],..")]
     pub(crate) debug: Vec<String>,
     /// When functions are compiled [default: dynamic for programs that are run, else eager]
-    #[arg(long, value_enum, value_name = "TIER")]
+    #[arg(long, value_enum, value_name = "TIER", overrides_with = "tier")]
     pub(crate) tier: Option<Tier>,
     /// Write what profilers need to name compiled functions
     #[arg(long, value_enum, value_name = "STRATEGY")]
