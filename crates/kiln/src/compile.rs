@@ -390,7 +390,17 @@ fn write_artifact(
 /// The binary form of a module given in binary or text form.
 pub(crate) fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     #[cfg(feature = "wat")]
-    return Ok(wat::parse_bytes(bytes)?);
+    {
+        if !bytes.starts_with(b"\0asm")
+            && let Err(e) = std::str::from_utf8(bytes)
+        {
+            let at = e.valid_up_to();
+            anyhow::bail!(
+                "this is not a module: byte 0 does not begin the magic number `\\0asm`, and at byte {at} it is no text"
+            );
+        }
+        return Ok(wat::parse_bytes(bytes)?);
+    }
     #[cfg(not(feature = "wat"))]
     return Ok(Cow::Borrowed(bytes));
 }
