@@ -388,19 +388,21 @@ fn write_artifact(
 }
 
 /// The binary form of a module given in binary or text form.
+#[cfg(feature = "wat")]
 pub(crate) fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
-    #[cfg(feature = "wat")]
+    if !bytes.starts_with(b"\0asm")
+        && let Err(e) = std::str::from_utf8(bytes)
     {
-        if !bytes.starts_with(b"\0asm")
-            && let Err(e) = std::str::from_utf8(bytes)
-        {
-            let at = e.valid_up_to();
-            anyhow::bail!(
-                "this is not a module: byte 0 does not begin the magic number `\\0asm`, and at byte {at} it is no text"
-            );
-        }
-        return Ok(wat::parse_bytes(bytes)?);
+        let at = e.valid_up_to();
+        anyhow::bail!(
+            "this is not a module: byte 0 does not begin the magic number `\\0asm`, and at byte {at} it is no text"
+        );
     }
-    #[cfg(not(feature = "wat"))]
-    return Ok(Cow::Borrowed(bytes));
+    Ok(wat::parse_bytes(bytes)?)
+}
+
+/// The binary form of a module, which is what is given.
+#[cfg(not(feature = "wat"))]
+pub(crate) fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    Ok(Cow::Borrowed(bytes))
 }
