@@ -185,6 +185,6 @@ fn recursion_ends_with_the_stack_and_the_store_goes_on() {
 fn what_is_no_module_is_refused_by_place() {
     let mut bytes = wat::parse_str(r#"(module (data "\ff\fe"))"#).unwrap();
     bytes[1] = b'e';
-    let error = Module::new(&Engine::default(), &bytes).err().expect("the magic number is damaged").to_string();
+    let error = Module::new(&Engine::default(), &bytes).expect_err("the magic number is damaged").to_string();
     assert!(error.contains("not a module") && error.contains("magic number") && error.contains("at byte"), "{error}");
 }
