@@ -3,8 +3,9 @@
 use anyhow::Result;
 use kiln::*;
 
-fn engines() -> [Engine; 2] {
-    [Tiering::Eager, Tiering::Lazy].map(|tiering| Engine::new(Config::new().tiering(tiering)).unwrap())
+fn engines() -> [Engine; 3] {
+    [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic]
+        .map(|tiering| Engine::new(Config::new().tiering(tiering)).unwrap())
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use kiln::*;
 
-fn both() -> [Engine; 2] {
-    [Tiering::Eager, Tiering::Lazy].map(|tiering| Engine::new(Config::new().tiering(tiering)).unwrap())
+fn engines() -> [Engine; 3] {
+    [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic]
+        .map(|tiering| Engine::new(Config::new().tiering(tiering)).unwrap())
 }
 
 #[test]
 fn typed_calls_both_ways() -> anyhow::Result<()> {
-    for engine in both() {
+    for engine in engines() {
         let module = Module::new(
             &engine,
             r#"(module

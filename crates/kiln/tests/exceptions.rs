@@ -3,8 +3,8 @@
 use anyhow::Result;
 use kiln::*;
 
-fn engines() -> [Engine; 2] {
-    [Tiering::Eager, Tiering::Lazy]
+fn engines() -> [Engine; 3] {
+    [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic]
         .map(|tiering| Engine::new(Config::new().tiering(tiering).wasm_feature("exceptions", true)).unwrap())
 }
 

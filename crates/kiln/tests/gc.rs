@@ -32,8 +32,9 @@ fn number(store: impl AsContext, r: &Rooted<ExternRef>) -> usize {
 
 type Live = Arc<AtomicUsize>;
 
-fn engines() -> [Engine; 2] {
-    [Tiering::Eager, Tiering::Lazy].map(|tiering| Engine::new(Config::new().tiering(tiering)).unwrap())
+fn engines() -> [Engine; 3] {
+    [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic]
+        .map(|tiering| Engine::new(Config::new().tiering(tiering)).unwrap())
 }
 
 /// Runs a test in all modes. `make` and `gc` are host functions: a new counted value, and a collection.
@@ -220,7 +221,7 @@ fn a_panicking_destructor_harms_nobody_else() {
 
 #[test]
 fn collections_at_every_epoch_check() -> Result<()> {
-    for tiering in [Tiering::Eager, Tiering::Lazy] {
+    for tiering in [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic] {
         let engine = Engine::new(Config::new().tiering(tiering).epoch_interruption(true))?;
         let wat = r#"(module
             (tag $t (param externref i64 externref))

@@ -128,7 +128,7 @@ fn nothing_can_be_seen_of_it() -> Result<()> {
         assert!(traps > 8, "{traps} traps");
         for inlining in [Inlining::Yes, Inlining::Stress] {
             for signals in [true, false] {
-                for tiering in [Tiering::Eager, Tiering::Lazy] {
+                for tiering in [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic] {
                     config.compiler_inlining(inlining).signals_based_traps(signals).tiering(tiering);
                     for (seen, expected) in observe(&config, fuel)?.iter().zip(&expected) {
                         assert_eq!(seen, expected, "{inlining:?}, signals {signals}, {tiering:?}");

@@ -64,7 +64,7 @@ fn in_memory_or_not() {
     }
     filler.push_str(&"(block)".repeat(40_000));
     let expected = (20, 215, 1.5f32.powi(10), 2.0 - 2.5, 100 + (100 << 32), Some("object".to_owned()), 0, 194);
-    for tiering in [Tiering::Eager, Tiering::Lazy] {
+    for tiering in [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic] {
         for signals in [true, false] {
             let engine = Engine::new(Config::new().tiering(tiering).signals_based_traps(signals)).unwrap();
             assert_eq!(run(&engine, ""), expected);

@@ -62,7 +62,7 @@ fn main() -> Result<()> {
 /// Every way to compile: eager and lazy, traps by signals and by explicit checks.
 fn engines() -> Vec<Engine> {
     let mut engines = Vec::new();
-    for tiering in [Tiering::Eager, Tiering::Lazy] {
+    for tiering in [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic] {
         for signals in [true, false] {
             engines.push(Engine::new(Config::new().tiering(tiering).signals_based_traps(signals)).unwrap());
         }
@@ -253,7 +253,7 @@ fn overflow_without_signals() -> Result<()> {
     down(&mut text, "host", &format!("(call $many {zeros})"))?;
     text.push(')');
 
-    for tiering in [Tiering::Eager, Tiering::Lazy] {
+    for tiering in [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic] {
         let mut config = Config::new();
         config.tiering(tiering).signals_based_traps(false).cranelift_opt_level(OptLevel::None);
         config.cranelift_debug_verifier(false);
@@ -285,7 +285,7 @@ fn overflow_without_signals() -> Result<()> {
             }
             Ok(())
         };
-        std::thread::Builder::new().stack_size(384 << 10).spawn(test)?.join().unwrap()?;
+        std::thread::Builder::new().stack_size(1 << 20).spawn(test)?.join().unwrap()?;
     }
     Ok(())
 }
@@ -483,7 +483,7 @@ fn code_goes_away_with_its_module() -> Result<()> {
 }
 
 fn stop_in_host_function() -> Result<()> {
-    for tiering in [Tiering::Eager, Tiering::Lazy] {
+    for tiering in [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic] {
         // For a debugger, a function and what is inlined into it are one frame.
         let mut config = Config::new();
         config.tiering(tiering).debug_info(true).compiler_inlining(Inlining::No);

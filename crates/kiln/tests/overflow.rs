@@ -1,27 +1,15 @@
 //! Stack overflow is always the same trap, wherever it happens, and leaves everything usable.
 
+mod common;
+
 use std::fmt::Write as _;
 
-use kiln::{Caller, Config, Engine, Func, Inlining, Instance, Linker, Module, OptLevel, Store, Tiering, Trap};
-
-/// Every way of compiling.
-fn modes() -> Vec<(String, Config)> {
-    let mut modes = Vec::new();
-    for tiering in [Tiering::Eager, Tiering::Lazy] {
-        for level in [OptLevel::Speed, OptLevel::None] {
-            for signals in [true, false] {
-                let mut config = Config::new();
-                config.tiering(tiering).cranelift_opt_level(level).signals_based_traps(signals);
-                modes.push((format!("{tiering:?}, {level:?}, signals {signals}"), config));
-            }
-        }
-    }
-    modes
-}
+use common::modes_and_levels;
+use kiln::{Caller, Config, Engine, Func, Inlining, Instance, Linker, Module, Store, Tiering, Trap};
 
 /// Runs a test on a new engine of every mode.
 fn in_all_modes(test: impl Fn(&Engine)) {
-    for (name, config) in modes() {
+    for (name, config) in modes_and_levels() {
         println!("{name}");
         test(&Engine::new(&config).unwrap());
     }

@@ -276,9 +276,8 @@ fn loops_over_bytes_are_the_same_in_bulk() {
     assert!(returned > 1000 && trapped > 300, "{returned} returned, {trapped} trapped");
 }
 
-/// Products of 128 bits as the C and the Rust runtime compute them, and nearly so.
-const PRODUCTS: &str = r#"
-  (func (export "c") (param i32 i64 i64 i64 i64) (local i64)
+/// The product of two numbers of 128 bits, as the C runtime computes it.
+const C_PRODUCT: &str = "
     local.get 0 local.get 4 local.get 1 i64.mul local.get 2 local.get 3 i64.mul i64.add
     local.get 3 i64.const 32 i64.shr_u local.tee 2 local.get 1 i64.const 32 i64.shr_u local.tee 4
     i64.mul i64.add local.get 3 i64.const 4294967295 i64.and local.tee 3 local.get 1 i64.const 4294967295
@@ -286,8 +285,10 @@ const PRODUCTS: &str = r#"
     i64.mul i64.add local.tee 3 i64.const 32 i64.shr_u i64.add local.get 3 i64.const 4294967295
     i64.and local.get 2 local.get 1 i64.mul i64.add local.tee 1 i64.const 32 i64.shr_u
     i64.add i64.store offset=8 local.get 0 local.get 1 i64.const 32 i64.shl local.get 5 i64.const 4294967295
-    i64.and i64.or i64.store)
-  (func (export "rust") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
+    i64.and i64.or i64.store";
+
+/// The same as the Rust runtime computes it.
+const RUST_PRODUCT: &str = "
     local.get 0 local.get 3 i64.const 4294967295 i64.and local.tee 5 local.get 1 i64.const 4294967295 i64.and
     local.tee 6 i64.mul local.tee 7 local.get 3 i64.const 32 i64.shr_u local.tee 8 local.get 6
     i64.mul local.tee 6 local.get 5 local.get 1 i64.const 32 i64.shr_u local.tee 9 i64.mul
@@ -295,95 +296,47 @@ const PRODUCTS: &str = r#"
     local.get 8 local.get 9 i64.mul local.get 5 local.get 6 i64.lt_u i64.extend_i32_u i64.const 32
     i64.shl local.get 5 i64.const 32 i64.shr_u i64.or i64.add local.get 10 local.get 7
     i64.lt_u i64.extend_i32_u i64.add local.get 4 local.get 1 i64.mul local.get 3 local.get 2
-    i64.mul i64.add i64.add i64.store offset=8)
-  (func (export "c shift") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 4 local.get 1 i64.mul local.get 2 local.get 3 i64.mul i64.add
-    local.get 3 i64.const 31 i64.shr_u local.tee 2 local.get 1 i64.const 32 i64.shr_u local.tee 4
-    i64.mul i64.add local.get 3 i64.const 4294967295 i64.and local.tee 3 local.get 1 i64.const 4294967295
-    i64.and local.tee 1 i64.mul local.tee 5 i64.const 32 i64.shr_u local.get 3 local.get 4
-    i64.mul i64.add local.tee 3 i64.const 32 i64.shr_u i64.add local.get 3 i64.const 4294967295
-    i64.and local.get 2 local.get 1 i64.mul i64.add local.tee 1 i64.const 32 i64.shr_u
-    i64.add i64.store offset=8 local.get 0 local.get 1 i64.const 32 i64.shl local.get 5 i64.const 4294967295
-    i64.and i64.or i64.store)
-  (func (export "c mask") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 4 local.get 1 i64.mul local.get 2 local.get 3 i64.mul i64.add
-    local.get 3 i64.const 32 i64.shr_u local.tee 2 local.get 1 i64.const 32 i64.shr_u local.tee 4
-    i64.mul i64.add local.get 3 i64.const 2147483647 i64.and local.tee 3 local.get 1 i64.const 4294967295
-    i64.and local.tee 1 i64.mul local.tee 5 i64.const 32 i64.shr_u local.get 3 local.get 4
-    i64.mul i64.add local.tee 3 i64.const 32 i64.shr_u i64.add local.get 3 i64.const 4294967295
-    i64.and local.get 2 local.get 1 i64.mul i64.add local.tee 1 i64.const 32 i64.shr_u
-    i64.add i64.store offset=8 local.get 0 local.get 1 i64.const 32 i64.shl local.get 5 i64.const 4294967295
-    i64.and i64.or i64.store)
-  (func (export "c operand") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 4 local.get 1 i64.mul local.get 2 local.get 3 i64.mul i64.add
-    local.get 3 i64.const 32 i64.shr_u local.tee 2 local.get 1 i64.const 32 i64.shr_u local.tee 4
-    i64.mul i64.add local.get 3 i64.const 4294967295 i64.and local.tee 3 local.get 1 i64.const 4294967295
-    i64.and local.tee 1 i64.mul local.tee 5 i64.const 32 i64.shr_u local.get 3 local.get 4
-    i64.mul i64.add local.tee 3 i64.const 32 i64.shr_u i64.add local.get 3 i64.const 4294967295
-    i64.and local.get 2 local.get 4 i64.mul i64.add local.tee 1 i64.const 32 i64.shr_u
-    i64.add i64.store offset=8 local.get 0 local.get 1 i64.const 32 i64.shl local.get 5 i64.const 4294967295
-    i64.and i64.or i64.store)
-  (func (export "c sign") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 4 local.get 1 i64.mul local.get 2 local.get 3 i64.mul i64.add
-    local.get 3 i64.const 32 i64.shr_u local.tee 2 local.get 1 i64.const 32 i64.shr_u local.tee 4
-    i64.mul i64.add local.get 3 i64.const 4294967295 i64.and local.tee 3 local.get 1 i64.const 4294967295
-    i64.and local.tee 1 i64.mul local.tee 5 i64.const 32 i64.shr_u local.get 3 local.get 4
-    i64.mul i64.add local.tee 3 i64.const 32 i64.shr_u i64.add local.get 3 i64.const 4294967295
-    i64.and local.get 2 local.get 1 i64.mul i64.add local.tee 1 i64.const 32 i64.shr_s
-    i64.add i64.store offset=8 local.get 0 local.get 1 i64.const 32 i64.shl local.get 5 i64.const 4294967295
-    i64.and i64.or i64.store)
-  (func (export "c missing") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 4 local.get 1 i64.mul local.get 2 local.get 3 i64.mul i64.add
-    local.get 3 i64.const 32 i64.shr_u local.tee 2 local.get 1 i64.const 32 i64.shr_u local.tee 4
-    i64.mul i64.add local.get 3 i64.const 4294967295 i64.and local.tee 3 local.get 1 i64.const 4294967295
-    i64.and local.tee 1 i64.mul local.tee 5 i64.const 32 i64.shr_u local.get 3 local.get 4
-    i64.mul i64.add local.tee 3 i64.const 4294967295 i64.and i64.add local.get 3 i64.const 4294967295
-    i64.and local.get 2 local.get 1 i64.mul i64.add local.tee 1 i64.const 32 i64.shr_u
-    i64.add i64.store offset=8 local.get 0 local.get 1 i64.const 32 i64.shl local.get 5 i64.const 4294967295
-    i64.and i64.or i64.store)
-  (func (export "r carry") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 3 i64.const 4294967295 i64.and local.tee 5 local.get 1 i64.const 4294967295 i64.and
-    local.tee 6 i64.mul local.tee 7 local.get 3 i64.const 32 i64.shr_u local.tee 8 local.get 6
-    i64.mul local.tee 6 local.get 5 local.get 1 i64.const 32 i64.shr_u local.tee 9 i64.mul
-    i64.add local.tee 5 i64.const 32 i64.shl i64.add local.tee 10 i64.store local.get 0
-    local.get 8 local.get 9 i64.mul local.get 6 local.get 5 i64.lt_u i64.extend_i32_u i64.const 32
-    i64.shl local.get 5 i64.const 32 i64.shr_u i64.or i64.add local.get 10 local.get 7
-    i64.lt_u i64.extend_i32_u i64.add local.get 4 local.get 1 i64.mul local.get 3 local.get 2
-    i64.mul i64.add i64.add i64.store offset=8)
-  (func (export "r signed") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 3 i64.const 4294967295 i64.and local.tee 5 local.get 1 i64.const 4294967295 i64.and
-    local.tee 6 i64.mul local.tee 7 local.get 3 i64.const 32 i64.shr_u local.tee 8 local.get 6
-    i64.mul local.tee 6 local.get 5 local.get 1 i64.const 32 i64.shr_u local.tee 9 i64.mul
-    i64.add local.tee 5 i64.const 32 i64.shl i64.add local.tee 10 i64.store local.get 0
-    local.get 8 local.get 9 i64.mul local.get 5 local.get 6 i64.lt_u i64.extend_i32_u i64.const 32
-    i64.shl local.get 5 i64.const 32 i64.shr_u i64.or i64.add local.get 10 local.get 7
-    i64.lt_s i64.extend_i32_u i64.add local.get 4 local.get 1 i64.mul local.get 3 local.get 2
-    i64.mul i64.add i64.add i64.store offset=8)
-  (func (export "r other") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 3 i64.const 4294967295 i64.and local.tee 5 local.get 1 i64.const 4294967295 i64.and
-    local.tee 6 i64.mul local.tee 7 local.get 3 i64.const 32 i64.shr_u local.tee 8 local.get 6
-    i64.mul local.tee 6 local.get 5 local.get 1 i64.const 32 i64.shr_u local.tee 9 i64.mul
-    i64.add local.tee 5 i64.const 32 i64.shl i64.add local.tee 10 i64.store local.get 0
-    local.get 8 local.get 9 i64.mul local.get 5 local.get 6 i64.lt_u i64.extend_i32_u i64.const 32
-    i64.shl local.get 5 i64.const 32 i64.shr_u i64.or i64.add local.get 10 local.get 6
-    i64.lt_u i64.extend_i32_u i64.add local.get 4 local.get 1 i64.mul local.get 3 local.get 2
-    i64.mul i64.add i64.add i64.store offset=8)
-  (func (export "r no shift") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64)
-    local.get 0 local.get 3 i64.const 4294967295 i64.and local.tee 5 local.get 1 i64.const 4294967295 i64.and
-    local.tee 6 i64.mul local.tee 7 local.get 3 i64.const 32 i64.shr_u local.tee 8 local.get 6
-    i64.mul local.tee 6 local.get 5 local.get 1 i64.const 32 i64.shr_u local.tee 9 i64.mul
-    i64.add local.tee 5 i64.const 32 i64.shl i64.add local.tee 10 i64.store local.get 0
-    local.get 8 local.get 9 i64.mul local.get 5 local.get 6 i64.lt_u i64.extend_i32_u i64.const 33
-    i64.shl local.get 5 i64.const 32 i64.shr_u i64.or i64.add local.get 10 local.get 7
-    i64.lt_u i64.extend_i32_u i64.add local.get 4 local.get 1 i64.mul local.get 3 local.get 2
-    i64.mul i64.add i64.add i64.store offset=8)
-"#;
+    i64.mul i64.add i64.add i64.store offset=8";
+
+/// A word of a body, which one of those that are alike, and what stands there instead.
+type Edit = (&'static str, usize, &'static str);
+
+/// The products, and what is nearly one: name, body, and what is edited in that.
+const PRODUCTS: [(&str, &str, &[Edit]); 11] = [
+    ("c", C_PRODUCT, &[]),
+    ("rust", RUST_PRODUCT, &[]),
+    ("c shift", C_PRODUCT, &[("32", 0, "31")]),
+    ("c mask", C_PRODUCT, &[("4294967295", 0, "2147483647")]),
+    ("c operand", C_PRODUCT, &[("1", 4, "4")]),
+    ("c sign", C_PRODUCT, &[("i64.shr_u", 4, "i64.shr_s")]),
+    ("c missing", C_PRODUCT, &[("32", 3, "4294967295"), ("i64.shr_u", 3, "i64.and")]),
+    ("r carry", RUST_PRODUCT, &[("5", 3, "6"), ("6", 3, "5")]),
+    ("r signed", RUST_PRODUCT, &[("i64.lt_u", 1, "i64.lt_s")]),
+    ("r other", RUST_PRODUCT, &[("7", 1, "6")]),
+    ("r no shift", RUST_PRODUCT, &[("32", 3, "33")]),
+];
+
+/// A function of each product.
+fn products() -> String {
+    let mut text = String::new();
+    for (name, body, edits) in PRODUCTS {
+        let original: Vec<&str> = body.split_whitespace().collect();
+        let mut words = original.clone();
+        for (word, nth, other) in edits {
+            let at = original.iter().enumerate().filter(|(_, w)| *w == word).nth(*nth).expect("the word is there").0;
+            words[at] = other;
+        }
+        let body = words.join(" ");
+        text +=
+            &format!("(func (export \"{name}\") (param i32 i64 i64 i64 i64) (local i64 i64 i64 i64 i64 i64) {body})\n");
+    }
+    text
+}
 
 #[test]
 fn wide_products_are_the_same_at_once() {
     let (with, without) = (engine(true), engine(false));
-    let module = format!("(module (memory (export \"m\") 1) {PRODUCTS})");
-    let names: Vec<&str> = PRODUCTS.split("(export \"").skip(1).map(|t| t.split('"').next().unwrap()).collect();
+    let module = format!("(module (memory (export \"m\") 1) {})", products());
     let mut sides = [Side::new(&with, &module), Side::new(&without, &module)];
     let mut random = Random(5);
     let edges = [0, 1, u64::MAX, u64::MAX - 1, 1 << 32, (1 << 32) - 1, 1 << 63, 0xffff_ffff_0000_0000];
@@ -394,7 +347,7 @@ fn wide_products_are_the_same_at_once() {
     };
     for _ in 0..300 {
         let [a, a_high, b, b_high] = [factor(), factor(), factor(), factor()];
-        for name in &names {
+        for (name, ..) in PRODUCTS {
             let products = sides.each_mut().map(|side| {
                 type Args = (i32, i64, i64, i64, i64);
                 let f = side.instance.get_typed_func::<Args, ()>(&mut side.store, name).unwrap();
@@ -403,7 +356,7 @@ fn wide_products_are_the_same_at_once() {
                 u128::from_le_bytes(memory.data(&side.store)[64..80].try_into().unwrap())
             });
             assert_eq!(products[0], products[1], "{name} of {a:#x} and {b:#x}");
-            if matches!(*name, "c" | "rust") {
+            if matches!(name, "c" | "rust") {
                 let [x, y] = [(a, a_high), (b, b_high)].map(|(low, high)| u128::from(high) << 64 | u128::from(low));
                 assert_eq!(products[0], x.wrapping_mul(y), "{name} of {a:#x} and {b:#x}");
             }

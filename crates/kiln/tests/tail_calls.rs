@@ -1,5 +1,8 @@
 //! Tail calls in constant stack: mutual recursion across instances, in every mode.
 
+mod common;
+
+use common::modes_and_levels;
 use kiln::*;
 
 /// `ping` passes on to `next`, of another instance, until `n` is 0; counts in `sum`. `wide` has more parameters than
@@ -40,20 +43,6 @@ const STANDIN: &str = r#"(module
             (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6)
             (local.get 7) (local.get 8) (local.get 9) (local.get 10) (local.get 11) (i32.const 1))))"#;
 
-fn modes() -> Vec<(String, Config)> {
-    let mut modes = Vec::new();
-    for tiering in [Tiering::Eager, Tiering::Lazy] {
-        for level in [OptLevel::Speed, OptLevel::None] {
-            for signals in [true, false] {
-                let mut config = Config::new();
-                config.tiering(tiering).cranelift_opt_level(level).signals_based_traps(signals);
-                modes.push((format!("{tiering:?}, {level:?}, signals {signals}"), config));
-            }
-        }
-    }
-    modes
-}
-
 /// Runs `calls` tail calls (and those through the stand-in) between two instances in 64 KiB of stack. Each adds 1 to what
 /// comes back.
 fn ping_pong(config: &mut Config, calls: u64) -> anyhow::Result<()> {
@@ -80,7 +69,7 @@ fn ping_pong(config: &mut Config, calls: u64) -> anyhow::Result<()> {
 
 #[test]
 fn ten_million_calls_across_instances() -> anyhow::Result<()> {
-    for (name, mut config) in modes() {
+    for (name, mut config) in modes_and_levels() {
         println!("{name}");
         ping_pong(&mut config, 10_000_000)?;
     }
@@ -91,7 +80,7 @@ fn ten_million_calls_across_instances() -> anyhow::Result<()> {
 #[test]
 #[ignore = "takes half a minute"]
 fn a_billion_calls_across_instances() -> anyhow::Result<()> {
-    for (name, mut config) in modes() {
+    for (name, mut config) in modes_and_levels() {
         let start = std::time::Instant::now();
         ping_pong(&mut config, 1_000_000_000)?;
         println!("{name}: {:.1?}", start.elapsed());

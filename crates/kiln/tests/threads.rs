@@ -66,8 +66,8 @@ struct World {
 }
 
 impl World {
-    fn all() -> [World; 2] {
-        [Tiering::Eager, Tiering::Lazy].map(|tiering| {
+    fn all() -> [World; 3] {
+        [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic].map(|tiering| {
             let engine = Engine::new(Config::new().tiering(tiering)).unwrap();
             let module = Module::new(&engine, MODULE).unwrap();
             let memory = SharedMemory::new(&engine, MemoryType::shared(1, 4)).unwrap();

@@ -1,4 +1,4 @@
-//! The official WASI preview 1 testsuite, prebuilt, in every mode, or in debug builds in those that matter most here.
+//! The official WASI preview 1 testsuite, prebuilt, in every mode.
 //!
 //! The suite is not part of this repository. It is looked for in the folder that the variable
 //! `KILN_SHARED_SUITES` names, or else in `../shared` beside the repository, as `wasi-preview1.tar.xz` there or in
@@ -45,7 +45,7 @@ fn the_official_suite_passes_in_every_mode() {
     let programs = programs(temp.path());
     assert_eq!(programs.len(), PROGRAMS, "programs in {}", archive.display());
 
-    let modes = modes();
+    let modes = Mode::chosen();
     let runs: Vec<_> = modes.iter().flat_map(|mode| programs.iter().map(move |program| (mode, program))).collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
@@ -63,19 +63,6 @@ fn the_official_suite_passes_in_every_mode() {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n\n"));
-}
-
-/// All modes, or those of `KILN_MODES`. Compilers without optimisation take a quarter of an hour for all, so these
-/// run the modes in which programs reach the host by different ways.
-fn modes() -> Vec<Mode> {
-    const DIFFERENT: [&str; 7] =
-        ["eager", "lazy-no-signals", "lazy-metered", "artifact", "eager-inlined", "tier-up-random", "stencils"];
-    let mut modes = Mode::chosen();
-    if cfg!(debug_assertions) && std::env::var_os("KILN_MODES").is_none() {
-        modes.retain(|mode| DIFFERENT.contains(&mode.name));
-        assert_eq!(modes.len(), DIFFERENT.len());
-    }
-    modes
 }
 
 fn archive() -> Option<PathBuf> {
