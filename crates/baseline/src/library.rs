@@ -161,10 +161,9 @@ pub struct Baseline {
 
 impl Baseline {
     /// The compiler for a target with these settings of Cranelift's (see `Fingerprint::flags` of `kiln_env`) and these
-    /// tunables. `None` if there are no stencils for it, or if fuel is counted: not every path of assembled code counts what
-    /// optimised code does.
+    /// tunables. `None` if there are no stencils for it.
     pub fn new(flags: &[(String, String)], tunables: &kiln_env::Tunables) -> Option<Baseline> {
-        if !tunables.signals || tunables.fuel {
+        if !tunables.signals {
             return None;
         }
         let level = Level::for_flags(flags)?;

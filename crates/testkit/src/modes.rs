@@ -91,10 +91,10 @@ impl Mode {
                 ..Mode::EAGER
             },
             Mode { name: "stencils", tier_up: TierUp::Never, ..Mode::STENCILS },
-            Mode { name: "stencils-epochs", tier_up: TierUp::Never, epochs: true, ..Mode::STENCILS },
+            Mode { name: "stencils-metered", tier_up: TierUp::Never, fuel: true, epochs: true, ..Mode::STENCILS },
             Mode { name: "stencils-bounds-checks", tier_up: TierUp::Never, guards: false, ..Mode::STENCILS },
             Mode { name: "stencils-tier-up-at-once", tier_up: TierUp::AtOnce, ..Mode::STENCILS },
-            Mode { name: "stencils-tier-up-random", tier_up: TierUp::Random(3), ..Mode::STENCILS },
+            Mode { name: "stencils-tier-up-random", tier_up: TierUp::Random(3), fuel: true, ..Mode::STENCILS },
         ]
     }
 
@@ -190,7 +190,7 @@ impl Mode {
     /// The store is not of an engine in this mode.
     pub fn prepare<T>(&self, store: &mut Store<T>) -> Result<()> {
         if self.fuel {
-            store.set_fuel(u64::MAX)?;
+            store.set_fuel(u64::MAX >> 1)?;
         }
         if self.epochs {
             store.set_epoch_deadline(u64::MAX / 2);

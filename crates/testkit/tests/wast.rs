@@ -108,11 +108,27 @@ fn check(mut scripts: Vec<Script>, features: Features) {
         scripts.len(),
         modes.len()
     );
+    failed.extend(unequal_fuel(&scripts, &modes, &results));
     let names: Vec<String> = scripts.iter().map(|s| s.name.clone()).collect();
     if std::env::var_os("KILN_MODES").is_none() {
         failed.extend(expected.stale(&names));
     }
     assert!(failed.is_empty(), "{} failures:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// A line for each script that used other fuel in one mode than in another. `results` has all modes of each script in a row.
+fn unequal_fuel(scripts: &[Script], modes: &[Mode], results: &[(usize, Outcome)]) -> Vec<String> {
+    let mut unequal = Vec::new();
+    for (script, results) in scripts.iter().zip(results.chunks(modes.len())) {
+        let mut counted = results.iter().filter(|(_, outcome)| !outcome.fuel.is_empty());
+        let Some((first, expected)) = counted.next() else { continue };
+        for (mode, outcome) in counted.filter(|(_, outcome)| outcome.fuel != expected.fuel) {
+            let differs = outcome.fuel.iter().zip(&expected.fuel).find(|(a, b)| a != b);
+            let [a, b] = [*mode, *first].map(|mode| modes[mode].name);
+            unequal.push(format!("{}: fuel {differs:?} [{a}, {b}]", script.name));
+        }
+    }
+    unequal
 }
 
 /// A script that panics, or cannot be parsed, is one failure.

@@ -2,6 +2,7 @@
 
 use kiln_env::stencil::{self, Choice, FC, FD, FE, Immediates, LANE, Shape, Ty, checked_form, immediates};
 use kiln_env::types::ValType;
+use wasmparser::{BlockType, Operator, TryTable};
 
 use super::emit::{Facts, Subject};
 use super::signatures::{Values, decode, encode, signature};
@@ -109,9 +110,26 @@ pub(super) fn all() -> Vec<Entry> {
 
 /// Units of fuel that an operator costs.
 pub(super) fn fuel(op: u16) -> u8 {
-    let bytes = encode(op, &Values::default());
-    // Those with immediates of their own kind are no exceptions.
-    decode(&bytes).map_or(u8::from(!matches!(op, 0x02..=0x04)), |op| fuel_cost(&op) as u8)
+    let (blockty, tag_index) = (BlockType::Empty, 0);
+    // What opens, divides and closes blocks cannot be read by itself.
+    let shape = match op {
+        0x02 => Operator::Block { blockty },
+        0x03 => Operator::Loop { blockty },
+        0x04 => Operator::If { blockty },
+        0x05 => Operator::Else,
+        0x06 => Operator::Try { blockty },
+        0x07 => Operator::Catch { tag_index },
+        0x0b => Operator::End,
+        0x18 => Operator::Delegate { relative_depth: 0 },
+        0x19 => Operator::CatchAll,
+        0x1f => Operator::TryTable { try_table: TryTable { ty: blockty, catches: Vec::new() } },
+        _ => {
+            let bytes = encode(op, &Values::default());
+            // Those with immediates of their own kind are no exceptions.
+            return decode(&bytes).map_or(1, |op| fuel_cost(&op) as u8);
+        }
+    };
+    fuel_cost(&shape) as u8
 }
 
 /// Operators that depend on nothing but their immediates.

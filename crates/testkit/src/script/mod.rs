@@ -49,6 +49,9 @@ pub struct Outcome {
     pub skipped: usize,
     /// Directives that did not do what they say, in the order of the script.
     pub failures: Vec<Failure>,
+    /// Where fuel is counted: line and units of each directive that used some, but for those that use up the stack, of
+    /// which a frame takes more in one tier than in another.
+    pub fuel: Vec<(usize, u64)>,
 }
 
 impl Outcome {
@@ -136,10 +139,16 @@ impl<'scope, 'a: 'scope> Context<'scope, 'a> {
     fn directives<'env>(&mut self, scope: &'scope Scope<'scope, 'env>, directives: Vec<WastDirective<'a>>) {
         for directive in directives {
             let span = directive.span();
+            let exhausts = matches!(directive, WastDirective::AssertExhaustion { .. });
+            let fuel = self.store.get_fuel().unwrap_or(0);
             match self.directive(scope, directive) {
                 Ok(Verdict::Passed) => self.outcome.passed += 1,
                 Ok(Verdict::Skipped) => self.outcome.skipped += 1,
                 Err(error) => self.fail(span, &error),
+            }
+            let used = fuel - self.store.get_fuel().unwrap_or(0);
+            if used > 0 && !exhausts {
+                self.outcome.fuel.push((span.linecol_in(self.source.text).0 + 1, used));
             }
         }
     }
