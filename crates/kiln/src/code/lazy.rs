@@ -272,7 +272,7 @@ impl LazyCode {
             if let FuncKey::Osr { .. } = key {
                 self.count_osr(&func);
             }
-            Ok((self.place(key, func)?, tier))
+            Ok((self.place(key, func, tier)?, tier))
         });
         mem::forget(unfinished);
         self.finish(key, result)
@@ -357,8 +357,9 @@ impl LazyCode {
         result
     }
 
-    /// Puts a compiled function into the arena, its calls bound to entry stubs and trampolines.
-    fn place(&self, key: FuncKey, func: MachineFunc) -> anyhow::Result<NonNull<u8>> {
+    /// Puts a compiled function into the arena. Its calls are bound to trampolines, to functions whose code is final, itself
+    /// perhaps among them, and to entry stubs of others.
+    fn place(&self, key: FuncKey, func: MachineFunc, tier: Tier) -> anyhow::Result<NonNull<u8>> {
         let MachineFunc { mut code, align, relocs, tables } = func;
         let mut targets = Vec::with_capacity(relocs.len());
         for reloc in &relocs {
@@ -368,10 +369,12 @@ impl LazyCode {
             }
             let target = match reloc.target {
                 FuncKey::Wasm(i) if i.0 >= self.num_funcs => return Err(CodeError::Missing(reloc.target).into()),
-                FuncKey::Wasm(i) => self.entry(i),
-                other => self.ready(other)?,
+                FuncKey::Wasm(_) if reloc.target == key && tier == Tier::Optimized => None,
+                FuncKey::Wasm(i) if self.state(i.0).load(Ordering::Acquire) == state::OPTIMIZED => Some(self.slot_code(i.0)),
+                FuncKey::Wasm(i) => Some(self.entry(i)),
+                other => Some(self.ready(other)?),
             };
-            targets.push(target.as_ptr() as u64);
+            targets.push(target.map(|t| t.as_ptr() as u64));
         }
         let align = (align as usize).max(MIN_ALIGN).max(self.memory.granularity());
         let mut placing = self.lock();
@@ -380,7 +383,8 @@ impl LazyCode {
         let end = start.checked_add(code.len()).filter(|end| *end <= self.memory.text_len()).ok_or_else(full)?;
         let address = self.text_at(start);
         for (reloc, target) in relocs.iter().zip(targets) {
-            reloc.apply(&mut code, address.as_ptr() as u64, target).map_err(CodeError::OutOfReach)?;
+            let own = address.as_ptr() as u64;
+            reloc.apply(&mut code, own, target.unwrap_or(own)).map_err(CodeError::OutOfReach)?;
         }
         // SAFETY: the place is free, and whoever executes it gets its address from what this function returns. In
         // flipping mode `align` gives it pages of its own.

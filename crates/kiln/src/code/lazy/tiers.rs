@@ -29,9 +29,12 @@ const LOOK_AGAIN: i32 = 10_000;
 /// The same for one that will be called again: by then that should have happened.
 const CALLED_AGAIN: i32 = 200_000;
 
+/// Arrivals at loop headers that are worth as much time as [`HOT_ENTRIES`] entries.
+const LOOPS_PER_HEAT: i32 = 2_000;
+
 /// A function that was entered fewer times when its loop became hot is first to be entered in the middle: it may never be
 /// called again.
-const FEW_ENTRIES: i32 = 8;
+const FEW_ENTRIES: u64 = 8;
 
 /// Loops of one function at which it is entered. Each takes a body of its own.
 const MAX_LOOPS: u8 = 4;
@@ -60,8 +63,16 @@ pub(super) struct Tiers {
 /// What is known about a function that became hot.
 #[derive(Default)]
 struct Note {
-    /// How often a counter ran out.
+    /// Time spent in the first tier: how often the counter of entries ran out, and of loops what is worth the same.
     heat: u32,
+    /// How often the counter of entries ran out.
+    rounds: u32,
+    /// Entries up to the last time that a loop became hot.
+    entries: u64,
+    /// What the counter of loops was set to last, if it was set again.
+    interval: i32,
+    /// How often it was entered at a loop.
+    entered: u32,
     /// Its loops that may be entered.
     loops: u8,
     /// For random decisions.
@@ -212,7 +223,13 @@ impl LazyCode {
         self.counters_of(func).0.store(NEVER, Ordering::Relaxed);
         match tiers.setup.strategy {
             TierUp::Background => {
-                let heat = self.heat(tiers, func);
+                let heat = {
+                    let mut notes = tiers.notes();
+                    let note = notes.entry(func.0).or_default();
+                    note.rounds += 1;
+                    note.heat += 1;
+                    note.heat
+                };
                 if self.state(func.0).load(Ordering::Acquire) <= state::QUEUED {
                     // When it becomes as hot again before it is done it moves up.
                     self.counters_of(func).0.store(-HOT_ENTRIES, Ordering::Relaxed);
@@ -224,20 +241,14 @@ impl LazyCode {
         }
     }
 
-    /// Counts how often a function became hot.
-    fn heat(&self, tiers: &Tiers, func: DefinedFuncIndex) -> u32 {
-        let mut notes = tiers.notes();
-        let note = notes.entry(func.0).or_default();
-        note.heat += 1;
-        note.heat
-    }
-
     /// Lets the background compile something.
     fn submit(&self, tiers: &Tiers, code: &Arc<ModuleCode>, key: FuncKey, heat: u32) {
         if let FuncKey::Wasm(func) = key {
             let _placing = self.lock();
-            if self.state(func.0).load(Ordering::Acquire) == state::READY {
-                self.state(func.0).store(state::QUEUED, Ordering::Release);
+            match self.state(func.0).load(Ordering::Acquire) {
+                state::READY => self.state(func.0).store(state::QUEUED, Ordering::Release),
+                state::OPTIMIZED => return,
+                _ => {}
             }
         }
         let size = key.body().map_or(0, |func| (tiers.setup.sizes)(func));
@@ -290,22 +301,51 @@ impl LazyCode {
     ) -> Option<NonNull<u8>> {
         let (entries, loops) = self.counters_of(func);
         let progress = self.progress(&self.lock(), key);
-        if let Some(Progress::Ready(code)) = progress {
+        if let Some(Progress::Ready(found)) = progress {
             // Other activations are to find it soon.
             loops.store(-1, Ordering::Relaxed);
-            return Some(code);
+            self.entered(tiers, code, func);
+            return Some(found);
         }
-        loops.store(-LOOK_AGAIN, Ordering::Relaxed);
-        let heat = self.heat(tiers, func);
-        let entered = HOT_ENTRIES.saturating_add(entries.load(Ordering::Relaxed));
-        if entered >= FEW_ENTRIES && self.state(func.0).load(Ordering::Acquire) == state::READY {
-            // It will be called again: its next call is to find better code.
-            loops.store(-CALLED_AGAIN, Ordering::Relaxed);
+        let (heat, calls, is_new) = {
+            let mut notes = tiers.notes();
+            let note = notes.entry(func.0).or_default();
+            let arrivals = if note.interval == 0 { HOT_LOOPS } else { note.interval };
+            note.heat = note.heat.saturating_add((arrivals / LOOPS_PER_HEAT) as u32);
+            let in_round = HOT_ENTRIES.saturating_add(entries.load(Ordering::Relaxed)).max(0);
+            let calls = u64::from(note.rounds) * HOT_ENTRIES as u64 + in_round as u64;
+            (note.heat, calls, std::mem::replace(&mut note.entries, calls) != calls)
+        };
+        // Its next call is to find better code, if there is one: for that it must be called now and then.
+        let is_called = match self.state(func.0).load(Ordering::Acquire) {
+            state::READY => calls >= FEW_ENTRIES,
+            state::QUEUED => is_new,
+            _ => false,
+        };
+        let interval = if is_called { CALLED_AGAIN } else { LOOK_AGAIN };
+        loops.store(-interval, Ordering::Relaxed);
+        tiers.notes().entry(func.0).or_default().interval = interval;
+        if is_called {
             self.submit(tiers, code, FuncKey::Wasm(func), heat);
         } else if progress.is_none() && self.may_enter(tiers, func) {
             self.submit(tiers, code, key, heat);
         }
         None
+    }
+
+    /// A function was entered at a loop. If that happens again it is called again, and its calls are to find better code.
+    fn entered(&self, tiers: &Tiers, code: &Arc<ModuleCode>, func: DefinedFuncIndex) {
+        let heat = {
+            let mut notes = tiers.notes();
+            let note = notes.entry(func.0).or_default();
+            note.entered = note.entered.saturating_add(1);
+            if note.entered < 2 || !note.entered.is_power_of_two() {
+                return;
+            }
+            note.heat = note.heat.saturating_add(note.entered);
+            note.heat
+        };
+        self.submit(tiers, code, FuncKey::Wasm(func), heat);
     }
 
     /// Whether one more loop of a function may be entered; counts it.
@@ -342,7 +382,7 @@ impl LazyCode {
         let start = Instant::now();
         let result = (self.compile)(key).and_then(|func| {
             tiers.counts.optimized.add(func.code.len());
-            self.place(key, func)
+            self.place(key, func, Tier::Optimized)
         });
         if !only_queued {
             tiers.count_time(&tiers.counts.waited, start);
