@@ -370,7 +370,9 @@ impl LazyCode {
             let target = match reloc.target {
                 FuncKey::Wasm(i) if i.0 >= self.num_funcs => return Err(CodeError::Missing(reloc.target).into()),
                 FuncKey::Wasm(_) if reloc.target == key && tier == Tier::Optimized => None,
-                FuncKey::Wasm(i) if self.state(i.0).load(Ordering::Acquire) == state::OPTIMIZED => Some(self.slot_code(i.0)),
+                FuncKey::Wasm(i) if self.state(i.0).load(Ordering::Acquire) == state::OPTIMIZED => {
+                    Some(self.slot_code(i.0))
+                }
                 FuncKey::Wasm(i) => Some(self.entry(i)),
                 other => Some(self.ready(other)?),
             };

@@ -36,6 +36,16 @@ const LOOPS_PER_HEAT: i32 = 2_000;
 /// called again.
 const FEW_ENTRIES: u64 = 8;
 
+/// Bytes of a function that takes long to compile: an interpreter's main loop takes a second. Code entered at the loop that
+/// is hot serves activations old and new, so it comes first.
+const LARGE: u64 = 16 << 10;
+
+/// Rounds of entries after which a large function is worth optimising though none of its loops is hot.
+const LARGE_ROUNDS: u32 = 8;
+
+/// Entries at a loop that cost as much time as what is worth one unit of heat: what they cost is the detour.
+const DETOURS_PER_HEAT: u32 = 100;
+
 /// Loops of one function at which it is entered. Each takes a body of its own.
 const MAX_LOOPS: u8 = 4;
 
@@ -73,6 +83,8 @@ struct Note {
     interval: i32,
     /// How often it was entered at a loop.
     entered: u32,
+    /// Its heat when it was queued last.
+    queued: u32,
     /// Its loops that may be entered.
     loops: u8,
     /// For random decisions.
@@ -223,17 +235,20 @@ impl LazyCode {
         self.counters_of(func).0.store(NEVER, Ordering::Relaxed);
         match tiers.setup.strategy {
             TierUp::Background => {
-                let heat = {
+                let is_large = (tiers.setup.sizes)(func) >= LARGE;
+                let is_due = {
                     let mut notes = tiers.notes();
                     let note = notes.entry(func.0).or_default();
                     note.rounds += 1;
                     note.heat += 1;
-                    note.heat
+                    !is_large || note.entered > 0 || (note.loops == 0 && note.rounds >= LARGE_ROUNDS)
                 };
                 if self.state(func.0).load(Ordering::Acquire) <= state::QUEUED {
                     // When it becomes as hot again before it is done it moves up.
                     self.counters_of(func).0.store(-HOT_ENTRIES, Ordering::Relaxed);
-                    self.submit(tiers, code, FuncKey::Wasm(func), heat);
+                    if is_due {
+                        self.submit(tiers, code, FuncKey::Wasm(func));
+                    }
                 }
             }
             TierUp::Never => {}
@@ -241,9 +256,23 @@ impl LazyCode {
         }
     }
 
-    /// Lets the background compile something.
-    fn submit(&self, tiers: &Tiers, code: &Arc<ModuleCode>, key: FuncKey, heat: u32) {
-        if let FuncKey::Wasm(func) = key {
+    /// Lets the background compile something, the sooner the hotter it is.
+    fn submit(&self, tiers: &Tiers, code: &Arc<ModuleCode>, key: FuncKey) {
+        let Some(func) = key.body() else { return };
+        let heat = {
+            let mut notes = tiers.notes();
+            let note = notes.entry(func.0).or_default();
+            let is_entry = matches!(key, FuncKey::Wasm(_));
+            if is_entry && note.queued > 0 && note.heat / 5 * 4 <= note.queued {
+                // It is where it belongs already, more or less.
+                return;
+            }
+            if is_entry {
+                note.queued = note.heat.max(1);
+            }
+            note.heat
+        };
+        if let FuncKey::Wasm(_) = key {
             let _placing = self.lock();
             match self.state(func.0).load(Ordering::Acquire) {
                 state::READY => self.state(func.0).store(state::QUEUED, Ordering::Release),
@@ -251,7 +280,7 @@ impl LazyCode {
                 _ => {}
             }
         }
-        let size = key.body().map_or(0, |func| (tiers.setup.sizes)(func));
+        let size = (tiers.setup.sizes)(func);
         tiers.setup.queue.submit(Job::new(code, key, heat, size));
     }
 
@@ -307,45 +336,50 @@ impl LazyCode {
             self.entered(tiers, code, func);
             return Some(found);
         }
-        let (heat, calls, is_new) = {
+        let is_large = (tiers.setup.sizes)(func) >= LARGE;
+        let (calls, is_new) = {
             let mut notes = tiers.notes();
             let note = notes.entry(func.0).or_default();
             let arrivals = if note.interval == 0 { HOT_LOOPS } else { note.interval };
             note.heat = note.heat.saturating_add((arrivals / LOOPS_PER_HEAT) as u32);
             let in_round = HOT_ENTRIES.saturating_add(entries.load(Ordering::Relaxed)).max(0);
             let calls = u64::from(note.rounds) * HOT_ENTRIES as u64 + in_round as u64;
-            (note.heat, calls, std::mem::replace(&mut note.entries, calls) != calls)
+            (calls, std::mem::replace(&mut note.entries, calls) != calls)
         };
         // Its next call is to find better code, if there is one: for that it must be called now and then.
-        let is_called = match self.state(func.0).load(Ordering::Acquire) {
-            state::READY => calls >= FEW_ENTRIES,
-            state::QUEUED => is_new,
-            _ => false,
-        };
+        let is_called = !is_large
+            && match self.state(func.0).load(Ordering::Acquire) {
+                state::READY => calls >= FEW_ENTRIES,
+                state::QUEUED => is_new,
+                _ => false,
+            };
         let interval = if is_called { CALLED_AGAIN } else { LOOK_AGAIN };
         loops.store(-interval, Ordering::Relaxed);
         tiers.notes().entry(func.0).or_default().interval = interval;
         if is_called {
-            self.submit(tiers, code, FuncKey::Wasm(func), heat);
+            self.submit(tiers, code, FuncKey::Wasm(func));
         } else if progress.is_none() && self.may_enter(tiers, func) {
-            self.submit(tiers, code, key, heat);
+            self.submit(tiers, code, key);
         }
         None
     }
 
     /// A function was entered at a loop. If that happens again it is called again, and its calls are to find better code.
     fn entered(&self, tiers: &Tiers, code: &Arc<ModuleCode>, func: DefinedFuncIndex) {
-        let heat = {
+        {
             let mut notes = tiers.notes();
             let note = notes.entry(func.0).or_default();
             note.entered = note.entered.saturating_add(1);
+            if note.entered == 1 {
+                // What it spends its time in is done.
+                (note.heat, note.queued) = (0, 0);
+            }
             if note.entered < 2 || !note.entered.is_power_of_two() {
                 return;
             }
-            note.heat = note.heat.saturating_add(note.entered);
-            note.heat
-        };
-        self.submit(tiers, code, FuncKey::Wasm(func), heat);
+            note.heat = note.heat.max(note.entered / DETOURS_PER_HEAT).max(1);
+        }
+        self.submit(tiers, code, FuncKey::Wasm(func));
     }
 
     /// Whether one more loop of a function may be entered; counts it.
