@@ -1,12 +1,12 @@
 //! Hashes the sources that decide about generated code, so that code made by one build is not taken for code of another
-//! that has the same version number. The compiler's are among them, although a build without compiler has none: it runs
+//! that has the same version number. The compilers' are among them, although a build without compiler has none: it runs
 //! what others compiled.
 
 use std::path::Path;
 
 fn main() {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for dir in ["src", "../compiler/src"] {
+    for dir in ["src", "../compiler/src", "../baseline/src"] {
         println!("cargo::rerun-if-changed={dir}");
         hash_dir(Path::new(dir), &mut hash);
     }

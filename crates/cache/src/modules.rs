@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! modules/CONTENTS.kiln   an artifact; its name is a hash of the module's bytes and of what else its code depends on
+//! modules/CONTENTS.outline, CONTENTS.snapshot   what runs of a module left that was not compiled as a whole
 //! modules/FILE.of         the name of the artifact of a file with this device, inode, size and times
 //! ```
 //! A file that nobody has touched is recognised without reading it. Files are written beside their place and moved there:

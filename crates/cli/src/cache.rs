@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use kiln::{CacheStore, Comparison, Config, Engine, Module};
+use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile};
 use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 
 use crate::args::{Cache, CacheCommand, Groups, Tier};
@@ -24,14 +25,52 @@ pub(crate) struct UserCache {
     modules: Option<ModuleIndex>,
     /// Whether modules are compiled as a whole, so that there are artifacts to keep.
     eager: bool,
+    /// Whether functions change their tier, so that there is something for later runs to go on with.
+    dynamic: bool,
     /// What is written beside the program.
-    writers: Mutex<Vec<JoinHandle<()>>>,
+    writers: Mutex<Vec<Writer>>,
 }
+
+/// A thread that writes: it gives nothing, but ends.
+type Writer = Receiver<()>;
+
+/// A program waits for what it leaves in the cache for so long, or for this part of the time it took if that is more. What is
+/// not written then is lost.
+const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENT_PART: u32 = 8;
 
 /// A module's file, and what the cache has of it.
 pub(crate) struct CachedModule {
     file: PathBuf,
     identity: FileIdentity,
+}
+
+/// What the cache has of a module.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// All of it is compiled.
+    Artifact(PathBuf),
+    /// What earlier runs left.
+    Outline(Outline),
+}
+
+/// Where a module's outline and snapshot are.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Outline {
+    outline: PathBuf,
+    snapshot: PathBuf,
+}
+
+impl Outline {
+    /// Beside the place of the module's artifact.
+    fn beside(artifact: &Path) -> Outline {
+        Outline { outline: artifact.with_extension("outline"), snapshot: artifact.with_extension("snapshot") }
+    }
+
+    /// Loads the module, whose file this is.
+    pub(crate) fn resume(&self, engine: &Engine, file: ModuleFile) -> Result<Module> {
+        Module::resume(engine, file, &self.outline, &self.snapshot)
+    }
 }
 
 impl UserCache {
@@ -44,7 +83,8 @@ impl UserCache {
         let whole = groups.tier != Some(Tier::Lazy) && options.debug.dump_function.is_none();
         let index = || ModuleIndex::open(&folder().ok()?, common(groups, options), DEFAULT_LIMIT).ok();
         let modules = whole.then(index).flatten();
-        let cache = Arc::new(UserCache { modules, eager: groups.tier == Some(Tier::Eager), ..UserCache::default() });
+        let (eager, dynamic) = (groups.tier == Some(Tier::Eager), groups.tier == Some(Tier::Dynamic));
+        let cache = Arc::new(UserCache { modules, eager, dynamic, ..UserCache::default() });
         config.cache(Some(cache.clone()));
         cache
     }
@@ -55,9 +95,18 @@ impl UserCache {
         Some(CachedModule { file: file.to_owned(), identity })
     }
 
-    /// The artifact of the file, if it was run before and has not changed since.
-    pub(crate) fn artifact(&self, module: &CachedModule) -> Option<PathBuf> {
-        self.modules.as_ref()?.by_identity(&module.identity).filter(|artifact| artifact.is_file())
+    /// What there is of the file, if it was run before and has not changed since.
+    pub(crate) fn find(&self, module: &CachedModule) -> Option<Found> {
+        self.at(&self.modules.as_ref()?.by_identity(&module.identity)?)
+    }
+
+    /// What there is of the module that has its artifact, if it has one, at a place.
+    pub(crate) fn at(&self, place: &Path) -> Option<Found> {
+        if place.is_file() {
+            return Some(Found::Artifact(place.to_owned()));
+        }
+        let outline = Outline::beside(place);
+        (self.dynamic && outline.outline.is_file()).then_some(Found::Outline(outline))
     }
 
     /// The artifact of a module that was read from the file: another file may have had the same contents.
@@ -81,6 +130,32 @@ impl UserCache {
         });
     }
 
+    /// Keeps the outline of a module that was compiled function by function; where it is.
+    pub(crate) fn keep_outline(self: &Arc<Self>, module: &Module, place: &Path) -> Option<Outline> {
+        if !self.dynamic {
+            return None;
+        }
+        let outline = Outline::beside(place);
+        let (module, cache, file) = (module.clone(), self.clone(), outline.outline.clone());
+        self.beside(move || {
+            let index = cache.modules.as_ref().context("there is an index if there is a place")?;
+            Ok(index.keep(&file, &module.outline()?)?)
+        });
+        Some(outline)
+    }
+
+    /// Keeps what was compiled of a module, if that is more than before.
+    pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline) {
+        let (module, cache, file) = (module.clone(), self.clone(), outline.snapshot.clone());
+        self.beside(move || {
+            let index = cache.modules.as_ref().context("there is an index if there is a place")?;
+            match module.snapshot()? {
+                Some(snapshot) => Ok(index.keep(&file, &snapshot)?),
+                None => Ok(()),
+            }
+        });
+    }
+
     /// Looks into the file of a module that was started without reading it, if that was not done for long.
     pub(crate) fn confirm(self: &Arc<Self>, module: CachedModule) {
         let cache = self.clone();
@@ -92,9 +167,13 @@ impl UserCache {
 
     /// Does something while the program runs. That it fails is no reason for the program to fail.
     fn beside(&self, work: impl FnOnce() -> Result<()> + Send + 'static) {
-        let report = move || work().unwrap_or_else(|error| tracing::debug!("the cache of modules: {error:#}"));
-        if let Ok(writer) = std::thread::Builder::new().name("kiln-modules".to_owned()).spawn(report) {
-            self.writers.lock().unwrap_or_else(PoisonError::into_inner).push(writer);
+        let (end, ended): (Sender<()>, Writer) = mpsc::channel();
+        let report = move || {
+            let _end = end;
+            work().unwrap_or_else(|error| tracing::debug!("the cache of modules: {error:#}"));
+        };
+        if std::thread::Builder::new().name("kiln-modules".to_owned()).spawn(report).is_ok() {
+            self.writers.lock().unwrap_or_else(PoisonError::into_inner).push(ended);
         }
     }
 
@@ -107,10 +186,36 @@ impl UserCache {
         if let Some(Ok(store)) = self.opened.get() {
             store.flush();
         }
-        for writer in std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner)) {
+        for writer in self.take_writers() {
             // It has told what went wrong.
-            _ = writer.join();
+            _ = writer.recv();
         }
+    }
+
+    fn take_writers(&self) -> Vec<Writer> {
+        std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same, but does not let a program wait for long that took the time since `start`.
+    pub(crate) fn flush_soon(self: &Arc<Self>, start: Instant) {
+        if self.opened.get().is_some() {
+            let cache = self.clone();
+            self.beside(move || {
+                if let Some(Ok(store)) = cache.opened.get() {
+                    store.flush();
+                }
+                Ok(())
+            });
+        }
+        let end = Instant::now() + PATIENCE.max(start.elapsed() / PATIENT_PART);
+        for writer in self.take_writers() {
+            _ = writer.recv_timeout(end.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Whether modules are compiled as a whole.
+    pub(crate) fn is_eager(&self) -> bool {
+        self.eager
     }
 
     /// Why the cache could not be used.

@@ -7,6 +7,8 @@ use kiln::{CompileStatistics, StencilStatistics, TierStatistics};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use crate::cache::Found;
+
 /// What a run took, phase by phase. Phases of compilation are sums over threads.
 #[derive(Clone, Default, Debug, Serialize)]
 pub(crate) struct Explanation {
@@ -40,6 +42,8 @@ pub(crate) struct Explanation {
     pub(crate) cache_inserted_bytes: u64,
     /// Whether the module was found in the cache as a whole.
     pub(crate) cached_module: bool,
+    /// Whether the run went on with what earlier ones left.
+    pub(crate) resumed: bool,
     /// Why the cache was not used although it was wanted.
     pub(crate) cache_problem: Option<String>,
     pub(crate) peak_memory_bytes: u64,
@@ -51,6 +55,9 @@ pub(crate) struct Explanation {
 /// Functions by tier.
 #[derive(Clone, Default, Debug, Serialize)]
 pub(crate) struct Tiers {
+    /// Functions that earlier runs compiled.
+    pub(crate) resumed_functions: u64,
+    pub(crate) resumed_bytes: u64,
     pub(crate) baseline_functions: u64,
     pub(crate) baseline_bytes: u64,
     pub(crate) optimized_functions: u64,
@@ -99,6 +106,8 @@ impl Stencils {
 impl Tiers {
     fn new(t: &TierStatistics) -> Tiers {
         Tiers {
+            resumed_functions: t.resumed_functions,
+            resumed_bytes: t.resumed_bytes,
             baseline_functions: t.baseline_functions,
             baseline_bytes: t.baseline_bytes,
             optimized_functions: t.optimized_functions,
@@ -116,9 +125,11 @@ impl Tiers {
     fn table(&self) -> String {
         let failed = if self.failed > 0 { format!("; {} could not be optimised", self.failed) } else { String::new() };
         format!(
-            "\ntier 0: {} functions, {}; tier 1: {}, {}{failed}\n\
+            "\nfrom earlier runs: {} functions, {}\ntier 0: {} functions, {}; tier 1: {}, {}{failed}\n\
              entered at loops: {} bodies, {}, {} times\n\
              waited for code {}; background {}{}",
+            self.resumed_functions,
+            bytes(self.resumed_bytes),
             self.baseline_functions,
             bytes(self.baseline_bytes),
             self.optimized_functions,
@@ -134,6 +145,12 @@ impl Tiers {
 }
 
 impl Explanation {
+    /// Takes over what was found in the cache.
+    pub(crate) fn cached(&mut self, found: Option<&Found>) {
+        self.cached_module = matches!(found, Some(Found::Artifact(_)));
+        self.resumed = matches!(found, Some(Found::Outline(_)));
+    }
+
     /// Takes over what the compiler counted.
     pub(crate) fn compiled(&mut self, statistics: &CompileStatistics) {
         self.parse_seconds = statistics.parse.as_secs_f64();
@@ -166,6 +183,9 @@ impl Explanation {
         }
         if self.cached_module {
             return "the whole module was found".to_owned();
+        }
+        if self.resumed {
+            return "what earlier runs left was found".to_owned();
         }
         let (bodies, code, misses) = (self.cache_body_hits, self.cache_code_hits, self.cache_misses);
         if bodies + code + misses == 0 {

@@ -18,7 +18,7 @@ use kiln::{
 use kiln_wasi::{DirAccess, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use crate::args::{self, Explain, Run, Tier};
-use crate::cache::{CachedModule, UserCache};
+use crate::cache::{CachedModule, Found, Outline, UserCache};
 use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, UsageError};
@@ -66,11 +66,15 @@ pub(crate) fn main(mut run: Run, embedded: Option<Range<u64>>) -> Result<ExitCod
 
 fn execute(plan: &Plan) -> Result<ExitCode> {
     let mut explanation = Explanation::default();
-    let mut module = None;
+    let (start, mut module) = (Instant::now(), None);
     let mut config = config::config(&plan.run.groups, &plan.options)?;
     let cache = UserCache::attach(&mut config, &plan.run.groups, &plan.options);
     let result = program(plan, config, &cache, &mut explanation, &mut module);
-    cache.flush();
+    if cache.is_eager() {
+        cache.flush();
+    } else {
+        cache.flush_soon(start);
+    }
     explanation.cache_problem = cache.problem();
     if let Some(form) = plan.run.explain {
         if let Some(module) = &module {
@@ -82,7 +86,8 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
             Explain::Json => explanation.json(),
         });
     }
-    std::mem::forget(module);
+    // The system frees them at once.
+    std::mem::forget((module, cache));
     result
 }
 
@@ -97,13 +102,13 @@ fn program(
     let progress = Progress::watch(&mut config);
     let is_artifact = plan.embedded.is_some() || Module::is_artifact_file(&plan.file);
     let cached = if is_artifact { None } else { cache.identify(&plan.file) };
-    let cached = cached.map(|module| (cache.artifact(&module), module));
+    let cached = cached.map(|module| (cache.find(&module), module));
     config.defer_compiler(is_artifact || matches!(cached, Some((Some(_), _))));
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let name = plan.file.display().to_string();
-    let compiled = match cached {
-        Some((artifact, module)) => load_cached(&engine, plan, cache, artifact, module, explanation)?,
-        None => load(&engine, plan, is_artifact, explanation)?,
+    let (compiled, outline) = match cached {
+        Some((found, module)) => load_cached(&engine, plan, cache, found, module, explanation)?,
+        None => (load(&engine, plan, is_artifact, explanation)?, None),
     };
     drop(progress);
     let compiled = module.insert(compiled);
@@ -124,43 +129,61 @@ fn program(
     let result = result.map_err(|error| ended(plan, &mut store, error, "run", &name));
     // The process ends now, and the system frees it all at once.
     std::mem::forget(store);
+    if let Some(outline) = outline {
+        cache.leave(compiled, &outline);
+    }
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// A module for which there is a place in the cache: loaded from there, or compiled and kept there.
+/// A module for which there is a place in the cache: loaded from there, or compiled and kept there. Where the cache is to
+/// have what will be compiled of it.
 fn load_cached(
     engine: &Engine,
     plan: &Plan,
     cache: &Arc<UserCache>,
-    artifact: Option<PathBuf>,
+    found: Option<Found>,
     module: CachedModule,
     explanation: &mut Explanation,
-) -> Result<Module> {
+) -> Result<(Module, Option<Outline>)> {
     // One that is damaged, or that this engine cannot run after all, is replaced.
-    let load = |artifact: &Path| Module::deserialize_file(engine, artifact).ok();
-    let (found, seconds) = timed(|| artifact.as_deref().and_then(load));
+    let (loaded, seconds) = timed(|| load_found(engine, plan, found.as_ref()?).ok());
     explanation.read_seconds = seconds;
-    if let Some(found) = found {
-        explanation.cached_module = true;
+    if let Some(loaded) = loaded {
+        explanation.cached(found.as_ref());
         cache.confirm(module);
-        return Ok(found);
+        return Ok(loaded);
     }
     let (bytes, seconds) = timed(|| open_module(engine, &plan.file));
     explanation.read_seconds += seconds;
     let bytes = bytes?;
     let place = cache.artifact_of(&module, bytes.as_ref());
-    let other = place.as_deref().filter(|place| artifact.as_deref() != Some(*place));
-    if let Some(found) = other.and_then(load) {
-        explanation.cached_module = true;
-        return Ok(found);
+    let other = place.as_deref().and_then(|place| cache.at(place)).filter(|other| found.as_ref() != Some(other));
+    if let Some(loaded) = other.as_ref().and_then(|other| load_found(engine, plan, other).ok()) {
+        explanation.cached(other.as_ref());
+        return Ok(loaded);
     }
+    let is_binary = bytes.as_ref().starts_with(b"\0asm");
     let (compiled, seconds) = timed(|| compile(engine, plan, bytes));
     explanation.compile_wall_seconds = seconds;
     let compiled = compiled?;
+    let mut outline = None;
     if let Some(place) = place {
+        // Text would have to be translated again for each function that is compiled later.
+        outline = if is_binary { cache.keep_outline(&compiled, &place) } else { None };
         cache.keep(&compiled, place);
     }
-    Ok(compiled)
+    Ok((compiled, outline))
+}
+
+/// Loads what the cache has of the program.
+fn load_found(engine: &Engine, plan: &Plan, found: &Found) -> Result<(Module, Option<Outline>)> {
+    match found {
+        Found::Artifact(artifact) => Ok((Module::deserialize_file(engine, artifact)?, None)),
+        Found::Outline(outline) => {
+            let module = outline.resume(engine, open_module(engine, &plan.file)?)?;
+            Ok((module, Some(outline.clone())))
+        }
+    }
 }
 
 fn compile(engine: &Engine, plan: &Plan, bytes: ModuleFile) -> Result<Module> {

@@ -112,6 +112,45 @@ fn later_runs_find_what_earlier_ones_compiled() {
 }
 
 #[test]
+fn programs_go_on_where_earlier_runs_ended() {
+    let bench = Bench::new();
+    let text = bench.module("a.wat", 30, 5);
+    let module = bench.path("a.wasm");
+    fs::write(&module, wat::parse_file(&text).unwrap()).unwrap();
+    std::thread::sleep(Duration::from_millis(40));
+    let dynamic = ["--tier", "dynamic"];
+    let (expected, _) = bench.sum(&["--no-cache", "--tier", "dynamic"], &module);
+    // What is not written soon after a program has ended is lost, so that it may take some runs.
+    let mut resumed = None;
+    for _ in 0..20 {
+        let (sum, explanation) = bench.sum(&dynamic, &module);
+        assert_eq!(sum, expected);
+        let found = explanation["tiers"]["resumed_functions"].as_u64().unwrap();
+        if found > 0 && explanation["tiers"]["baseline_functions"] == 0 {
+            resumed = Some((found, explanation));
+            break;
+        }
+    }
+    let (functions, explanation) = resumed.expect("one of twenty runs found what another one left");
+    assert!(functions > 30 && explanation["resumed"] == true, "{explanation}");
+    assert_eq!(explanation["validate_seconds"].as_f64(), Some(0.0));
+
+    // Whatever happens to the files, programs run.
+    let files = || fs::read_dir(bench.cache().join("modules")).unwrap().map(|e| e.unwrap().path());
+    for kind in ["snapshot", "outline"] {
+        for file in files().filter(|p| p.extension().is_some_and(|e| e == kind)) {
+            let mut bytes = fs::read(&file).unwrap();
+            bytes[4000] ^= 4;
+            fs::write(&file, bytes).unwrap();
+        }
+        assert_eq!(bench.sum(&dynamic, &module).0, expected);
+        assert_eq!(bench.sum(&dynamic, &module).0, expected);
+    }
+    // Another configuration has files of its own.
+    assert_eq!(bench.sum(&["--tier", "dynamic", "-O", "opt-level=0"], &module).1["resumed"], false);
+}
+
+#[test]
 fn after_an_edit_one_function_is_compiled() {
     let bench = Bench::new();
     let (first, _) = bench.sum(&[], &bench.module("a.wat", 40, 5));

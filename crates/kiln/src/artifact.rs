@@ -42,7 +42,7 @@ pub enum Verification {
 /// What can be done about it is to compile the module again: see [`Module::embedded_wasm`](crate::Module::embedded_wasm).
 #[derive(Debug, thiserror::Error)]
 #[error("cannot run the artifact: {0}")]
-pub struct IncompatibleArtifact(String);
+pub struct IncompatibleArtifact(pub(crate) String);
 
 /// What remains of an artifact when its module is loaded.
 pub(crate) struct LoadedArtifact {
@@ -52,9 +52,24 @@ pub(crate) struct LoadedArtifact {
 }
 
 impl LoadedArtifact {
+    /// The file with this header, in which `images` are.
+    pub(crate) fn new(
+        file: Arc<MappedFile>,
+        header: Header,
+        images: Vec<Option<artifact::MemoryPages>>,
+    ) -> LoadedArtifact {
+        LoadedArtifact { file, header, images }
+    }
+
     /// All bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.file.bytes()
+    }
+
+    /// What names the contents.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn root(&self) -> [u8; 32] {
+        self.header.root
     }
 
     /// Whether the file has become shorter, and somebody needed what is gone.
@@ -91,8 +106,8 @@ impl LoadedArtifact {
 
 /// An artifact whose bytes are those that were written.
 pub(crate) struct Verified {
-    file: Arc<MappedFile>,
-    header: Header,
+    pub(crate) file: Arc<MappedFile>,
+    pub(crate) header: Header,
 }
 
 impl Verified {
@@ -197,7 +212,11 @@ fn check_owner(found: &std::fs::Metadata) -> Result<(), IncompatibleArtifact> {
 }
 
 /// The most demanding code that runs here, or why the least demanding does not.
-fn choose<'a>(engine: &Engine, bytes: &[u8], header: &'a Header) -> Result<&'a [PartRange; CodePart::COUNT], String> {
+pub(crate) fn choose<'a>(
+    engine: &Engine,
+    bytes: &[u8],
+    header: &'a Header,
+) -> Result<&'a [PartRange; CodePart::COUNT], String> {
     let build = settings::build_id();
     let host = Host {
         build: &build,

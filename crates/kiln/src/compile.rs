@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 use kiln_compiler::{
     CacheStatistics, Comparison, Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind,
 };
-use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
+use kiln_env::artifact::{self, CodeVariant, Contents, Snapshot, SnapshotMeta, WasmSource, bytes_of};
 use kiln_env::tier::Tier;
 use kiln_env::types::FuncType;
 use kiln_env::{ContextLayout, Fingerprint, Image, MachineFunc, Module};
 
 use crate::artifact_options::ArtifactOptions;
-use crate::code::{CodeSetup, CompileFn, ModuleCode, TierCounts, TierSetup};
+use crate::code::{CodeSetup, CompileFn, ModuleCode, SnapshotFile, TierCounts, TierSetup};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
 use crate::first_tier::FirstTier;
@@ -83,6 +83,10 @@ pub struct StencilStatistics {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TierStatistics {
+    /// Functions that an earlier run compiled.
+    pub resumed_functions: u64,
+    /// Bytes of their code.
+    pub resumed_bytes: u64,
     /// Functions compiled at the first tier.
     pub baseline_functions: u64,
     /// Bytes of their code.
@@ -110,6 +114,8 @@ pub struct TierStatistics {
 impl TierStatistics {
     pub(crate) fn new(counts: TierCounts, stencils: Option<StencilStatistics>) -> TierStatistics {
         TierStatistics {
+            resumed_functions: counts.resumed.0,
+            resumed_bytes: counts.resumed.1,
             baseline_functions: counts.baseline.0,
             baseline_bytes: counts.baseline.1,
             optimized_functions: counts.optimized.0,
@@ -277,7 +283,7 @@ impl ModuleCompiler {
         let module = module.context("an artifact has code for one CPU level at least")?;
         let codes: Vec<(&str, &Compiler, &Image)> =
             levels.iter().zip(&images).map(|((suffix, compiler), image)| (&**suffix, &**compiler, image)).collect();
-        write_artifact(&module, wasm, &codes, options)
+        write_artifact(&module, wasm, &codes, source_for(options))
     }
 
     /// Makes an artifact of a module that was compiled as a whole.
@@ -287,7 +293,29 @@ impl ModuleCompiler {
         image: &Image,
         options: &ArtifactOptions,
     ) -> Result<Vec<u8>> {
-        write_artifact(info.env(), info.source(), &[("", &*self.compiler, image)], options)
+        write_artifact(info.env(), info.source(), &[("", &*self.compiler, image)], source_for(options))
+    }
+
+    /// An artifact without code of a module that was read from its bytes.
+    pub(crate) fn outline(&self, info: &ModuleInfo) -> Result<Vec<u8>> {
+        let code = ("", &*self.compiler, &Image::default());
+        write_artifact(info.env(), info.source(), &[code], WasmSource::Elsewhere)
+    }
+
+    /// A file of what was compiled of a module; `before` is the one with which it began.
+    pub(crate) fn snapshot(
+        &self,
+        module: &Module,
+        meta: &SnapshotMeta,
+        before: Option<(&[u8], &artifact::Header)>,
+        image: &Image,
+    ) -> Result<Vec<u8>> {
+        let fingerprint = self.compiler.fingerprint();
+        Ok(artifact::write_snapshot(&Snapshot { module, fingerprint, meta, before, image })?)
+    }
+
+    pub(crate) fn first_tier(&self) -> &Arc<FirstTier> {
+        &self.first_tier
     }
 
     /// The settings for a CPU level: nothing of the processor at hand, but what the user asked for.
@@ -333,8 +361,8 @@ impl ModuleCompiler {
             }
             Tiering::Lazy | Tiering::Dynamic => {
                 let module = Arc::new(OnDemand::new(&self.compiler, &self.first_tier, parsed, &info)?);
-                (statistics.parse, statistics.validate) = module.validated().times();
-                on_demand_code(engine, &info, &module, setup)?
+                (statistics.parse, statistics.validate) = module.validated().map(|m| m.times()).unwrap_or_default();
+                on_demand_code(engine, &info, &module, None, setup)?
             }
         };
         let mut data = ModuleData::new(engine, info, layout, types, code)?;
@@ -345,37 +373,38 @@ impl ModuleCompiler {
 }
 
 /// Code of a module whose functions are compiled when they are called.
-fn on_demand_code(
+pub(crate) fn on_demand_code(
     engine: &Engine,
     info: &Arc<ModuleInfo>,
     module: &Arc<OnDemand>,
+    snapshot: Option<SnapshotFile>,
     setup: CodeSetup,
 ) -> Result<Arc<ModuleCode>> {
-    let bodies = &info.env().bodies;
-    let total = bodies.values().map(|r| r.end - r.start).sum();
-    let count = u32::try_from(bodies.len())?;
+    let total = info.code_len();
+    let count = u32::try_from(info.env().funcs.len() as u64 - u64::from(info.env().num_imported_funcs))?;
     let at_tier = |tier| -> CompileFn {
         let module = module.clone();
         Arc::new(move |key| module.compile(key, tier))
     };
-    let env = info.env().clone();
+    let sizes = info.clone();
     let tiers = (engine.config().tiering == Tiering::Dynamic).then(|| TierSetup {
         baseline: at_tier(Tier::Baseline),
         strategy: engine.config().tier_up,
         queue: engine.tiers().clone(),
-        sizes: Box::new(move |func| {
-            let body = &env.bodies[func];
-            body.end - body.start
-        }),
+        sizes: Box::new(move |func| sizes.body_len(func)),
     });
-    Ok(ModuleCode::tiered(count, total, at_tier(Tier::Optimized), tiers, setup)?)
+    Ok(ModuleCode::tiered(count, total, at_tier(Tier::Optimized), tiers, snapshot, setup)?)
+}
+
+fn source_for(options: &ArtifactOptions) -> WasmSource {
+    if options.embed_wasm { WasmSource::Embedded } else { WasmSource::Reduced }
 }
 
 fn write_artifact(
     module: &Module,
     wasm: &[u8],
     codes: &[(&str, &Compiler, &Image)],
-    options: &ArtifactOptions,
+    source: WasmSource,
 ) -> Result<Vec<u8>> {
     let names = Names::parse(module.custom("name").map(|r| bytes_of(wasm, r)).unwrap_or_default());
     let name = |key| crate::symbols::linker_name(module, &names, key);
@@ -383,7 +412,7 @@ fn write_artifact(
         .iter()
         .map(|(suffix, compiler, image)| CodeVariant { suffix, fingerprint: compiler.fingerprint(), image })
         .collect();
-    let contents = Contents { module, wasm, embed_wasm: options.embed_wasm, variants: &variants, names: &name };
+    let contents = Contents { module, wasm, source, variants: &variants, names: &name };
     Ok(artifact::write(&contents)?)
 }
 

@@ -58,14 +58,14 @@ impl Drop for EngineInner {
 
 /// A compiler that is set up when it is needed.
 #[cfg(feature = "compiler")]
-struct DeferredCompiler {
+pub(crate) struct DeferredCompiler {
     config: Config,
     made: OnceLock<Result<Arc<ModuleCompiler>, String>>,
 }
 
 #[cfg(feature = "compiler")]
 impl DeferredCompiler {
-    fn get(&self) -> Result<&Arc<ModuleCompiler>> {
+    pub(crate) fn get(&self) -> Result<&Arc<ModuleCompiler>> {
         let made =
             self.made.get_or_init(|| ModuleCompiler::new(&self.config).map(Arc::new).map_err(|e| format!("{e:#}")));
         made.as_ref().map_err(|e| anyhow::anyhow!("{e}"))
@@ -211,6 +211,18 @@ impl Engine {
     #[cfg(feature = "compiler")]
     pub(crate) fn compiler(&self) -> Result<&Arc<ModuleCompiler>> {
         self.inner.compiler.get()
+    }
+
+    /// The same, to be asked for later.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn deferred_compiler(&self) -> &Arc<DeferredCompiler> {
+        &self.inner.compiler
+    }
+
+    /// The compiler, if somebody has needed it.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn made_compiler(&self) -> Option<&Arc<ModuleCompiler>> {
+        self.inner.compiler.made.get()?.as_ref().ok()
     }
 
     #[cfg(feature = "compiler")]

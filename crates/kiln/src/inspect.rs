@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use kiln_compiler::inspect::Stage;
 use kiln_compiler::{Compiler, CompilerConfig, ValidatedModule, wat};
-use kiln_env::artifact::{self, CodeVariant, Contents, bytes_of};
+use kiln_env::artifact::{self, CodeVariant, Contents, WasmSource, bytes_of};
 use kiln_env::{DefinedFuncIndex, FuncKey, Image, Module};
 
 use crate::compile::{ModuleCompiler, to_binary};
@@ -147,7 +147,7 @@ impl Engine {
         let contents = Contents {
             module: inspected.module(),
             wasm: &inspected.wasm,
-            embed_wasm: false,
+            source: WasmSource::Reduced,
             variants: &[variant],
             names: &|key| inspected.name(key),
         };

@@ -50,6 +50,8 @@ mod module;
 mod module_file;
 #[cfg(feature = "compiler")]
 mod on_demand;
+#[cfg(feature = "compiler")]
+mod resume;
 mod similar;
 mod store;
 mod symbols;

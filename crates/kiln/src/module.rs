@@ -14,6 +14,8 @@ use crate::compile::{self, CompileStatistics, TierStatistics};
 use crate::engine::Engine;
 #[cfg(feature = "compiler")]
 use crate::module_file::ModuleFile;
+#[cfg(feature = "compiler")]
+use crate::resume;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::module::ModuleData;
 
@@ -120,17 +122,54 @@ impl Module {
         }
     }
 
+    /// Makes a module from what earlier runs left of it: an [outline](Module::outline) and a
+    /// [snapshot](Module::snapshot). Nothing is parsed, validated or compiled until a function is called that is not in
+    /// the snapshot, which may also be missing, damaged or older. The files are trusted and checked as
+    /// [`Module::deserialize_file`] does.
+    ///
+    /// `file` has the bytes of which the outline was made. If it has others, functions that are not in the snapshot
+    /// cannot be compiled.
+    ///
+    /// # Errors
+    /// As for [`Module::deserialize_file`], of the outline; or the engine's [tiering](crate::Config::tiering) compiles modules as a
+    /// whole.
+    pub fn resume(engine: &Engine, file: ModuleFile, outline: &Path, snapshot: &Path) -> Result<Module> {
+        let data = resume::resume(engine, file, outline, snapshot);
+        let data = data.with_context(|| format!("in {}", outline.display()))?;
+        Ok(Module::from_data(Arc::new(data)))
+    }
+
+    /// The bytes of a file from which the module can be [resumed](Module::resume): its declarations and first contents of memories.
+    ///
+    /// # Errors
+    /// The module came out of an artifact, or the target's artifacts cannot be written.
+    pub fn outline(&self) -> Result<Vec<u8>> {
+        if self.data.info.declarations().is_some() {
+            anyhow::bail!("the module was not made from its bytes");
+        }
+        resume::outline(&self.data)
+    }
+
+    /// The bytes of a file with the code of all functions that were compiled so far, for the next
+    /// [resumption](Module::resume) with an outline; `None` if those with which the module was resumed are all.
+    ///
+    /// # Errors
+    /// A trampoline cannot be compiled, or the target's artifacts cannot be written.
+    pub fn snapshot(&self) -> Result<Option<Vec<u8>>> {
+        resume::snapshot(&self.data)
+    }
+
     /// What compiling the module cost. In lazy mode, what was compiled when it was first called is counted for all
     /// modules of the engine together.
     pub fn compile_statistics(&self) -> CompileStatistics {
         let mut statistics = self.data.statistics.clone();
         if self.data.code.is_lazy()
-            && let Ok(compiler) = self.data.engine.compiler()
+            && let Some(compiler) = self.data.engine.made_compiler()
         {
             statistics.add_lazy(&compiler.lazy_statistics());
         }
         statistics.tiers = self.data.code.tier_counts().map(|counts| {
-            let stencils = self.data.engine.compiler().ok().and_then(|c| c.stencil_statistics());
+            let stencils = self.data.engine.made_compiler().and_then(|c| c.stencil_statistics());
             TierStatistics::new(counts, stencils)
         });
         if let Some(stencils) = statistics.tiers.and_then(|t| t.stencils) {

@@ -1,12 +1,14 @@
 //! Compiling the functions of a module when they are needed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use kiln_compiler::{Compiler, ParsedModule, ValidatedModule};
+use kiln_env::artifact::{Part, source_hash};
 use kiln_env::tier::Tier;
 use kiln_env::{FuncKey, MachineFunc};
 
+use crate::engine::{DeferredCompiler, Engine};
 use crate::first_tier::FirstTier;
 use crate::vm::module::ModuleInfo;
 
@@ -14,9 +16,16 @@ use crate::vm::module::ModuleInfo;
 ///
 /// One that was run before is known to be valid, and functions that it needed much are in the cache, at the second tier.
 pub(crate) struct OnDemand {
+    info: Arc<ModuleInfo>,
+    functions: OnceLock<Result<Functions, String>>,
+    /// Who makes them.
+    later: Option<Arc<DeferredCompiler>>,
+}
+
+/// What it takes to compile functions.
+struct Functions {
     compiler: Arc<Compiler>,
     first_tier: Arc<FirstTier>,
-    info: Arc<ModuleInfo>,
     validated: ValidatedModule,
     known: bool,
 }
@@ -34,26 +43,53 @@ impl OnDemand {
     ) -> Result<OnDemand> {
         let (validated, known) = compiler.validate_or_recall(parsed, info.source())?;
         let (compiler, first_tier) = (compiler.clone(), first_tier.clone());
-        Ok(OnDemand { compiler, first_tier, info: info.clone(), validated, known })
+        let functions = Functions { compiler, first_tier, validated, known };
+        Ok(OnDemand { info: info.clone(), functions: OnceLock::from(Ok(functions)), later: None })
     }
 
-    /// The module.
-    pub(crate) fn validated(&self) -> &ValidatedModule {
-        &self.validated
+    /// A module that is read only when a function is to be compiled. It has to be the one that `info` was made of.
+    pub(crate) fn later(engine: &Engine, info: &Arc<ModuleInfo>) -> OnDemand {
+        let later = Some(engine.deferred_compiler().clone());
+        OnDemand { info: info.clone(), functions: OnceLock::new(), later }
+    }
+
+    /// The module, if it was read.
+    pub(crate) fn validated(&self) -> Option<&ValidatedModule> {
+        Some(&self.functions.get()?.as_ref().ok()?.validated)
+    }
+
+    fn functions(&self) -> Result<&Functions> {
+        let functions = self.functions.get_or_init(|| self.read().map_err(|error| format!("{error:#}")));
+        functions.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    fn read(&self) -> Result<Functions> {
+        let (Some(later), Some(outline)) = (&self.later, self.info.declarations()) else {
+            bail!("nothing is known of the module");
+        };
+        let source = self.info.source();
+        if source_hash(source) != outline.part(Part::Source) {
+            bail!("the module's file is not the one of which the outline was made");
+        }
+        let made = later.get()?;
+        let parsed = made.compiler.parse(source)?;
+        let (validated, _) = made.compiler.validate_or_recall(parsed, source)?;
+        // What is in the cache and was needed is in the snapshot as well.
+        let (compiler, first_tier) = (made.compiler.clone(), made.first_tier().clone());
+        Ok(Functions { compiler, first_tier, validated, known: false })
     }
 
     /// Compiles a function at a tier. At the first, one that is in the cache is taken from there, at the second.
     pub(crate) fn compile(&self, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
+        let Functions { compiler, first_tier, validated, known } = self.functions()?;
         let source = self.info.source();
         if tier == Tier::Optimized {
-            return Ok(self.compiler.compile_at(&self.validated, source, key, tier)?);
+            return Ok(compiler.compile_at(validated, source, key, tier)?);
         }
         // What was never run has not left anything in the cache either, or not much.
-        if self.known
-            && let Some(func) = self.compiler.find(&self.validated, source, key)?
-        {
+        if *known && let Some(func) = compiler.find(validated, source, key)? {
             return Ok(func);
         }
-        self.first_tier.compile(&self.compiler, &self.validated, source, key)
+        first_tier.compile(compiler, validated, source, key)
     }
 }

@@ -71,6 +71,18 @@ impl Trampolines {
         code.trampoline(FuncKey::WasmToHost(ty.as_index()))
     }
 
+    /// Whether the trampoline of a type was compiled.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn was_made(&self, ty: TypeId, to_host: bool) -> bool {
+        let Some(code) = self.code.get() else { return false };
+        let stub = || lock(&self.types).stub_of.get(&ty).copied();
+        match (to_host, to_host.then(stub).flatten()) {
+            (true, Some(stub)) => code.has(FuncKey::Wasm(DefinedFuncIndex(stub))),
+            (true, None) => code.has(FuncKey::WasmToHost(ty.as_index())),
+            (false, _) => code.has(FuncKey::ArrayToWasm(ty.as_index())),
+        }
+    }
+
     fn code(&self) -> Result<&Arc<ModuleCode>> {
         if let Some(code) = self.code.get() {
             return Ok(code);

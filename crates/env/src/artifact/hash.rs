@@ -2,6 +2,11 @@
 
 use super::{HEADER_AT, Header, ReadError};
 
+/// What stands in a file for a module that is elsewhere.
+pub fn source_hash(wasm: &[u8]) -> [u8; 32] {
+    *blake3::hash(wasm).as_bytes()
+}
+
 /// Bytes that are hashed apart, and can be checked apart.
 pub const CHUNK: usize = 64 << 10;
 

@@ -21,19 +21,21 @@ mod image;
 mod object_file;
 mod read;
 mod sites;
+mod snapshot;
 mod write;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use hash::{CHUNK, verify};
+pub use hash::{CHUNK, source_hash, verify};
 pub use host::{Host, Mismatch, check};
 pub use image::{DataPlan, plan_data};
 pub use object_file::{ObjectFile, c_identifier, object_file};
 pub use read::{CodeTables, FileHandlers, FileStackMap, U32s, is_artifact, read_header, read_meta};
 pub use sites::Site;
-pub use write::{CodeVariant, Contents, WriteError, write};
+pub use snapshot::{Snapshot, SnapshotMeta, read_snapshot, write_snapshot};
+pub use write::{CodeVariant, Contents, WasmSource, WriteError, write};
 
 use crate::module::Module;
 use crate::settings::Fingerprint;

@@ -30,12 +30,23 @@ pub struct Contents<'a> {
     pub module: &'a Module,
     /// The module's bytes.
     pub wasm: &'a [u8],
-    /// Whether these become part of the file as they are.
-    pub embed_wasm: bool,
+    /// What becomes of these.
+    pub source: WasmSource,
     /// Code, the least demanding CPU level first. Empty names for the only one.
     pub variants: &'a [CodeVariant<'a>],
     /// Names of functions for native tools.
     pub names: &'a dyn Fn(FuncKey) -> String,
+}
+
+/// Where the module's bytes are of which a file's declarations speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WasmSource {
+    /// In the file, as they are.
+    Embedded,
+    /// In the file is what a run needs of them.
+    Reduced,
+    /// Not in the file, which has a hash of them: whoever loads it has them.
+    Elsewhere,
 }
 
 /// Code for one CPU level.
@@ -77,10 +88,8 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
     if contents.variants.is_empty() || contents.variants.len() > MAX_VARIANTS {
         return Err(WriteError::Variants(contents.variants.len()));
     }
-    let target = &contents.variants[0].fingerprint.target;
-    let triple = Triple::from_str(target).map_err(|_| WriteError::Target(target.clone()))?;
-    let machine = machine(&triple).ok_or_else(|| WriteError::Target(target.clone()))?;
-    let mut pieces = Pieces { list: Vec::new(), start: HEADER_AT + header_len(contents.variants.len()) };
+    let (triple, machine) = target(contents.variants[0].fingerprint)?;
+    let mut pieces = Pieces::new(contents.variants.len());
     let mut module_parts = module_parts(contents);
     // Small tables that every start reads first, then what is mapped by the page, then what is seldom read.
     for part in [Part::Meta, Part::FuncDecls, Part::ElemFuncs, Part::Bodies] {
@@ -101,7 +110,19 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
     pieces.add_part(Part::Source, std::mem::take(&mut module_parts[Part::Source as usize]));
     add_symbols(&mut pieces, contents);
     pieces.add_part(Part::Memory, std::mem::take(&mut module_parts[Part::Memory as usize]));
-    finish(&pieces, contents.variants.len(), machine, triple.endianness() == Ok(target_lexicon::Endianness::Big))
+    finish(&pieces, contents.variants.len(), machine, is_big_endian(&triple))
+}
+
+pub(super) fn is_big_endian(triple: &Triple) -> bool {
+    triple.endianness() == Ok(target_lexicon::Endianness::Big)
+}
+
+/// Whose code a fingerprint is for.
+pub(super) fn target(fingerprint: &Fingerprint) -> Result<(Triple, elf::Machine), WriteError> {
+    let unknown = || WriteError::Target(fingerprint.target.clone());
+    let triple = Triple::from_str(&fingerprint.target).map_err(|_| unknown())?;
+    let machine = machine(&triple).ok_or_else(unknown)?;
+    Ok((triple, machine))
 }
 
 fn machine(triple: &Triple) -> Option<elf::Machine> {
@@ -143,7 +164,7 @@ impl Piece {
     }
 }
 
-struct Pieces {
+pub(super) struct Pieces {
     list: Vec<Piece>,
     /// Where the first one may begin.
     start: usize,
@@ -155,6 +176,11 @@ fn header_len(variants: usize) -> usize {
 }
 
 impl Pieces {
+    /// None yet, of a file with code for so many CPU levels.
+    pub(super) fn new(variants: usize) -> Pieces {
+        Pieces { list: Vec::new(), start: HEADER_AT + header_len(variants) }
+    }
+
     fn end(&self) -> usize {
         self.list.last().map_or(self.start, Piece::end)
     }
@@ -172,11 +198,11 @@ impl Pieces {
         }
     }
 
-    fn add_part(&mut self, part: Part, bytes: Vec<u8>) {
+    pub(super) fn add_part(&mut self, part: Part, bytes: Vec<u8>) {
         self.add(Owner::Part(part), part.section().to_owned(), part.align(), bytes);
     }
 
-    fn add_code(&mut self, variant: usize, part: CodePart, suffix: &str, bytes: Vec<u8>) {
+    pub(super) fn add_code(&mut self, variant: usize, part: CodePart, suffix: &str, bytes: Vec<u8>) {
         self.add(Owner::Code(variant, part), format!("{}{suffix}", part.section()), part.align(), bytes);
     }
 
@@ -203,8 +229,12 @@ fn module_parts(contents: &Contents<'_>) -> [Vec<u8>; Part::COUNT] {
     let images = images(module, contents.wasm, &mut memory);
     let mut slim = slim(module);
     forget_imaged(&mut slim, &images);
-    let source = if contents.embed_wasm { contents.wasm.to_vec() } else { kept_source(&mut slim, contents.wasm) };
-    let meta = Meta { module: slim, elem_lens, images, has_wasm: contents.embed_wasm };
+    let source = match contents.source {
+        WasmSource::Embedded => contents.wasm.to_vec(),
+        WasmSource::Reduced => kept_source(&mut slim, contents.wasm),
+        WasmSource::Elsewhere => hash::source_hash(contents.wasm).to_vec(),
+    };
+    let meta = Meta { module: slim, elem_lens, images, has_wasm: contents.source == WasmSource::Embedded };
     let meta = postcard::to_stdvec(&meta).expect("plain data serialises");
     [meta, decls, elem_funcs, bodies, memory, source]
 }
@@ -296,14 +326,14 @@ fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; Co
 }
 
 /// A fingerprint without the target features that the code does not use.
-fn needed(fingerprint: &Fingerprint) -> Fingerprint {
+pub(super) fn needed(fingerprint: &Fingerprint) -> Fingerprint {
     let mut needed = fingerprint.clone();
     needed.flags.retain(|(name, value)| !(name.starts_with("has_") && value == "false"));
     needed
 }
 
 /// Names trampolines by every type with their signature, not only by the first.
-fn add_aliases(module: &Module, trampolines: &mut BTreeMap<(u32, u32), u32>) {
+pub(super) fn add_aliases(module: &Module, trampolines: &mut BTreeMap<(u32, u32), u32>) {
     for (ty, canonical) in module.canonical_signatures().iter() {
         for key in [FuncKey::ArrayToWasm, FuncKey::WasmToHost] {
             if let Some(position) = trampolines.get(&key(*canonical).pack()).copied() {
@@ -313,7 +343,7 @@ fn add_aliases(module: &Module, trampolines: &mut BTreeMap<(u32, u32), u32>) {
     }
 }
 
-fn put<const N: usize>(part: &mut Vec<u8>, words: [u32; N]) {
+pub(super) fn put<const N: usize>(part: &mut Vec<u8>, words: [u32; N]) {
     part.extend(words.into_iter().flat_map(u32::to_le_bytes));
 }
 
@@ -321,7 +351,7 @@ fn words(part: &[u8]) -> u32 {
     (part.len() / 4) as u32
 }
 
-fn put_tables(parts: &mut [Vec<u8>; CodePart::COUNT], start: u32, tables: &FuncTables) {
+pub(super) fn put_tables(parts: &mut [Vec<u8>; CodePart::COUNT], start: u32, tables: &FuncTables) {
     let FuncTables { traps: _, addresses: _, inlined, stack_maps, handlers, unwind: _ } = tables;
     sites::encode(tables, &mut parts[CodePart::Sites as usize]);
     if !inlined.is_empty() {
@@ -390,7 +420,12 @@ fn segments(pieces: &Pieces) -> Vec<(usize, usize, bool)> {
     segments
 }
 
-fn finish(pieces: &Pieces, variants: usize, machine: elf::Machine, big_endian: bool) -> Result<Vec<u8>, WriteError> {
+pub(super) fn finish(
+    pieces: &Pieces,
+    variants: usize,
+    machine: elf::Machine,
+    big_endian: bool,
+) -> Result<Vec<u8>, WriteError> {
     let segments = segments(pieces);
     let mut file = Vec::new();
     let mut w = Writer::new(if big_endian { Endianness::Big } else { Endianness::Little }, true, &mut file);

@@ -8,6 +8,7 @@
 //! ```
 //! All of it is touched when it is needed: a module of 600,000 functions costs address space until it runs.
 
+mod snapshot;
 mod tiers;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use kiln_env::machine::{FuncTables, MachineFunc};
 use kiln_env::tier::Tier;
 use kiln_env::{DefinedFuncIndex, FuncKey};
 
+pub(crate) use self::snapshot::{Captured, SnapshotFile};
 use self::tiers::Tiers;
 pub(crate) use self::tiers::{TierCounts, TierSetup};
 use super::append::AppendList;
@@ -87,6 +89,8 @@ pub(super) struct LazyCode {
     parked: Condvar,
     /// Placed functions by ascending address.
     placed: AppendList<PlacedFunc>,
+    /// What an earlier run placed, at addresses before those.
+    snapshot: Option<SnapshotFile>,
 }
 
 struct Placing {
@@ -174,6 +178,7 @@ impl LazyCode {
             placing: Mutex::new(Placing { free: page + stubs, trampolines: HashMap::new(), failures: HashMap::new() }),
             parked: Condvar::new(),
             placed: AppendList::new(),
+            snapshot: None,
         })
     }
 
@@ -419,6 +424,9 @@ impl LazyCode {
     }
 
     pub(super) fn find(&self, pc: usize) -> Option<FoundFunc<'_>> {
+        if let Some(found) = self.snapshot.as_ref().and_then(|s| s.find(self.bodies_start(), pc)) {
+            return Some(found);
+        }
         let func = self.find_placed(pc)?;
         let start = self.memory.text() as usize + func.start as usize;
         Some(FoundFunc { key: func.key, start, tables: Tables::Own(&func.tables) })

@@ -33,7 +33,7 @@ pub(crate) use tables::FoundFunc;
 
 use crate::sys::SysError;
 use crate::sys::file::MappedFile;
-pub(crate) use lazy::{TierCounts, TierSetup};
+pub(crate) use lazy::{Captured, SnapshotFile, TierCounts, TierSetup};
 
 /// Compiles one function, on whatever thread needs it first. Errors are kept and repeated.
 pub(crate) type CompileFn = Arc<dyn Fn(FuncKey) -> anyhow::Result<MachineFunc> + Send + Sync>;
@@ -196,19 +196,24 @@ impl ModuleCode {
         compile: CompileFn,
         setup: CodeSetup,
     ) -> Result<Arc<ModuleCode>, CodeError> {
-        ModuleCode::tiered(num_defined_funcs, body_bytes, compile, None, setup)
+        ModuleCode::tiered(num_defined_funcs, body_bytes, compile, None, None, setup)
     }
 
-    /// The same where functions change their tier: `compile` makes code of the second one.
+    /// The same where functions change their tier: `compile` makes code of the second one. `snapshot` is what an earlier
+    /// run compiled.
     pub(crate) fn tiered(
         num_defined_funcs: u32,
         body_bytes: u64,
         compile: CompileFn,
         tiers: Option<TierSetup>,
+        snapshot: Option<SnapshotFile>,
         setup: CodeSetup,
     ) -> Result<Arc<ModuleCode>, CodeError> {
         let map_file = setup.perf == PerfMode::Map;
-        let lazy = lazy::LazyCode::new(num_defined_funcs, body_bytes, compile, tiers, map_file)?;
+        let mut lazy = lazy::LazyCode::new(num_defined_funcs, body_bytes, compile, tiers, map_file)?;
+        if let Some(snapshot) = snapshot {
+            lazy.resume(snapshot)?;
+        }
         let form = Form::Lazy(Box::new(lazy));
         let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
         Ok(code.observed())
@@ -233,9 +238,12 @@ impl ModuleCode {
                     this.setup.tell_tools(&this.observers.debugger, &mapped.placed());
                 }
             }
-            Form::Lazy(_) => {
+            Form::Lazy(lazy) => {
                 if this.setup.native_unwind {
                     this.observers._unwind = unwind::register_by_frame_pointer(range.clone());
+                }
+                if this.setup.wants_tools() {
+                    this.setup.tell_tools(&this.observers.debugger, &lazy.resumed());
                 }
             }
         }
@@ -296,6 +304,32 @@ impl ModuleCode {
             Form::Sealed(code) => Ok(code.function(key)?),
             Form::Mapped(code) => Ok(code.function(key)?),
             Form::Lazy(code) => code.ready(key),
+        }
+    }
+
+    /// A trampoline, if it is there already.
+    pub(crate) fn own_trampoline(&self, key: FuncKey) -> Option<NonNull<u8>> {
+        match &self.form {
+            Form::Sealed(code) => code.function(key).ok(),
+            Form::Mapped(code) => code.function(key).ok(),
+            Form::Lazy(code) => code.resumed_trampoline(key),
+        }
+    }
+
+    /// Whether a function or trampoline is compiled.
+    pub(crate) fn has(&self, key: FuncKey) -> bool {
+        match &self.form {
+            Form::Sealed(code) => code.function(key).is_ok(),
+            Form::Mapped(code) => code.function(key).is_ok(),
+            Form::Lazy(code) => code.has(key),
+        }
+    }
+
+    /// What was compiled so far, if more was than what the code began with.
+    pub(crate) fn capture(&self) -> Option<Captured<'_>> {
+        match &self.form {
+            Form::Sealed(_) | Form::Mapped(_) => None,
+            Form::Lazy(code) => code.capture(),
         }
     }
 

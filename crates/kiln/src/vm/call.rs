@@ -119,8 +119,8 @@ pub(crate) unsafe fn prepare(store: &mut StoreOpaque, func: NonNull<VmFuncRef>) 
         let type_id = TypeId::from_u32((*func).type_id as u32);
         let instance = InstanceData::from_context((*func).context.cast());
         let module = instance.as_ref().module();
-        let own = if module.code.is_lazy() { None } else { module.types.index_of(type_id) };
-        let own = own.and_then(|ty| module.code.trampoline(FuncKey::ArrayToWasm(ty)).ok());
+        let own = module.types.index_of(type_id);
+        let own = own.and_then(|ty| module.code.own_trampoline(FuncKey::ArrayToWasm(ty)));
         let trampoline = match own {
             Some(t) => t,
             None => store.engine().trampolines().array_to_wasm(store.engine().types(), type_id)?,

@@ -134,8 +134,7 @@ impl HostBatch {
     pub(crate) fn for_module(module: &ModuleData, funcs: Vec<(FuncIndex, Arc<HostFunc>)>) -> Result<HostBatch> {
         let code_of = |(index, func): &(FuncIndex, Arc<HostFunc>)| {
             let key = FuncKey::WasmToHost(module.env.funcs[*index].ty);
-            let own = if module.code.is_lazy() { None } else { module.code.trampoline(key).ok() };
-            let code = match own {
+            let code = match module.code.own_trampoline(key) {
                 Some(code) => code,
                 None => module.engine.trampolines().wasm_to_host(module.engine.types(), func.ty.id())?,
             };

@@ -24,6 +24,8 @@ use crate::code::ModuleCode;
 use crate::engine::Engine;
 use crate::symbols::Symbols;
 use crate::sys::MemoryImage;
+#[cfg(feature = "compiler")]
+use crate::sys::file::MappedFile;
 use crate::types::registry::ModuleTypes;
 
 /// What is known about a module without its code: for instances, and for backtraces through its code.
@@ -39,6 +41,20 @@ enum Source {
     Wasm(Box<dyn AsRef<[u8]> + Send + Sync>),
     /// A part of an artifact.
     Artifact(LoadedArtifact),
+    /// The wasm module, while an artifact without code has the declarations.
+    #[cfg(feature = "compiler")]
+    Outlined(Outlined),
+}
+
+/// What a module consists of that goes on where an earlier run ended.
+#[cfg(feature = "compiler")]
+pub(crate) struct Outlined {
+    /// The declarations.
+    pub(crate) outline: LoadedArtifact,
+    /// The wasm module.
+    pub(crate) wasm: crate::module_file::ModuleFile,
+    /// What was compiled.
+    pub(crate) snapshot: Option<Arc<MappedFile>>,
 }
 
 impl ModuleInfo {
@@ -52,12 +68,40 @@ impl ModuleInfo {
         ModuleInfo { env, source: Source::Artifact(artifact), symbols: Symbols::default() }
     }
 
+    /// The declarations of an artifact without code, and the module that they are of.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn outlined(env: Arc<Module>, outlined: Outlined) -> ModuleInfo {
+        ModuleInfo { env, source: Source::Outlined(outlined), symbols: Symbols::default() }
+    }
+
     /// The artifact that the module was loaded from.
+    #[cfg(feature = "compiler")]
     pub(crate) fn artifact(&self) -> Option<&LoadedArtifact> {
         match &self.source {
             Source::Artifact(artifact) => Some(artifact),
+            Source::Wasm(_) | Source::Outlined(_) => None,
+        }
+    }
+
+    /// The file that has the declarations, and first contents of memories.
+    pub(crate) fn declarations(&self) -> Option<&LoadedArtifact> {
+        match &self.source {
+            Source::Artifact(artifact) => Some(artifact),
+            #[cfg(feature = "compiler")]
+            Source::Outlined(outlined) => Some(&outlined.outline),
             Source::Wasm(_) => None,
         }
+    }
+
+    /// Whether a file that code or data is in has become shorter than it was.
+    pub(crate) fn is_damaged(&self) -> bool {
+        #[cfg(feature = "compiler")]
+        if let Source::Outlined(Outlined { snapshot: Some(snapshot), .. }) = &self.source
+            && snapshot.is_damaged()
+        {
+            return true;
+        }
+        self.declarations().is_some_and(LoadedArtifact::is_damaged)
     }
 
     /// The declarations.
@@ -70,14 +114,39 @@ impl ModuleInfo {
         match &self.source {
             Source::Wasm(source) => (**source).as_ref(),
             Source::Artifact(artifact) => artifact.part(Part::Source),
+            #[cfg(feature = "compiler")]
+            Source::Outlined(outlined) => outlined.wasm.as_ref(),
         }
     }
 
     /// Where a function's body begins in the wasm module.
     pub(crate) fn body_start(&self, func: DefinedFuncIndex) -> Option<u64> {
-        match &self.source {
-            Source::Wasm(_) => self.env.bodies.get(func).map(|b| b.start),
-            Source::Artifact(artifact) => U32s::new(artifact.part(Part::Bodies)).get(func.0 as usize).map(u64::from),
+        match self.declarations() {
+            None => self.env.bodies.get(func).map(|b| b.start),
+            Some(file) => U32s::new(file.part(Part::Bodies)).get(func.0 as usize).map(u64::from),
+        }
+    }
+
+    /// About how many bytes a function's body has.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn body_len(&self, func: DefinedFuncIndex) -> u64 {
+        if let Some(body) = self.env.bodies.get(func) {
+            return body.end - body.start;
+        }
+        let start = self.body_start(func).unwrap_or(0);
+        self.body_start(DefinedFuncIndex(func.0 + 1)).map_or(0, |next| next.saturating_sub(start))
+    }
+
+    /// About how many bytes all bodies have together.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn code_len(&self) -> u64 {
+        match self.declarations() {
+            None => self.env.bodies.values().map(|r| r.end - r.start).sum(),
+            Some(file) => {
+                let starts = U32s::new(file.part(Part::Bodies));
+                let last = starts.len().checked_sub(1).and_then(|last| starts.get(last));
+                u64::from(last.unwrap_or(0).saturating_sub(starts.get(0).unwrap_or(0)))
+            }
         }
     }
 
@@ -140,6 +209,9 @@ pub(crate) struct ModuleData {
     /// The data segments before those: with their offsets, by defined memory.
     imaged_datas: Vec<Placed>,
     exports: OnceLock<HashMap<String, EntityIndex>>,
+    /// What names the module's outline, once one was made.
+    #[cfg(feature = "compiler")]
+    pub(crate) outline: OnceLock<[u8; 32]>,
     /// What compiling it cost.
     #[cfg(feature = "compiler")]
     pub(crate) statistics: crate::compile::CompileStatistics,
@@ -177,13 +249,17 @@ impl ModuleData {
             imaged_datas,
             exports: OnceLock::new(),
             #[cfg(feature = "compiler")]
+            outline: OnceLock::new(),
+            #[cfg(feature = "compiler")]
             statistics: Default::default(),
         })
     }
 
     /// The initial contents of a defined memory; `None` if they are all zero.
     pub(crate) fn memory_image(&self, defined: usize) -> Result<Option<MemoryImage>> {
-        if let Some(image) = self.info.artifact().and_then(|a| a.memory_image(defined, self.memories[defined].min())) {
+        if let Some(image) =
+            self.info.declarations().and_then(|a| a.memory_image(defined, self.memories[defined].min()))
+        {
             return Ok(Some(image));
         }
         let segments = &self.imaged_datas[defined];

@@ -232,7 +232,7 @@ impl StoreOpaque {
     pub(crate) fn uses_damaged_file(&self) -> bool {
         // SAFETY: instances live as long as their store.
         let mut modules = self.instances.iter().map(|instance| unsafe { instance.ptr().as_ref() }.module());
-        modules.any(|module| module.info.artifact().is_some_and(|a| a.is_damaged()))
+        modules.any(|module| module.info.is_damaged())
     }
 
     /// Names all instances of this store, in the order in which they were made.

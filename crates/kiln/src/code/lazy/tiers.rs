@@ -94,6 +94,7 @@ struct Note {
 /// How much was done; read by [`TierCounts`].
 #[derive(Default)]
 struct Counts {
+    resumed: Sum,
     baseline: Sum,
     optimized: Sum,
     osr: Sum,
@@ -123,6 +124,8 @@ impl Sum {
 /// How many functions are in which tier, and what that took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TierCounts {
+    /// Functions that an earlier run compiled, and bytes of their code.
+    pub(crate) resumed: (u64, u64),
     /// Functions compiled at the first tier, and bytes of their code.
     pub(crate) baseline: (u64, u64),
     /// The same for the second tier.
@@ -432,6 +435,17 @@ impl LazyCode {
         self.state(func.0).store(state::OPTIMIZED, Ordering::Release);
     }
 
+    /// Prepares a function that an earlier run compiled, and counts it.
+    pub(super) fn begin_again(&self, key: FuncKey, tier: Tier, bytes: u32) {
+        let Some(tiers) = &self.tiers else { return };
+        tiers.counts.resumed.add(bytes as usize);
+        if let (FuncKey::Wasm(func), Tier::Baseline) = (key, tier) {
+            let (entries, loops) = tiers.thresholds(func.0);
+            self.counters_of(func).0.store(entries, Ordering::Relaxed);
+            self.counters_of(func).1.store(loops, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a body that is entered at a loop.
     pub(super) fn count_osr(&self, func: &MachineFunc) {
         if let Some(tiers) = &self.tiers {
@@ -444,6 +458,7 @@ impl LazyCode {
         let counts = &self.tiers.as_ref()?.counts;
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         Some(TierCounts {
+            resumed: counts.resumed.get(),
             baseline: counts.baseline.get(),
             optimized: counts.optimized.get(),
             osr: counts.osr.get(),

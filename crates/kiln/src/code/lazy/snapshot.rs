@@ -1,0 +1,180 @@
+//! Code that an earlier run compiled: put back where it was, and captured for the next run.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kiln_env::artifact::{CodePart, CodeTables, Header, PartRange, SnapshotMeta, bytes_of};
+use kiln_env::image::ImageFunc;
+use kiln_env::tier::Tier;
+use kiln_env::{FuncKey, Image};
+
+use super::{LazyCode, Progress, state};
+use crate::code::tables::Tables;
+use crate::code::{CodeError, FoundFunc, Placed};
+use crate::sys::file::MappedFile;
+
+/// A snapshot in a file: see `kiln_env::artifact::Snapshot`.
+pub(crate) struct SnapshotFile {
+    file: Arc<MappedFile>,
+    header: Header,
+    parts: [PartRange; CodePart::COUNT],
+    meta: SnapshotMeta,
+}
+
+/// What was compiled so far.
+pub(crate) struct Captured<'a> {
+    /// The whole text, and the functions that were compiled since the code was made.
+    pub(crate) image: Image,
+    /// Offset of the text in the arena.
+    pub(crate) text_at: u64,
+    /// Chunks of stubs that are written.
+    pub(crate) stubs: Vec<u32>,
+    /// The tiers of all functions, those of `before` first.
+    pub(crate) tiers: Vec<Tier>,
+    /// What the code began with.
+    pub(crate) before: Option<(&'a [u8], &'a Header)>,
+}
+
+impl SnapshotFile {
+    /// A snapshot whose bytes are those that were written.
+    pub(crate) fn new(
+        file: Arc<MappedFile>,
+        header: Header,
+        parts: [PartRange; CodePart::COUNT],
+        meta: SnapshotMeta,
+    ) -> SnapshotFile {
+        SnapshotFile { file, header, parts, meta }
+    }
+
+    fn tables(&self) -> CodeTables<'_> {
+        CodeTables::new(self.file.bytes(), &self.parts, 0)
+    }
+
+    /// The functions: position, which, where in the text. Those that make no sense are left out.
+    fn funcs(&self) -> impl Iterator<Item = (usize, FuncKey, Range<u32>)> {
+        let tables = self.tables();
+        let func = move |position| {
+            let (start, len) = tables.func(position)?;
+            Some((position, tables.key(position)?, start..start.checked_add(len)?))
+        };
+        (0..tables.len()).filter_map(func)
+    }
+
+    /// The text without the padding behind it.
+    fn text(&self) -> &[u8] {
+        let text = bytes_of(self.file.bytes(), self.parts[CodePart::Text as usize].clone());
+        let tables = self.tables();
+        let last = tables.len().checked_sub(1).and_then(|last| tables.func(last));
+        let end = last.map_or(0, |(start, len)| start as usize + len as usize);
+        text.get(..end).unwrap_or(text)
+    }
+
+    /// The function that contains `pc`, if the text begins at `base`.
+    pub(super) fn find(&self, base: usize, pc: usize) -> Option<FoundFunc<'_>> {
+        let offset = u32::try_from(pc.checked_sub(base)?).ok()?;
+        let tables = self.tables();
+        let position = tables.at(offset)?;
+        let (start, _) = tables.func(position)?;
+        let key = tables.key(position)?;
+        Some(FoundFunc { key, start: base + start as usize, tables: Tables::File { tables, position, start } })
+    }
+}
+
+impl LazyCode {
+    /// Where functions begin, behind thunk and stubs.
+    fn bodies_offset(&self) -> usize {
+        self.stubs + self.written.len() * crate::sys::page_size()
+    }
+
+    pub(super) fn bodies_start(&self) -> usize {
+        self.memory.text() as usize + self.bodies_offset()
+    }
+
+    /// Puts functions of an earlier run into the arena, which is new.
+    pub(in crate::code) fn resume(&mut self, snapshot: SnapshotFile) -> Result<(), CodeError> {
+        let damaged = || CodeError::BadImage("its snapshot is not one of this module");
+        let at = self.bodies_offset();
+        let fits = snapshot.meta.text_at == at as u64
+            && snapshot.text().len() <= self.memory.text_len() - at
+            && snapshot.meta.stubs.iter().all(|chunk| (*chunk as usize) < self.written.len());
+        let bound = |key| !matches!(key, FuncKey::Wasm(func) if func.0 >= self.num_funcs);
+        if !fits || !snapshot.funcs().all(|(_, key, range)| bound(key) && range.end as usize <= snapshot.text().len()) {
+            return Err(damaged());
+        }
+        // SAFETY: the place is free and nobody knows it; in flipping mode it begins with a page of its own.
+        unsafe { self.memory.write(at, snapshot.text())? };
+        for chunk in &snapshot.meta.stubs {
+            self.write_stubs(*chunk as usize);
+        }
+        let mut placing = self.lock();
+        placing.free = (at + snapshot.text().len()).next_multiple_of(self.memory.granularity());
+        for (position, key, range) in snapshot.funcs() {
+            let tier = snapshot.meta.tier(position).unwrap_or(Tier::Optimized);
+            self.begin_again(key, tier, range.end - range.start);
+            self.set(&mut placing, key, tier, Progress::Ready(self.text_at(at + range.start as usize)));
+        }
+        drop(placing);
+        self.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// A trampoline that an earlier run compiled.
+    pub(in crate::code) fn resumed_trampoline(&self, key: FuncKey) -> Option<NonNull<u8>> {
+        let tables = self.snapshot.as_ref()?.tables();
+        let (start, _) = tables.func(tables.position(key)?)?;
+        Some(self.text_at(self.bodies_offset() + start as usize))
+    }
+
+    /// Whether code is there.
+    pub(in crate::code) fn has(&self, key: FuncKey) -> bool {
+        matches!(self.progress(&self.lock(), key), Some(Progress::Ready(_)))
+    }
+
+    /// The functions that an earlier run compiled, for observers.
+    pub(in crate::code) fn resumed(&self) -> Vec<Placed<'static>> {
+        let start = self.bodies_start();
+        let placed = |(_, key, range): (usize, FuncKey, Range<u32>)| {
+            let range = start + range.start as usize..start + range.end as usize;
+            Placed { key, range, unwind: &[] }
+        };
+        self.snapshot.iter().flat_map(SnapshotFile::funcs).map(placed).collect()
+    }
+
+    /// What was compiled so far; `None` if it is no more than what the code began with.
+    pub(in crate::code) fn capture(&self) -> Option<Captured<'_>> {
+        let text_at = self.bodies_offset();
+        // Nothing is placed meanwhile.
+        let placing = self.lock();
+        if self.placed.len() == 0 {
+            return None;
+        }
+        let mut last = std::collections::HashMap::new();
+        let new = || (0..self.placed.len()).filter_map(|i| self.placed.get(i));
+        new().for_each(|func| _ = last.insert(func.key, func.start));
+        let tier = |key, start| match key {
+            FuncKey::Wasm(func) => {
+                let is_final = self.state(func.0).load(Ordering::Acquire) == state::OPTIMIZED;
+                if is_final && last.get(&key) == Some(&start) { Tier::Optimized } else { Tier::Baseline }
+            }
+            _ => Tier::Optimized,
+        };
+        let old = self.snapshot.iter().flat_map(|s| s.funcs().map(|(i, ..)| s.meta.tier(i).unwrap_or(Tier::Optimized)));
+        let tiers = old.chain(new().map(|func| tier(func.key, func.start))).collect();
+        let image_func = |func: &super::PlacedFunc| {
+            let (key, len, tables) = (func.key, func.len, func.tables.clone());
+            ImageFunc { key, start: func.start - text_at as u32, len, tables }
+        };
+        // SAFETY: this part of the arena is readable, and what has been placed does not change.
+        let text = unsafe {
+            let start = self.memory.text().add(text_at);
+            std::slice::from_raw_parts(start, placing.free.min(self.memory.text_len()) - text_at)
+        };
+        let image = Image { text: text.to_vec(), funcs: new().map(image_func).collect() };
+        let written = self.written.iter().enumerate().filter(|(_, written)| written.load(Ordering::Acquire));
+        let stubs = written.map(|(chunk, _)| chunk as u32).collect();
+        let before = self.snapshot.as_ref().map(|s| (s.file.bytes(), &s.header));
+        Some(Captured { image, text_at: text_at as u64, stubs, tiers, before })
+    }
+}

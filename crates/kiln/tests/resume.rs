@@ -1,0 +1,213 @@
+//! Modules go on where earlier runs ended: same results, nothing compiled twice, and files that are not what they were
+//! do no harm.
+
+use std::fs;
+use std::path::PathBuf;
+
+use kiln::*;
+use tempfile::TempDir;
+
+const WAT: &str = r#"(module $resumed
+    (import "host" "add" (func $add (param i32 i32) (result i32)))
+    (type $unary (func (param i32) (result i32)))
+    (tag $t (param i32))
+    (table funcref (elem $double $fail))
+    (memory (export "memory") 2)
+    (data (i32.const 8) "first contents")
+    (data $later "later")
+    (global $calls (mut i32) (i32.const 3))
+    (func $double (type $unary) (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+        (call $add (local.get 0) (local.get 0)))
+    (func $fail (type $unary) (i32.div_u (local.get 0) (i32.const 0)))
+    (func (export "double") (type $unary) (call $double (local.get 0)))
+    (func (export "indirect") (param i32 i32) (result i32)
+        (call_indirect (type $unary) (local.get 0) (local.get 1)))
+    (func $throw (param i32) (throw $t (local.get 0)))
+    (func (export "catch") (param i32) (result i32)
+        (block $h (result i32) (try_table (catch $t $h) (call $throw (local.get 0))) (i32.const -1)))
+    (func (export "late") (param i32) (result i32)
+        (memory.init $later (i32.const 100) (i32.const 0) (i32.const 5))
+        (i32.add (i32.load8_u (i32.const 100)) (call $double (local.get 0))))
+    (func (export "loop") (param i32) (result i32) (local $sum i32)
+        (loop $l
+            (local.set $sum (i32.add (local.get $sum) (i32.load8_u (i32.and (local.get 0) (i32.const 31)))))
+            (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (local.get $sum)))"#;
+
+struct Files {
+    dir: TempDir,
+    wasm: Vec<u8>,
+    strategy: TierUp,
+}
+
+impl Files {
+    fn new(strategy: TierUp) -> Files {
+        Files { dir: TempDir::new().unwrap(), wasm: wat::parse_str(WAT).unwrap(), strategy }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn engine(&self) -> Engine {
+        let mut config = Config::new();
+        config.tiering(Tiering::Dynamic).tier_up(self.strategy).wasm_exceptions(true).defer_compiler(true);
+        Engine::new(&config).unwrap()
+    }
+
+    fn resume(&self) -> anyhow::Result<Run> {
+        let engine = self.engine();
+        fs::write(self.path("wasm"), &self.wasm).unwrap();
+        let file = ModuleFile::open(&engine, &self.path("wasm")).unwrap();
+        Ok(Run::new(Module::resume(&engine, file, &self.path("outline"), &self.path("snapshot"))?))
+    }
+
+    /// Leaves what a run compiled.
+    fn leave(&self, run: &Run) -> bool {
+        let snapshot = run.module.snapshot().unwrap();
+        let more = snapshot.is_some();
+        snapshot.into_iter().for_each(|bytes| fs::write(self.path("snapshot"), bytes).unwrap());
+        more
+    }
+
+    /// A run of the module from its bytes, which leaves its outline.
+    fn begin(&self) -> Run {
+        let module = Module::from_binary(&self.engine(), &self.wasm).unwrap();
+        fs::write(self.path("outline"), module.outline().unwrap()).unwrap();
+        Run::new(module)
+    }
+}
+
+struct Run {
+    module: Module,
+    store: Store<()>,
+    instance: Instance,
+}
+
+impl Run {
+    fn new(module: Module) -> Run {
+        let mut store = Store::new(module.engine(), ());
+        let mut linker = Linker::new(module.engine());
+        linker.func_wrap("host", "add", |a: i32, b: i32| a.wrapping_add(b)).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        Run { module, store, instance }
+    }
+
+    /// What a call gives; of a trap, all that is said about it.
+    fn call(&mut self, name: &str, args: &[i32]) -> String {
+        let func = self.instance.get_func(&mut self.store, name).unwrap();
+        let args: Vec<Val> = args.iter().map(|a| Val::I32(*a)).collect();
+        let mut results = [Val::I32(0)];
+        match func.call(&mut self.store, &args, &mut results) {
+            Ok(()) => results[0].unwrap_i32().to_string(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    fn early(&mut self) -> Vec<String> {
+        let mut seen = vec![
+            self.call("double", &[21]),
+            self.call("indirect", &[4, 0]),
+            self.call("indirect", &[4, 1]),
+            self.call("catch", &[77]),
+            self.call("loop", &[40_000]),
+        ];
+        let memory = self.instance.get_memory(&mut self.store, "memory").unwrap();
+        seen.push(String::from_utf8_lossy(&memory.data(&self.store)[..32]).into_owned());
+        seen
+    }
+
+    /// Functions that an earlier run compiled, and those that this one did.
+    fn functions(&self) -> (u64, u64) {
+        let statistics = self.module.compile_statistics();
+        let tiers = statistics.tiers.unwrap();
+        (tiers.resumed_functions, tiers.baseline_functions + tiers.optimized_functions + tiers.osr_functions)
+    }
+}
+
+#[test]
+fn later_runs_go_on_where_earlier_ones_ended() {
+    for strategy in [TierUp::Never, TierUp::Background, TierUp::AtOnce, TierUp::Random(7)] {
+        let files = Files::new(strategy);
+        let mut first = files.begin();
+        let expected = first.early();
+        assert!(expected[2].contains("divide by zero") && expected[2].contains("resumed!fail"), "{}", expected[2]);
+        assert!(files.leave(&first));
+
+        let mut second = files.resume().unwrap();
+        assert_eq!(second.early(), expected, "{strategy:?}");
+        assert_eq!(second.module.name(), Some("resumed"));
+        let (resumed, compiled) = second.functions();
+        assert!(resumed >= 7, "{resumed}");
+        if strategy == TierUp::Never {
+            assert_eq!((compiled, files.leave(&second)), (0, false));
+        }
+        // This is not in the snapshot.
+        let late = second.call("late", &[50]);
+        assert_eq!(late, "208");
+        assert!(files.leave(&second), "{strategy:?}");
+
+        let mut third = files.resume().unwrap();
+        assert_eq!((third.early(), third.call("late", &[50])), (expected, late));
+        assert!(third.functions().0 > resumed);
+        if strategy == TierUp::Never {
+            assert_eq!(third.functions().1, 0);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_left_out() {
+    let files = Files::new(TierUp::Never);
+    let mut first = files.begin();
+    let expected = first.early();
+    assert!(files.leave(&first));
+    let snapshot = fs::read(files.path("snapshot")).unwrap();
+    let outline = fs::read(files.path("outline")).unwrap();
+
+    let mut flipped = snapshot.clone();
+    flipped[5000] ^= 1;
+    let mut other = Files::new(TierUp::Never);
+    other.wasm = wat::parse_str(WAT.replace("const 3)", "const 4)")).unwrap();
+    let mut run = other.begin();
+    run.early();
+    assert!(other.leave(&run));
+    let foreign = fs::read(other.path("snapshot")).unwrap();
+    for bytes in [&b""[..], &snapshot[..5000], &flipped, &outline, &foreign] {
+        fs::write(files.path("snapshot"), bytes).unwrap();
+        let mut run = files.resume().unwrap();
+        assert_eq!(run.early(), expected);
+        assert_eq!(run.functions().0, 0);
+    }
+
+    for bytes in [&b""[..], &outline[..5000], &snapshot] {
+        fs::write(files.path("outline"), bytes).unwrap();
+        assert!(files.resume().is_err());
+    }
+
+    // The module's file has other contents than those of which the rest was made.
+    fs::write(files.path("outline"), outline).unwrap();
+    fs::write(files.path("snapshot"), snapshot).unwrap();
+    let files = Files { wasm: other.wasm, ..files };
+    let mut run = files.resume().unwrap();
+    assert_eq!(run.early(), expected);
+    assert!(run.call("late", &[50]).contains("is not the one of which the outline was made"));
+
+    let engine = Engine::default();
+    let file = ModuleFile::open(&engine, &files.path("wasm")).unwrap();
+    assert!(Module::resume(&engine, file, &files.path("outline"), &files.path("snapshot")).is_err());
+}
+
+#[test]
+fn a_resumed_module_can_be_compiled_as_a_whole() {
+    let files = Files::new(TierUp::Never);
+    let mut first = files.begin();
+    let expected = first.early();
+    files.leave(&first);
+    let artifact = files.resume().unwrap().module.serialize().unwrap();
+    fs::write(files.path("artifact"), artifact).unwrap();
+    let engine = files.engine();
+    let module = Module::deserialize_file(&engine, files.path("artifact")).unwrap();
+    assert!(module.outline().is_err() && module.snapshot().unwrap().is_none());
+    assert_eq!(Run::new(module).early()[..2], expected[..2]);
+}
