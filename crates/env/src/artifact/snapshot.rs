@@ -130,6 +130,7 @@ mod tests {
     use crate::image::ImageFunc;
     use crate::index::{DefinedFuncIndex, TypeIndex};
     use crate::machine::{FuncTables, TrapSite};
+    use crate::settings::Tunables;
     use crate::trap::TrapCode;
 
     fn image(text: &[u8], funcs: &[(FuncKey, u32, u32)]) -> Image {
@@ -143,7 +144,8 @@ mod tests {
     #[test]
     fn a_snapshot_grows_and_later_code_counts() {
         let (module, wasm) = (Module::default(), |i| FuncKey::Wasm(DefinedFuncIndex(i)));
-        let fingerprint = Fingerprint { target: "x86_64-unknown-linux-gnu".to_owned(), ..Fingerprint::default() };
+        let (compiler, target) = ("a compiler".to_owned(), "x86_64-unknown-linux-gnu".to_owned());
+        let fingerprint = Fingerprint { compiler, target, flags: Vec::new(), tunables: Tunables::default() };
         let first = image(b"0123456789abcdef0123", &[(wasm(5), 0, 4), (FuncKey::WasmToHost(TypeIndex(1)), 16, 4)]);
         let tiers = [Tier::Baseline, Tier::Optimized];
         let meta = SnapshotMeta::new([1; 32], 4096, vec![0, 3], tiers.into_iter());
