@@ -25,9 +25,9 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 35 bytes of code
-;; trap 0x17: MemoryOutOfBounds
-;; trap 0x21: HeapMisaligned
+;; 31 bytes of code
+;; trap 0x13: MemoryOutOfBounds
+;; trap 0x1d: HeapMisaligned
 ;; function wasm[1]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -41,9 +41,9 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 38 bytes of code
-;; trap 0x17: MemoryOutOfBounds
-;; trap 0x24: HeapMisaligned
+;; 34 bytes of code
+;; trap 0x13: MemoryOutOfBounds
+;; trap 0x20: HeapMisaligned
 ;; function wasm[2]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -70,9 +70,9 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 37 bytes of code
-;; trap 0x1a: MemoryOutOfBounds
-;; trap 0x23: HeapMisaligned
+;; 33 bytes of code
+;; trap 0x16: MemoryOutOfBounds
+;; trap 0x1f: HeapMisaligned
 ;; function wasm[4]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -88,9 +88,9 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 49 bytes of code
-;; trap 0x1f: MemoryOutOfBounds
-;; trap 0x2f: HeapMisaligned
+;; 45 bytes of code
+;; trap 0x1b: MemoryOutOfBounds
+;; trap 0x2b: HeapMisaligned
 ;; function wasm[5]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp

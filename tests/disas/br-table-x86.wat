@@ -40,4 +40,4 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 60 bytes of code
+;; 48 bytes of code

@@ -31,6 +31,6 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 52 bytes of code
-;; trap 0x32: StackOverflow
-;; reloc 0x29: X86CallPcRel4 wasm[0]
+;; 48 bytes of code
+;; trap 0x2e: StackOverflow
+;; reloc 0x25: X86CallPcRel4 wasm[0]

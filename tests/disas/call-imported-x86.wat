@@ -22,5 +22,5 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 54 bytes of code
-;; trap 0x34: StackOverflow
+;; 50 bytes of code
+;; trap 0x30: StackOverflow

@@ -67,7 +67,7 @@
 ;;   movq %rbx, 0x18(%rdi)
 ;;   movq %r12, %rsi
 ;;   jmp     label6
-;; 172 bytes of code
+;; 161 bytes of code
 ;; trap 0x46: UndefinedElement
-;; trap 0xaa: StackOverflow
-;; reloc 0x8b: X86CallPcRel4 builtin[resolve_indirect]
+;; trap 0x9f: StackOverflow
+;; reloc 0x83: X86CallPcRel4 builtin[resolve_indirect]

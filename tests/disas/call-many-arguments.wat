@@ -41,6 +41,6 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 98 bytes of code
-;; trap 0x60: StackOverflow
-;; reloc 0x4f: X86CallPcRel4 wasm[0]
+;; 94 bytes of code
+;; trap 0x5c: StackOverflow
+;; reloc 0x4b: X86CallPcRel4 wasm[0]

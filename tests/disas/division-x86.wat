@@ -21,9 +21,9 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 30 bytes of code
-;; trap 0x14: IntegerOverflow
-;; trap 0x1c: IntegerDivideByZero
+;; 26 bytes of code
+;; trap 0x10: IntegerOverflow
+;; trap 0x18: IntegerDivideByZero
 ;; function wasm[1]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -36,8 +36,8 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 43 bytes of code
-;; trap 0x20: IntegerDivideByZero
+;; 36 bytes of code
+;; trap 0x19: IntegerDivideByZero
 ;; function wasm[2]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp

@@ -44,6 +44,6 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 34 bytes of code
+;; 30 bytes of code
 ;; inlined wasm[0] from 0x1c on, for the call at 0x9
 ;; trap 0xc: MemoryOutOfBounds

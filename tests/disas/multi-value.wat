@@ -71,6 +71,6 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 77 bytes of code
-;; trap 0x4b: StackOverflow
-;; reloc 0x2b: X86CallPcRel4 wasm[1]
+;; 73 bytes of code
+;; trap 0x47: StackOverflow
+;; reloc 0x27: X86CallPcRel4 wasm[1]

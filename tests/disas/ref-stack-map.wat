@@ -33,6 +33,6 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 84 bytes of code
-;; trap 0x52: StackOverflow
-;; stack map 0x3e: references at sp+[0] of fp-0x20
+;; 80 bytes of code
+;; trap 0x4e: StackOverflow
+;; stack map 0x3a: references at sp+[0] of fp-0x20

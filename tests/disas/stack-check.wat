@@ -35,7 +35,7 @@
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; 63 bytes of code
-;; trap 0x3d: StackOverflow
-;; reloc 0x21: X86CallPcRel4 wasm[0]
-;; reloc 0x2c: X86CallPcRel4 wasm[0]
+;; 59 bytes of code
+;; trap 0x39: StackOverflow
+;; reloc 0x1d: X86CallPcRel4 wasm[0]
+;; reloc 0x28: X86CallPcRel4 wasm[0]

@@ -85,7 +85,7 @@
 ;;   movq %rbx, 0x18(%rdi)
 ;;   movq %r12, %rsi
 ;;   jmp     label6
-;; 171 bytes of code
+;; 160 bytes of code
 ;; trap 0x46: UndefinedElement
-;; trap 0xa9: StackOverflow
-;; reloc 0x8a: X86CallPcRel4 builtin[resolve_indirect]
+;; trap 0x9e: StackOverflow
+;; reloc 0x82: X86CallPcRel4 builtin[resolve_indirect]

@@ -44,6 +44,6 @@
 ;;   movq 0xd0(%rax), %rax
 ;;   call    *%rax
 ;;   ud2
-;; 133 bytes of code
-;; trap 0x81: Unreachable
-;; trap 0x83: StackOverflow
+;; 125 bytes of code
+;; trap 0x79: Unreachable
+;; trap 0x7b: StackOverflow

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::time::{Duration, Instant};
 
 use cranelift_codegen::binemit::Reloc as ClifReloc;
 use cranelift_codegen::control::ControlPlane;
@@ -23,6 +24,7 @@ use kiln_env::{FuncKey, MachineFunc, TagIndex, TrapCode, Tunables, abi, layout};
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::midend::Reorder;
+use crate::relax::{Relaxer, Wanted};
 use crate::unwind;
 
 /// Where Cranelift's own lowerings trap, it uses codes of its own for some of the reasons.
@@ -69,6 +71,17 @@ pub fn set_stack_limit(func: &mut Function) {
 pub(crate) struct Codegen {
     context: Context,
     reorder: Reorder,
+    relaxer: Relaxer,
+    /// What relaxation cost since somebody last asked.
+    pub(crate) relaxed: Relaxed,
+}
+
+/// What relaxation of machine code came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Relaxed {
+    pub(crate) time: Duration,
+    /// Functions that were left as they were, because something in them was not explained.
+    pub(crate) refused: u64,
 }
 
 /// What code is generated for.
@@ -80,12 +93,19 @@ pub(crate) struct Target<'a> {
     pub(crate) ordered: Option<&'a dyn TargetIsa>,
     /// Whether the address map names the operator of every instruction, not only of those at which one can stop.
     pub(crate) all_addresses: bool,
+    /// What is done about the code that Cranelift makes; nothing but for x86-64.
+    pub(crate) relax: Wanted,
 }
 
 impl Codegen {
     /// Fresh scratch memory.
     pub(crate) fn new() -> Codegen {
-        Codegen { context: Context::new(), reorder: Reorder::default() }
+        Codegen {
+            context: Context::new(),
+            reorder: Reorder::default(),
+            relaxer: Relaxer::default(),
+            relaxed: Relaxed::default(),
+        }
     }
 
     /// Makes machine code of a function and leaves its emptied memory behind for the next one. Also says how many bytes
@@ -101,10 +121,10 @@ impl Codegen {
     ) -> Result<(MachineFunc, u32)> {
         let key = ir.key;
         self.context.func = ir.func;
-        let result = guarded(|| self.generate_current(target, tunables, &ir.inlined));
+        let result = guarded(|| self.generate_current(target, tunables, &ir.inlined, key));
         match &result {
             // After a panic no part of the scratch memory can be relied on.
-            Err(e) if e.kind() == crate::ErrorKind::Internal => *self = Codegen::new(),
+            Err(e) if e.kind() == crate::ErrorKind::Internal => self.forget(),
             _ => self.context.clear(),
         }
         result.map_err(|e| e.for_key(key))
@@ -115,6 +135,7 @@ impl Codegen {
         target: Target<'_>,
         tunables: &Tunables,
         inlined: &[InlinedBody],
+        key: FuncKey,
     ) -> Result<(MachineFunc, u32)> {
         let isa = self.order(target)?;
         let mut code = self.compile(isa)?;
@@ -127,7 +148,24 @@ impl Codegen {
             func.tables.addresses = all_addresses(&code.buffer);
         }
         func.tables.inlined = inlined_bodies(inlined, &func.tables.addresses);
+        if target.relax.any() {
+            self.relax(target.relax, &mut func, &code, key);
+        }
         Ok((func, frame_size(&code)))
+    }
+
+    fn relax(&mut self, wanted: Wanted, func: &mut MachineFunc, code: &CompiledCode, key: FuncKey) {
+        let start = Instant::now();
+        if let Err(reason) = self.relaxer.run(func, &code.bb_starts, code.buffer.alignment, wanted) {
+            tracing::debug!(%key, reason, "machine code stays as Cranelift made it");
+            self.relaxed.refused += 1;
+        }
+        self.relaxed.time += start.elapsed();
+    }
+
+    /// Starts with fresh memory, but still knows what was counted.
+    pub(crate) fn forget(&mut self) {
+        *self = Codegen { relaxed: self.relaxed, ..Codegen::new() };
     }
 
     /// Where blocks are put into order: optimises, and does so. Returns what generates code.
@@ -156,7 +194,7 @@ impl Codegen {
             let text = self.compile(isa)?.vcode;
             text.ok_or_else(|| CompileError::internal("Cranelift made no assembly text"))
         });
-        *self = Codegen::new();
+        self.forget();
         result
     }
 
@@ -383,7 +421,13 @@ mod tests {
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
         let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
         let isa = crate::isa::build(&config).unwrap();
-        Ok(codegen.generate(Target { isa: &*isa, ordered: None, all_addresses: false }, &config.tunables, ir)?.0)
+        Ok(codegen
+            .generate(
+                Target { isa: &*isa, ordered: None, all_addresses: false, relax: Wanted::default() },
+                &config.tunables,
+                ir,
+            )?
+            .0)
     }
 
     #[test]

@@ -93,6 +93,9 @@ pub struct Stats {
     pub wasm_bytes: u64,
     /// Bytes of machine code, before linking.
     pub code_bytes: u64,
+    /// Functions whose machine code stayed as Cranelift made it, though short jumps or aligned loops were wanted, because
+    /// something in it was not explained: see `relax`.
+    pub unrelaxed: u64,
     /// Finding functions in the cache and keeping them there.
     pub cache_time: Duration,
     /// What came of asking the cache; all zero without one.
@@ -109,6 +112,7 @@ impl AddAssign<WorkerStats> for Stats {
         self.trampolines += worker.trampolines;
         self.wasm_bytes += worker.wasm_bytes;
         self.code_bytes += worker.code_bytes;
+        self.unrelaxed += worker.unrelaxed;
         self.cache_time += worker.cache_time;
         self.cache += worker.cache;
         add_times(&mut self.midend, worker.midend);

@@ -78,6 +78,8 @@ const REQUIRED: &[(&str, &str)] = &[
     // Nothing absolute in the code.
     ("is_pic", "true"),
     ("enable_pinned_reg", "false"),
+    // Where blocks begin, for relaxing x86-64's machine code.
+    ("machine_code_cfg_info", "true"),
 ];
 
 /// Settings that have their own field in the configuration.
@@ -140,7 +142,6 @@ pub(crate) fn for_stencils(preset: &str) -> Result<OwnedTargetIsa> {
         ("regalloc_algorithm", "backtracking"),
         ("unwind_info", "false"),
         ("enable_verifier", "false"),
-        ("machine_code_cfg_info", "true"),
     ];
     let required = REQUIRED.iter().filter(|(name, _)| !name.contains("probestack"));
     for (name, value) in required.chain(&own) {

@@ -26,6 +26,7 @@ pub mod names;
 pub mod parse;
 mod pool;
 mod recall;
+mod relax;
 mod stack_guard;
 pub mod stencils;
 pub mod translate;

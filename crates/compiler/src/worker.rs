@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::settings::OptLevel;
 use kiln_env::cache::KEY_BYTES;
 use kiln_env::tier::Tier;
 use kiln_env::{CacheKey, DefinedFuncIndex, FuncKey, MachineFunc};
@@ -20,6 +21,7 @@ use crate::func_ir::FuncIr;
 use crate::midend::{Midend, PassTimes, Plan};
 use crate::module_env::ModuleEnv;
 use crate::names;
+use crate::relax::Wanted;
 use crate::stack_guard;
 use crate::translate::{Inlining, Translator};
 use crate::validate::body_bytes;
@@ -34,6 +36,8 @@ pub(crate) struct WorkerStats {
     pub(crate) trampolines: u64,
     pub(crate) wasm_bytes: u64,
     pub(crate) code_bytes: u64,
+    /// Functions whose machine code was to be relaxed, and was not.
+    pub(crate) unrelaxed: u64,
     /// Finding out what functions depend on, and getting and inserting them.
     pub(crate) cache_time: Duration,
     pub(crate) cache: CacheStatistics,
@@ -47,6 +51,7 @@ impl AddAssign for WorkerStats {
         self.trampolines += other.trampolines;
         self.wasm_bytes += other.wasm_bytes;
         self.code_bytes += other.code_bytes;
+        self.unrelaxed += other.unrelaxed;
         self.cache_time += other.cache_time;
         self.cache += other.cache;
         add_times(&mut self.midend, other.midend);
@@ -105,12 +110,15 @@ impl<'a> Input<'a> {
 
     /// What to generate code for: follows from the module's bytes and the tier alone.
     pub(crate) fn target_for(&self, key: FuncKey, tier: Tier) -> Target<'a> {
-        if self.is_plain(key, tier) {
-            return Target { isa: self.plain_isa, ordered: None, all_addresses: self.all_addresses };
-        }
-        // Trampolines are too short to be out of order.
         let all_addresses = self.all_addresses;
-        Target { isa: self.env.isa, ordered: key.body().and(self.ordered_isa), all_addresses }
+        let mut relax = if self.env.isa.name() == "x64" { self.midend.relaxes() } else { Wanted::default() };
+        if self.is_plain(key, tier) {
+            relax.align = false;
+            return Target { isa: self.plain_isa, ordered: None, all_addresses, relax };
+        }
+        relax.align &= self.env.isa.flags().opt_level() == OptLevel::Speed;
+        // Trampolines are too short to be out of order.
+        Target { isa: self.env.isa, ordered: key.body().and(self.ordered_isa), all_addresses, relax }
     }
 
     /// Whether the function is compiled without optimisation.
@@ -146,7 +154,8 @@ impl Worker {
         })?;
         if func.code.len() > LARGE_CODE {
             // What it took is not kept for the small functions that follow.
-            (self.translator, self.codegen) = (Translator::new(), Codegen::new());
+            self.translator = Translator::new();
+            self.codegen.forget();
         }
         self.stats.code_bytes += func.code.len() as u64;
         match key.body() {
@@ -361,7 +370,14 @@ impl Worker {
 
     /// What was counted since the last call.
     pub(crate) fn take_stats(&mut self) -> WorkerStats {
-        std::mem::take(&mut self.stats)
+        let mut stats = std::mem::take(&mut self.stats);
+        let relaxed = std::mem::take(&mut self.codegen.relaxed);
+        if relaxed.time > Duration::ZERO {
+            stats.codegen = stats.codegen.saturating_sub(relaxed.time);
+            add_times(&mut stats.midend, vec![("relax", relaxed.time)]);
+        }
+        stats.unrelaxed += relaxed.refused;
+        stats
     }
 }
 

@@ -13,10 +13,12 @@
 //! | `thread` | function | branches decided by a constant that a predecessor passes become jumps |
 //! | `switch` | function | `br_table` with few cases becomes comparisons |
 //! | `order` | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
+//! | `shorten` | machine code (x86-64) | jumps to near targets take two bytes |
+//! | `align` | machine code (x86-64) | short loops touch as few of the processor's windows as they can |
 //!
 //! Each file starts with the argument why what comes out means the same. A pass keeps source locations, trap codes and
 //! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled
-//! without optimisation, and trampolines, are left alone. Whether a pass runs is part of the fingerprint.
+//! without optimisation, and trampolines, are left alone by all but `shorten`. Whether a pass runs is part of the fingerprint.
 
 mod bytes;
 mod compare;
@@ -39,6 +41,7 @@ use crate::codegen::guarded;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
+use crate::relax;
 pub(crate) use inline::{Budget, Policy, Site};
 
 pub(crate) use order::Reorder;
@@ -128,7 +131,11 @@ pub type PassTimes = Vec<(&'static str, Duration)>;
 
 /// Names of all passes.
 pub fn pass_names() -> impl Iterator<Item = &'static str> {
-    MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name)).chain([order::NAME])
+    MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name)).chain([
+        order::NAME,
+        relax::SHORTEN,
+        relax::ALIGN,
+    ])
 }
 
 impl Midend {
@@ -153,6 +160,11 @@ impl Midend {
     /// Whether blocks are put into order behind Cranelift's optimiser, where that runs.
     pub(crate) fn puts_into_order(&self) -> bool {
         self.runs(order::NAME)
+    }
+
+    /// What is done about machine code, where its target has that.
+    pub(crate) fn relaxes(&self) -> relax::Wanted {
+        relax::Wanted { shorten: self.runs(relax::SHORTEN), align: self.runs(relax::ALIGN) }
     }
 
     fn runs(&self, name: &str) -> bool {

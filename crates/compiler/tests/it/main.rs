@@ -6,6 +6,8 @@ mod errors;
 mod infos;
 mod limits;
 mod mutants;
+#[cfg(target_arch = "x86_64")]
+mod relax;
 mod scaling;
 mod tables;
 mod targets;
