@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kiln as api;
-use kiln::{Config, OptLevel, Tiering, Trap};
+use kiln::{Config, Inlining, OptLevel, TierUp, Tiering, Trap};
 
 include!("glue.rs");
 
@@ -42,6 +42,15 @@ impl Mode {
             })?,
             Mode::new("lazy, no signals, fuel", deadline, |c| {
                 c.tiering(Tiering::Lazy).signals_based_traps(false).consume_fuel(true);
+            })?,
+            Mode::new("first tier only", deadline, |c| {
+                c.tiering(Tiering::Dynamic).tier_up(TierUp::Never);
+            })?,
+            Mode::new("tiers change at random", deadline, |c| {
+                c.tiering(Tiering::Dynamic).tier_up(TierUp::Random(7));
+            })?,
+            Mode::new("eager, all calls inlined", deadline, |c| {
+                c.compiler_inlining(Inlining::Stress);
             })?,
         ])
     }
