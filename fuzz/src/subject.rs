@@ -79,7 +79,7 @@ pub fn explains_refusal(error: &anyhow::Error) -> Result<()> {
     if text.contains("panicked") || text.contains("internal error") {
         return Err(anyhow!("the compiler failed: {text}"));
     }
-    let places = ["offset", "function", "func", "limit", "not supported", "unsupported", "import", "export"];
+    let places = ["offset", "byte", "function", "func", "limit", "not supported", "unsupported", "import", "export"];
     if places.iter().any(|p| text.contains(p)) {
         return Ok(());
     }

@@ -398,11 +398,11 @@ impl Compiler {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<(FuncKey, MachineFunc)>> {
         let bodies = &input.env.module.bodies;
-        let size = |i: u32| bodies[DefinedFuncIndex(i)].end - bodies[DefinedFuncIndex(i)].start;
+        let size = |i: u32| bodies[DefinedFuncIndex(i)].len() as u64;
         // The largest first: what is left for the end is small, so that all threads finish at about the same time.
         let mut order: Vec<u32> = (0..bodies.len() as u32).collect();
         order.sort_by_key(|i| std::cmp::Reverse(size(*i)));
-        let total = bodies.values().map(|r| r.end - r.start).sum();
+        let total = bodies.values().map(|r| r.len() as u64).sum();
         let done = AtomicU64::new(0);
         let failed = AtomicU32::new(u32::MAX);
         let results = self.pool.map(

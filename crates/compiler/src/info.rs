@@ -65,21 +65,21 @@ pub(crate) const OPERATOR_COSTS: [u8; 256] = {
 pub struct FuncInfos {
     pub(crate) records: Vec<Record>,
     pub(crate) arena: Vec<u8>,
-    /// How many functions call each one directly, up to 255.
-    pub(crate) callers: Vec<u8>,
 }
 
-/// The fixed part.
+/// The fixed part: 16 bytes, because there may be a million.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Where the function's part of the arena begins: ranked locals (3 bytes each), then callees (LEB128 differences).
+    /// Where the function's part of the arena begins: ranked locals (3 bytes each), then callees (LEB128 differences) up to
+    /// where the next function's part begins.
     pub(crate) arena: u32,
-    pub(crate) num_callees: u32,
     pub(crate) max_stack: u16,
     pub(crate) num_loops: u16,
     pub(crate) cost: u16,
-    pub(crate) num_ranked: u8,
     pub(crate) flags: u16,
+    pub(crate) num_ranked: u8,
+    /// How many functions call it directly, up to 255.
+    pub(crate) callers: u8,
 }
 
 /// Flags of a record.
@@ -119,30 +119,26 @@ pub struct LocalWeight {
 #[derive(Clone, Copy)]
 pub struct FuncInfo<'a> {
     record: Record,
-    callers: u8,
     arena: &'a [u8],
 }
 
 impl FuncInfos {
     /// What is known about a function.
     pub fn get(&self, func: DefinedFuncIndex) -> FuncInfo<'_> {
-        let record = self.records[func.0 as usize];
-        FuncInfo { record, callers: self.callers[func.0 as usize], arena: &self.arena[record.arena as usize..] }
+        info(&self.records, &self.arena, func.0 as usize)
     }
 
     /// Counts callers, once everything else is known. `num_imported`: how many functions have no body.
     pub(crate) fn count_callers(&mut self, num_imported: u32) {
-        let mut callers = vec![0u8; self.records.len()];
-        for record in &self.records {
-            let info = FuncInfo { record: *record, callers: 0, arena: &self.arena[record.arena as usize..] };
-            for callee in info.callees() {
+        let FuncInfos { records, arena } = self;
+        for func in 0..records.len() {
+            for callee in info(records, arena, func).callees() {
                 let defined = callee.0.checked_sub(num_imported);
-                if let Some(count) = defined.and_then(|at| callers.get_mut(at as usize)) {
-                    *count = count.saturating_add(1);
+                if let Some(callee) = defined.and_then(|at| records.get_mut(at as usize)) {
+                    callee.callers = callee.callers.saturating_add(1);
                 }
             }
         }
-        self.callers = callers;
     }
 
     /// The number of functions.
@@ -157,8 +153,14 @@ impl FuncInfos {
 
     /// Bytes of memory in use.
     pub fn memory_size(&self) -> usize {
-        self.records.capacity() * size_of::<Record>() + self.arena.capacity() + self.callers.capacity()
+        self.records.capacity() * size_of::<Record>() + self.arena.capacity()
     }
+}
+
+fn info<'a>(records: &[Record], arena: &'a [u8], func: usize) -> FuncInfo<'a> {
+    let record = records[func];
+    let end = records.get(func + 1).map_or(arena.len(), |next| next.arena as usize);
+    FuncInfo { record, arena: &arena[record.arena as usize..end] }
 }
 
 impl<'a> FuncInfo<'a> {
@@ -216,7 +218,7 @@ impl<'a> FuncInfo<'a> {
 
     /// How many functions call it directly; 255 stands for that or more.
     pub fn callers(&self) -> u8 {
-        self.callers
+        self.record.callers
     }
 
     /// Greatest number of operands on the stack; 65,535 stands for that or more.
@@ -242,9 +244,12 @@ impl<'a> FuncInfo<'a> {
     pub fn callees(&self) -> impl Iterator<Item = FuncIndex> + use<'a> {
         let mut bytes = &self.arena[3 * usize::from(self.record.num_ranked)..];
         let mut last = 0;
-        (0..self.record.num_callees).map(move |_| {
+        std::iter::from_fn(move || {
+            if bytes.is_empty() {
+                return None;
+            }
             last += read_leb(&mut bytes);
-            FuncIndex(last)
+            Some(FuncIndex(last))
         })
     }
 }

@@ -5,8 +5,8 @@ use wasmparser::{BinaryReader, Name, NameSectionReader};
 
 fn subsections<'a>(module: &Module, source: &'a [u8]) -> impl Iterator<Item = Name<'a>> {
     let section = module.custom("name").and_then(|range| {
-        let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-        Some(NameSectionReader::new(BinaryReader::new(source.get(start..end)?, range.start)))
+        let bytes = source.get(range.start as usize..range.end as usize)?;
+        Some(NameSectionReader::new(BinaryReader::new(bytes, range.start.into())))
     });
     // A damaged name section is as good as none.
     section.into_iter().flatten().map_while(|name| name.ok())

@@ -1,5 +1,6 @@
 //! Wasm bytes to declarations. Everything but function bodies is validated here; bodies are only outlined.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -128,7 +129,7 @@ impl Builder<'_> {
             }
             Payload::CodeSectionEntry(body) => self.body(&body)?,
             Payload::CustomSection(section) => {
-                self.module.customs.push((section.name().to_owned(), section.data_range()));
+                self.module.customs.push((section.name().to_owned(), source_range(&section.data_range())?));
             }
             Payload::UnknownSection { id, range, .. } => self.validator.unknown_section(id, &range)?,
             Payload::End(offset) => {
@@ -283,7 +284,8 @@ impl Builder<'_> {
             };
             // The segment's bytes are the last part of it.
             let end = data.range.end;
-            self.module.datas.push(DataSegment { mode, bytes: end - data.data.len() as u64..end });
+            let bytes = source_range(&(end - data.data.len() as u64..end))?;
+            self.module.datas.push(DataSegment { mode, bytes });
         }
         Ok(())
     }
@@ -303,15 +305,16 @@ impl Builder<'_> {
             if len > limits::MAX_BODY_SIZE || reader.read_bytes(len as usize).is_err() {
                 return Ok(None);
             }
-            bodies.push(at..at + u64::from(len));
+            bodies.push(source_range(&(at..at + u64::from(len)))?);
         }
         if !reader.eof() {
             return Ok(None);
         }
         // The validator wants to see one of them, and gives what it knows about the module.
         let first: &SourceRange = bodies.values().next().expect("there is one");
-        let body = &section[(first.start - start) as usize..(first.end - start) as usize];
-        let body = wasmparser::FunctionBody::new(BinaryReader::new(body, first.start));
+        let begin = (u64::from(first.start) - start) as usize;
+        let body = BinaryReader::new(&section[begin..begin + first.len()], first.start.into());
+        let body = wasmparser::FunctionBody::new(body);
         self.resources = Some(self.validator.code_section_entry(&body)?.resources);
         self.module.bodies = bodies;
         Ok(Some(section.len()))
@@ -331,9 +334,17 @@ impl Builder<'_> {
         if self.resources.is_none() {
             self.resources = Some(to_validate.resources);
         }
-        m.bodies.push(range);
+        m.bodies.push(source_range(&range)?);
         Ok(())
     }
+}
+
+/// A range of the module's bytes, of which there are at most `MAX_MODULE_SIZE`.
+fn source_range(range: &Range<u64>) -> Result<SourceRange> {
+    let ends = u32::try_from(range.start).ok().zip(u32::try_from(range.end).ok());
+    let (start, end) =
+        ends.ok_or_else(|| CompileError::limit("bytes of the module", range.end, limits::MAX_MODULE_SIZE as u64))?;
+    Ok(start..end)
 }
 
 fn elem_exprs(exprs: wasmparser::SectionLimited<'_, wasmparser::ConstExpr<'_>>) -> Result<ElemItems> {

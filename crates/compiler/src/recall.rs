@@ -9,7 +9,7 @@ use crate::parse::ParsedModule;
 use crate::validate::ValidatedModule;
 
 /// Bytes of a record.
-const RECORD: usize = 17;
+const RECORD: usize = 14;
 
 impl Compiler {
     /// The same as [`Compiler::validate`], but a module that was validated before is only remembered, if there is a cache.
@@ -58,19 +58,17 @@ impl Findings {
 }
 
 fn encode(infos: &FuncInfos, indirect_types: &[TypeIndex]) -> Vec<u8> {
-    let FuncInfos { records, arena, callers } = infos;
-    let mut out = Vec::with_capacity(12 + records.len() * (RECORD + 1) + arena.len() + indirect_types.len() * 4);
+    let FuncInfos { records, arena } = infos;
+    let mut out = Vec::with_capacity(12 + records.len() * RECORD + arena.len() + indirect_types.len() * 4);
     for len in [records.len(), arena.len(), indirect_types.len()] {
         out.extend_from_slice(&(len as u32).to_le_bytes());
     }
     for record in records {
-        let Record { arena, num_callees, max_stack, num_loops, cost, num_ranked, flags } = *record;
+        let Record { arena, max_stack, num_loops, cost, flags, num_ranked, callers } = *record;
         out.extend_from_slice(&arena.to_le_bytes());
-        out.extend_from_slice(&num_callees.to_le_bytes());
         [max_stack, num_loops, cost, flags].iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
-        out.push(num_ranked);
+        out.extend_from_slice(&[num_ranked, callers]);
     }
-    out.extend_from_slice(callers);
     out.extend_from_slice(arena);
     indirect_types.iter().for_each(|ty| out.extend_from_slice(&ty.0.to_le_bytes()));
     out
@@ -98,22 +96,23 @@ impl<'a> Reader<'a> {
 fn decode(bytes: &[u8]) -> Option<Findings> {
     let mut reader = Reader(bytes);
     let [records, arena, types] = [reader.u32()?, reader.u32()?, reader.u32()?].map(|n| n as usize);
-    let record = |reader: &mut Reader<'_>| {
+    let mut last = 0;
+    let mut record = |reader: &mut Reader<'_>| {
+        last = reader.u32().filter(|at| (last..=arena as u32).contains(at))?;
         Some(Record {
-            arena: reader.u32().filter(|at| *at as usize <= arena)?,
-            num_callees: reader.u32()?,
+            arena: last,
             max_stack: reader.u16()?,
             num_loops: reader.u16()?,
             cost: reader.u16()?,
             flags: reader.u16()?,
             num_ranked: reader.take(1)?[0],
+            callers: reader.take(1)?[0],
         })
     };
     // The lengths say how much there must be, before anything is made of it.
     let mut rows = Reader(reader.take(records.checked_mul(RECORD)?)?);
     let infos = FuncInfos {
         records: (0..records).map(|_| record(&mut rows)).collect::<Option<_>>()?,
-        callers: reader.take(records)?.to_vec(),
         arena: reader.take(arena)?.to_vec(),
     };
     let mut rows = Reader(reader.take(types.checked_mul(4)?)?);
@@ -128,11 +127,11 @@ mod tests {
     #[test]
     fn findings_round_trip() {
         let record =
-            Record { arena: 2, num_callees: 3, max_stack: 400, num_loops: 5, cost: 600, num_ranked: 7, flags: 800 };
-        let infos = FuncInfos { records: vec![record, Record::default()], arena: vec![1, 2, 3], callers: vec![9, 255] };
+            Record { arena: 0, max_stack: 400, num_loops: 5, cost: 600, flags: 800, num_ranked: 7, callers: 255 };
+        let infos = FuncInfos { records: vec![record, Record { arena: 2, ..Record::default() }], arena: vec![1, 2, 3] };
         let bytes = encode(&infos, &[TypeIndex(4), TypeIndex(70_000)]);
         let found = decode(&bytes).unwrap();
-        assert_eq!((&found.infos.records, &found.infos.callers), (&infos.records, &infos.callers));
+        assert_eq!(found.infos.records, infos.records);
         assert_eq!(
             (&found.infos.arena, &*found.indirect_types),
             (&infos.arena, &[TypeIndex(4), TypeIndex(70_000)][..])

@@ -3,7 +3,7 @@
 mod quick;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncIndex, IndexVec, Module, Tunables, TypeIndex, limits};
@@ -114,7 +114,7 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Resu
     let start = Instant::now();
     let ParsedModule { module, features, resources, time: parse_time } = parsed;
     let layout = ContextLayout::new(&module).map_err(CompileError::limit_message)?;
-    let mut bodies = Bodies::default();
+    let (mut infos, mut indirect_types) = (FuncInfos::default(), Vec::new());
     if let Some(resources) = &resources {
         let shared = Shared {
             module: &module,
@@ -124,21 +124,21 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Resu
             failed: AtomicU32::new(u32::MAX),
             quick: QuickModule::new(&module, &features),
         };
-        bodies = shared.validate_all(pool)?;
+        (infos, indirect_types) = shared.validate_all(pool)?;
     }
-    bodies.indirect_types.sort_unstable();
-    bodies.indirect_types.dedup();
-    let indirect_types = bodies.indirect_types.into_iter().map(TypeIndex).collect();
+    indirect_types.sort_unstable();
+    indirect_types.dedup();
+    let indirect_types = indirect_types.into_iter().map(TypeIndex).collect();
     let module = ParsedModule { module, features, resources: None, time: parse_time };
-    let mut validated = ValidatedModule::new(module, layout, bodies.infos, indirect_types);
+    let mut validated = ValidatedModule::new(module, layout, infos, indirect_types);
     validated.validate_time = start.elapsed();
     Ok(validated)
 }
 
-/// What one or more chunks of bodies yield.
+/// What bodies yield, beside a record each.
 #[derive(Default)]
-struct Bodies {
-    infos: FuncInfos,
+struct Findings {
+    arena: Vec<u8>,
     indirect_types: Vec<u32>,
 }
 
@@ -155,29 +155,41 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    fn validate_all(&self, pool: &Pool) -> Result<Bodies> {
+    fn validate_all(&self, pool: &Pool) -> Result<(FuncInfos, Vec<u32>)> {
         let chunks = self.chunks();
-        let parallel = self.module.bodies.values().map(|r| r.end - r.start).sum::<u64>() >= PARALLEL_BYTES;
+        let parallel = self.module.bodies.values().map(|r| u64::from(r.end - r.start)).sum::<u64>() >= PARALLEL_BYTES;
         let order: Vec<u32> = (0..chunks.len() as u32).collect();
         let threads = if parallel { usize::MAX } else { 1 };
-        let results = pool.map(threads, &order, Scratch::default, |scratch, i| {
-            self.validate_chunk(chunks[i as usize].clone(), scratch)
-        });
-        let mut all = Bodies::default();
-        all.infos.records.reserve_exact(self.module.bodies.len());
-        for result in results {
-            // Chunks are in order, so the first error is that of the least function.
-            let chunk = result?;
-            let base = u32::try_from(all.infos.arena.len())
-                .map_err(|_| CompileError::limit_message("bodies: what is known about them exceeds 4 GiB"))?;
-            let rebased = chunk.infos.records.into_iter().map(|r| Record { arena: r.arena + base, ..r });
-            all.infos.records.extend(rebased);
-            all.infos.arena.extend_from_slice(&chunk.infos.arena);
-            all.indirect_types.extend(chunk.indirect_types);
+        let mut records = vec![Record::default(); self.module.bodies.len()];
+        let mut rest = &mut records[..];
+        // Each is locked once.
+        let mut parts = Vec::with_capacity(chunks.len());
+        for chunk in &chunks {
+            let (part, behind) = std::mem::take(&mut rest).split_at_mut(chunk.len());
+            parts.push(Mutex::new(part));
+            rest = behind;
         }
-        all.infos.arena.shrink_to_fit();
-        all.infos.count_callers(self.module.num_imported_funcs);
-        Ok(all)
+        let results = pool.map(threads, &order, Scratch::default, |scratch, i| {
+            let mut part = parts[i as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            self.validate_chunk(chunks[i as usize].clone(), &mut part, scratch)
+        });
+        drop(parts);
+        let mut all = Findings::default();
+        for (result, chunk) in results.into_iter().zip(chunks) {
+            // Chunks are in order, so the first error is that of the least function.
+            let found = result?;
+            let base = u32::try_from(all.arena.len())
+                .map_err(|_| CompileError::limit_message("bodies: what is known about them exceeds 4 GiB"))?;
+            for record in &mut records[chunk.start as usize..chunk.end as usize] {
+                record.arena += base;
+            }
+            all.arena.extend_from_slice(&found.arena);
+            all.indirect_types.extend(found.indirect_types);
+        }
+        all.arena.shrink_to_fit();
+        let mut infos = FuncInfos { records, arena: all.arena };
+        infos.count_callers(self.module.num_imported_funcs);
+        Ok((infos, all.indirect_types))
     }
 
     /// Ranges of functions with about the same number of bytes.
@@ -185,7 +197,7 @@ impl Shared<'_> {
         let mut chunks = Vec::new();
         let (mut start, mut bytes) = (0, 0);
         for (index, range) in self.module.bodies.iter() {
-            bytes += range.end - range.start;
+            bytes += u64::from(range.end - range.start);
             if bytes >= CHUNK_BYTES {
                 chunks.push(start..index.0 + 1);
                 (start, bytes) = (index.0 + 1, 0);
@@ -198,24 +210,32 @@ impl Shared<'_> {
         chunks
     }
 
-    fn validate_chunk(&self, funcs: std::ops::Range<u32>, scratch: &mut Scratch) -> Result<Bodies> {
-        let mut out = Bodies::default();
-        out.infos.records.reserve_exact(funcs.len());
-        for func in funcs {
+    /// `records` are those of `funcs`.
+    fn validate_chunk(
+        &self,
+        funcs: std::ops::Range<u32>,
+        records: &mut [Record],
+        scratch: &mut Scratch,
+    ) -> Result<Findings> {
+        let mut out = Findings::default();
+        for (func, record) in funcs.zip(records) {
             // Only an error before this one could be reported, so the rest of this chunk does not matter.
             if self.failed.load(Ordering::Relaxed) < func {
                 break;
             }
-            if let Err(e) = self.validate_body(DefinedFuncIndex(func), scratch, &mut out) {
-                self.failed.fetch_min(func, Ordering::Relaxed);
-                let index = self.module.func_index(DefinedFuncIndex(func));
-                return Err(e.in_func(index, names::func_name(self.module, self.source, index)));
+            match self.validate_body(DefinedFuncIndex(func), scratch, &mut out) {
+                Ok(found) => *record = found,
+                Err(e) => {
+                    self.failed.fetch_min(func, Ordering::Relaxed);
+                    let index = self.module.func_index(DefinedFuncIndex(func));
+                    return Err(e.in_func(index, names::func_name(self.module, self.source, index)));
+                }
             }
         }
         Ok(out)
     }
 
-    fn validate_body(&self, func: DefinedFuncIndex, scratch: &mut Scratch, out: &mut Bodies) -> Result<()> {
+    fn validate_body(&self, func: DefinedFuncIndex, scratch: &mut Scratch, out: &mut Findings) -> Result<Record> {
         let index = self.module.func_index(func);
         let (start, code) = body_bytes(self.module, self.source, func)?;
         let ty = self.module.funcs[index].ty.0;
@@ -223,30 +243,34 @@ impl Shared<'_> {
         if let Some(module) = &self.quick
             && quick::validate(module, ty, code, &mut scratch.quick, &mut scratch.facts).is_some()
         {
-            scratch.facts.finish(code, out);
+            let record = scratch.facts.finish(code, out);
             if cfg!(debug_assertions) {
-                self.confirm((index, ty), start, code, scratch, out);
+                self.confirm((index, ty), start, code, scratch, (record, &out.arena[record.arena as usize..]));
             }
-            return Ok(());
+            return Ok(record);
         }
         scratch.facts.begin();
         self.validate_slowly((index, ty), start, code, scratch)?;
-        scratch.facts.finish(code, out);
-        Ok(())
+        Ok(scratch.facts.finish(code, out))
     }
 
-    /// Checks that the two validators agree about a body: the quick one accepted it, and what it found out is the last of
-    /// `out`. Panics if they do not: a bug.
-    fn confirm(&self, (index, ty): (FuncIndex, u32), start: u64, code: &[u8], scratch: &mut Scratch, out: &Bodies) {
-        let mut again = Bodies::default();
+    /// Checks that the two validators agree about a body: the quick one accepted it and found out `found`. Panics if they
+    /// do not: a bug.
+    fn confirm(
+        &self,
+        (index, ty): (FuncIndex, u32),
+        start: u64,
+        code: &[u8],
+        scratch: &mut Scratch,
+        found: (Record, &[u8]),
+    ) {
+        let mut again = Findings::default();
         scratch.facts.begin();
         if let Err(error) = self.validate_slowly((index, ty), start, code, scratch) {
             panic!("function {} is not valid, but passed for it: {error}", index.0);
         }
-        scratch.facts.finish(code, &mut again);
-        let record = *out.infos.records.last().expect("the function's");
-        let arena = &out.infos.arena[record.arena as usize..];
-        assert_eq!((Record { arena: 0, ..record }, arena), (again.infos.records[0], &again.infos.arena[..]));
+        let record = scratch.facts.finish(code, &mut again);
+        assert_eq!((Record { arena: 0, ..found.0 }, found.1), (record, &again.arena[..]));
     }
 
     /// The same by `wasmparser`, which knows every operator.
@@ -280,11 +304,10 @@ impl Shared<'_> {
 /// The bytes of a body and their offset in the module.
 pub(crate) fn body_bytes<'a>(module: &Module, source: &'a [u8], func: DefinedFuncIndex) -> Result<(u64, &'a [u8])> {
     let range = &module.bodies[func];
-    let bytes = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-    let bytes = bytes.and_then(|(start, end)| source.get(start..end));
+    let bytes = source.get(range.start as usize..range.end as usize);
     let bytes =
         bytes.ok_or_else(|| CompileError::config("the source is not the one that the module was parsed from"))?;
-    Ok((range.start, bytes))
+    Ok((range.start.into(), bytes))
 }
 
 fn define_locals(validator: &mut FuncValidator<&ValidatorResources>, reader: &mut BinaryReader<'_>) -> Result<()> {
@@ -443,7 +466,7 @@ impl Facts {
         (4..=6).contains(&products) && shifts >= 3
     }
 
-    fn finish(&mut self, code: &[u8], out: &mut Bodies) {
+    fn finish(&mut self, code: &[u8], out: &mut Findings) -> Record {
         if self.looks_like_product(code) {
             self.cost = PRODUCT_COST;
         }
@@ -464,37 +487,36 @@ impl Facts {
         if too_many(2 * u64::from(self.num_blocks) + 2 * u64::from(self.num_checks) + calls) {
             self.flags |= flag::LOCALS_IN_MEMORY_IF_CHECKED;
         }
-        let infos = &mut out.infos;
-        let arena = infos.arena.len() as u32;
+        let arena = out.arena.len() as u32;
         self.touched.sort_unstable_by_key(|l| (std::cmp::Reverse(self.weights[*l as usize]), *l));
         let ranked = &self.touched[..self.touched.len().min(RANKED_LOCALS)];
         for &local in ranked {
-            infos.arena.extend_from_slice(&(local as u16).to_le_bytes());
-            infos.arena.push(encode_weight(self.weights[local as usize]));
+            out.arena.extend_from_slice(&(local as u16).to_le_bytes());
+            out.arena.push(encode_weight(self.weights[local as usize]));
         }
         let num_ranked = ranked.len() as u8;
         self.callees.sort_unstable();
         self.callees.dedup();
         let mut last = 0;
         for &callee in &self.callees {
-            write_leb(&mut infos.arena, callee - last);
+            write_leb(&mut out.arena, callee - last);
             last = callee;
         }
-        infos.records.push(Record {
-            arena,
-            num_callees: self.callees.len() as u32,
-            max_stack: u16::try_from(self.max_stack).unwrap_or(u16::MAX),
-            num_loops: u16::try_from(self.num_loops).unwrap_or(u16::MAX),
-            cost: u16::try_from(self.cost).unwrap_or(u16::MAX),
-            num_ranked,
-            flags: self.flags,
-        });
         self.types.sort_unstable();
         self.types.dedup();
         out.indirect_types.append(&mut self.types);
         if out.indirect_types.len() > 4096 {
             out.indirect_types.sort_unstable();
             out.indirect_types.dedup();
+        }
+        Record {
+            arena,
+            max_stack: u16::try_from(self.max_stack).unwrap_or(u16::MAX),
+            num_loops: u16::try_from(self.num_loops).unwrap_or(u16::MAX),
+            cost: u16::try_from(self.cost).unwrap_or(u16::MAX),
+            flags: self.flags,
+            num_ranked,
+            callers: 0,
         }
     }
 }

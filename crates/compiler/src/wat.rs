@@ -31,7 +31,7 @@ pub fn operators(
     let range = key.body().and_then(|f| module.module().bodies.get(f)).ok_or_else(missing)?;
     let bytes = source.get(range.start as usize..range.end as usize).ok_or_else(missing)?;
     let features = module.features().to_wasmparser();
-    let body = FunctionBody::new(BinaryReader::new_features(bytes, range.start, features));
+    let body = FunctionBody::new(BinaryReader::new_features(bytes, range.start.into(), features));
     let mut lines = Vec::new();
     let mut depth = 0usize;
     for item in body.get_operators_reader()?.into_iter_with_offsets() {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::index::*;
 use crate::types::*;
 
-/// A range of bytes in the module's source.
-pub type SourceRange = Range<u64>;
+/// A range of bytes in the module's source, which is at most [`MAX_MODULE_SIZE`](crate::limits::MAX_MODULE_SIZE) long.
+pub type SourceRange = Range<u32>;
 
 /// The declarations of one module.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -102,7 +102,7 @@ impl Inspected {
             let operators = func.tables.addresses.iter().map(|entry| {
                 let position = func.tables.positions(entry.offset).next()?;
                 let start = bodies.get(position.inlined.unwrap_or(index))?.start;
-                Some(start + u64::from(position.wasm?))
+                Some(u64::from(start) + u64::from(position.wasm?))
             });
             let module = self.module();
             let called = |callee| match module.defined_func(callee) {
@@ -115,7 +115,7 @@ impl Inspected {
                 wat: wat.into_iter().map(|line| (line.offset, line.depth, line.text)).collect(),
                 symbol: symbol(index),
                 name: self.name(func.key),
-                body: bodies[index].clone(),
+                body: bodies[index].start.into()..bodies[index].end.into(),
                 code: u64::from(func.start)..u64::from(func.start) + u64::from(func.len),
                 operators: func.tables.addresses.iter().map(|e| e.offset).zip(operators).collect(),
             })
@@ -170,7 +170,7 @@ impl Engine {
         let functions = bodies.map(|(index, body)| {
             let key = FuncKey::Wasm(index);
             let text = inspected.compiler.inspect(&inspected.validated, &inspected.wasm, key, stage)?;
-            Ok(IrFunction { name: inspected.name(key), text, body: body.start })
+            Ok(IrFunction { name: inspected.name(key), text, body: body.start.into() })
         });
         functions.collect()
     }

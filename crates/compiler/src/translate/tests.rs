@@ -64,7 +64,7 @@ impl Loaded {
         let range = &self.module.module().bodies[index];
         let bytes = &self.bytes[range.start as usize..range.end as usize];
         let features = Features::default().to_wasmparser();
-        FunctionBody::new(BinaryReader::new_features(bytes, range.start, features))
+        FunctionBody::new(BinaryReader::new_features(bytes, range.start.into(), features))
     }
 
     /// A function in the first tier, and in the second entered at each of its loops that the first may leave.
@@ -493,7 +493,7 @@ fn unsupported_operators_are_errors() {
     let parsed = parse(&bytes, &Features::default()).unwrap();
     let range = &parsed.module().bodies[DefinedFuncIndex(0)];
     let bytes = &bytes[range.start as usize..range.end as usize];
-    let body = FunctionBody::new(BinaryReader::new(bytes, range.start));
+    let body = FunctionBody::new(BinaryReader::new(bytes, range.start.into()));
     let mut translator = Translator::new();
     let error = translator.function(&env, DefinedFuncIndex(0), Tier::Optimized, &body, None).err().unwrap();
     assert!(error.message().contains("I64Add128"), "{error}");

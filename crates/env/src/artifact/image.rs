@@ -21,7 +21,7 @@ pub fn plan_data(module: &Module, fits: impl Fn(DefinedMemoryIndex, u64, u64) ->
     let mut plan = DataPlan { imaged: vec![Vec::new(); memories], eager: Vec::new() };
     for (index, segment) in module.datas.iter() {
         let SegmentMode::Active { target, offset } = &segment.mode else { continue };
-        let len = segment.bytes.end - segment.bytes.start;
+        let len = u64::from(segment.bytes.end - segment.bytes.start);
         let place = || {
             let defined = module.defined_memory(*target)?;
             let offset = static_offset(offset)?;

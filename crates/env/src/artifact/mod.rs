@@ -162,8 +162,8 @@ impl Header {
 }
 
 /// The bytes of a part; empty where it is not within the file.
-pub fn bytes_of(file: &[u8], range: PartRange) -> &[u8] {
-    let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+pub fn bytes_of(file: &[u8], range: Range<impl Into<u64>>) -> &[u8] {
+    let range = usize::try_from(range.start.into()).ok().zip(usize::try_from(range.end.into()).ok());
     range.and_then(|(start, end)| file.get(start..end)).unwrap_or_default()
 }
 

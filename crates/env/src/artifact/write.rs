@@ -284,9 +284,9 @@ fn forget_imaged(module: &mut Module, images: &[Option<MemoryPages>]) {
 fn kept_source(module: &mut Module, wasm: &[u8]) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut keep = |range: &mut SourceRange| {
-        let start = kept.len() as u64;
+        let start = kept.len() as u32;
         kept.extend_from_slice(bytes(wasm, range));
-        *range = start..kept.len() as u64;
+        *range = start..kept.len() as u32;
     };
     module.datas.values_mut().for_each(|segment| keep(&mut segment.bytes));
     module.customs.retain(|(name, _)| !name.starts_with(".debug_") && !name.starts_with("reloc."));

@@ -122,7 +122,7 @@ impl ModuleInfo {
     /// Where a function's body begins in the wasm module.
     pub(crate) fn body_start(&self, func: DefinedFuncIndex) -> Option<u64> {
         match self.declarations() {
-            None => self.env.bodies.get(func).map(|b| b.start),
+            None => self.env.bodies.get(func).map(|b| b.start.into()),
             Some(file) => U32s::new(file.part(Part::Bodies)).get(func.0 as usize).map(u64::from),
         }
     }
@@ -131,7 +131,7 @@ impl ModuleInfo {
     #[cfg(feature = "compiler")]
     pub(crate) fn body_len(&self, func: DefinedFuncIndex) -> u64 {
         if let Some(body) = self.env.bodies.get(func) {
-            return body.end - body.start;
+            return body.len() as u64;
         }
         let start = self.body_start(func).unwrap_or(0);
         self.body_start(DefinedFuncIndex(func.0 + 1)).map_or(0, |next| next.saturating_sub(start))
@@ -141,7 +141,7 @@ impl ModuleInfo {
     #[cfg(feature = "compiler")]
     pub(crate) fn code_len(&self) -> u64 {
         match self.declarations() {
-            None => self.env.bodies.values().map(|r| r.end - r.start).sum(),
+            None => self.env.bodies.values().map(|r| r.len() as u64).sum(),
             Some(file) => {
                 let starts = U32s::new(file.part(Part::Bodies));
                 let last = starts.len().checked_sub(1).and_then(|last| starts.get(last));
@@ -152,8 +152,7 @@ impl ModuleInfo {
 
     /// A range of these bytes; empty if there is no such range.
     pub(crate) fn bytes(&self, range: &SourceRange) -> &[u8] {
-        let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-        range.and_then(|(start, end)| self.source().get(start..end)).unwrap_or_default()
+        kiln_env::artifact::bytes_of(self.source(), range.clone())
     }
 
     /// Names and source positions, read when somebody asks.
