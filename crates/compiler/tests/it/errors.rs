@@ -61,7 +61,7 @@ fn every_truncation_is_an_error_or_a_module() {
     for len in 0..bytes.len() {
         if let Ok(module) = validate(&compiler, &bytes[..len]) {
             // Cut off between sections: then there is no body without its bytes.
-            assert!(module.module().bodies.values().all(|b| b.end <= len as u64));
+            assert!(module.module().bodies.values().all(|b| b.end <= len as u32));
         }
     }
 }
