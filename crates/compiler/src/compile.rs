@@ -28,7 +28,7 @@ use crate::midend::{Midend, PassTimes, Plan};
 use crate::module_env::ModuleEnv;
 use crate::parse::{ParsedModule, parse};
 use crate::pool::Pool;
-use crate::validate::{ValidatedModule, validate};
+use crate::validate::{Done, ValidatedModule, validate};
 use crate::worker::{Input, WorkerGuard, WorkerStats, Workers, add_times};
 
 /// Compiles modules, functions and trampolines for one target under one configuration. Shared by threads; its own
@@ -191,7 +191,17 @@ impl Compiler {
     /// # Errors
     /// The invalid function with the least index, its name and the offset; an exceeded limit.
     pub fn validate(&self, parsed: ParsedModule, source: &[u8]) -> Result<ValidatedModule> {
-        validate(parsed, source, &self.pool)
+        self.validate_and_release(parsed, source, &|_| ())
+    }
+
+    /// The same; `done` is told ranges of the module's bytes that were validated and are not needed soon.
+    pub(crate) fn validate_and_release(
+        &self,
+        parsed: ParsedModule,
+        source: &[u8],
+        done: Done<'_>,
+    ) -> Result<ValidatedModule> {
+        validate(parsed, source, &self.pool, done)
     }
 
     /// Compiles all functions of a module, and the trampolines it needs: `ArrayToWasm` for the signatures of functions

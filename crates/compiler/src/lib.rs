@@ -47,4 +47,4 @@ pub use link::LinkOptions;
 pub use midend::{Dump, PassConfig, PassTimes, pass_names};
 pub use module_env::ModuleEnv;
 pub use parse::{ParsedModule, parse};
-pub use validate::ValidatedModule;
+pub use validate::{Done, ValidatedModule};

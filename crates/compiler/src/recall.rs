@@ -6,26 +6,32 @@ use crate::compile::Compiler;
 use crate::error::{CompileError, Result};
 use crate::info::{FuncInfos, Record};
 use crate::parse::ParsedModule;
-use crate::validate::ValidatedModule;
+use crate::validate::{Done, ValidatedModule};
 
 /// Bytes of a record.
 const RECORD: usize = 14;
 
 impl Compiler {
     /// The same as [`Compiler::validate`], but a module that was validated before is only remembered, if there is a cache.
-    /// Also says whether that was so.
+    /// Also says whether that was so. `done` is told ranges of the module's bytes that were validated and are not needed
+    /// soon.
     ///
     /// # Errors
     /// As for [`Compiler::validate`].
-    pub fn validate_or_recall(&self, parsed: ParsedModule, source: &[u8]) -> Result<(ValidatedModule, bool)> {
-        let Some(cache) = self.cache() else { return Ok((self.validate(parsed, source)?, false)) };
+    pub fn validate_or_recall(
+        &self,
+        parsed: ParsedModule,
+        source: &[u8],
+        done: Done<'_>,
+    ) -> Result<(ValidatedModule, bool)> {
+        let Some(cache) = self.cache() else { return Ok((self.validate_and_release(parsed, source, done)?, false)) };
         let key = cache.module_key(source, self.features());
         if let Some(findings) = cache.findings(&key).and_then(|bytes| decode(&bytes))
             && findings.infos.len() == parsed.module.bodies.len()
         {
             return Ok((findings.into_module(parsed)?, true));
         }
-        let module = self.validate(parsed, source)?;
+        let module = self.validate_and_release(parsed, source, done)?;
         cache.note_findings(&key, &encode(module.infos(), module.indirect_types()));
         Ok((module, false))
     }

@@ -2,6 +2,7 @@
 
 mod quick;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -106,11 +107,14 @@ impl ValidatedModule {
     }
 }
 
-/// Validates the bodies of `parsed`, whose bytes are `source`.
+/// Who is told what ranges of a module's bytes were validated.
+pub type Done<'a> = &'a (dyn Fn(Range<u64>) + Sync);
+
+/// Validates the bodies of `parsed`, whose bytes are `source`, and tells `done` of all that are valid.
 ///
 /// # Errors
 /// The invalid function with the least index, with its name and the offset. A limit of `kiln_env::limits` is exceeded.
-pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Result<ValidatedModule> {
+pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool, done: Done<'_>) -> Result<ValidatedModule> {
     let start = Instant::now();
     let ParsedModule { module, features, resources, time: parse_time } = parsed;
     let layout = ContextLayout::new(&module).map_err(CompileError::limit_message)?;
@@ -123,6 +127,7 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool) -> Resu
             features: features.to_wasmparser(),
             failed: AtomicU32::new(u32::MAX),
             quick: QuickModule::new(&module, &features),
+            done,
         };
         (infos, indirect_types) = shared.validate_all(pool)?;
     }
@@ -152,6 +157,7 @@ struct Shared<'a> {
     failed: AtomicU32,
     /// For the validator that is tried first.
     quick: Option<QuickModule>,
+    done: Done<'a>,
 }
 
 impl Shared<'_> {
@@ -175,6 +181,7 @@ impl Shared<'_> {
         });
         drop(parts);
         let mut all = Findings::default();
+        all.arena.reserve_exact(results.iter().flatten().map(|found| found.arena.len()).sum());
         for (result, chunk) in results.into_iter().zip(chunks) {
             // Chunks are in order, so the first error is that of the least function.
             let found = result?;
@@ -186,14 +193,13 @@ impl Shared<'_> {
             all.arena.extend_from_slice(&found.arena);
             all.indirect_types.extend(found.indirect_types);
         }
-        all.arena.shrink_to_fit();
         let mut infos = FuncInfos { records, arena: all.arena };
         infos.count_callers(self.module.num_imported_funcs);
         Ok((infos, all.indirect_types))
     }
 
     /// Ranges of functions with about the same number of bytes.
-    fn chunks(&self) -> Vec<std::ops::Range<u32>> {
+    fn chunks(&self) -> Vec<Range<u32>> {
         let mut chunks = Vec::new();
         let (mut start, mut bytes) = (0, 0);
         for (index, range) in self.module.bodies.iter() {
@@ -213,12 +219,12 @@ impl Shared<'_> {
     /// `records` are those of `funcs`.
     fn validate_chunk(
         &self,
-        funcs: std::ops::Range<u32>,
+        funcs: Range<u32>,
         records: &mut [Record],
         scratch: &mut Scratch,
     ) -> Result<Findings> {
         let mut out = Findings::default();
-        for (func, record) in funcs.zip(records) {
+        for (func, record) in funcs.clone().zip(records) {
             // Only an error before this one could be reported, so the rest of this chunk does not matter.
             if self.failed.load(Ordering::Relaxed) < func {
                 break;
@@ -232,6 +238,9 @@ impl Shared<'_> {
                 }
             }
         }
+        let bodies = &self.module.bodies;
+        let [first, last] = [funcs.start, funcs.end - 1].map(|func| &bodies[DefinedFuncIndex(func)]);
+        (self.done)(u64::from(first.start)..u64::from(last.end));
         Ok(out)
     }
 

@@ -19,6 +19,7 @@ use crate::code::{CodeSetup, CompileFn, ModuleCode, SnapshotFile, TierCounts, Ti
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
 use crate::first_tier::FirstTier;
+use crate::module_file::ModuleFile;
 use crate::on_demand::OnDemand;
 use crate::symbols::Names;
 use crate::vm::module::{ModuleData, ModuleInfo, code_info};
@@ -333,10 +334,10 @@ impl ModuleCompiler {
     }
 
     /// Makes a module from its bytes.
-    pub(crate) fn module(&self, engine: &Engine, bytes: Box<dyn AsRef<[u8]> + Send + Sync>) -> Result<ModuleData> {
+    pub(crate) fn module(&self, engine: &Engine, bytes: ModuleFile) -> Result<ModuleData> {
         let start = Instant::now();
         let mut statistics = CompileStatistics::default();
-        let parsed = self.compiler.parse((*bytes).as_ref())?;
+        let parsed = self.compiler.parse(bytes.as_ref())?;
         let env = parsed.module().clone();
         let types = engine.types().register_module(&env)?;
         let layout = Arc::new(ContextLayout::new(&env)?);

@@ -73,7 +73,7 @@ impl Module {
     pub fn from_module_file(engine: &Engine, file: ModuleFile) -> Result<Module> {
         match compile::to_binary(file.as_ref())? {
             std::borrow::Cow::Owned(binary) => Module::from_bytes(engine, binary),
-            std::borrow::Cow::Borrowed(_) => Module::from_source(engine, Box::new(file)),
+            std::borrow::Cow::Borrowed(_) => Module::from_source(engine, file),
         }
     }
 
@@ -90,10 +90,10 @@ impl Module {
     }
 
     fn from_bytes(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
-        Module::from_source(engine, Box::new(bytes))
+        Module::from_source(engine, ModuleFile::from(bytes))
     }
 
-    fn from_source(engine: &Engine, bytes: Box<dyn AsRef<[u8]> + Send + Sync>) -> Result<Module> {
+    fn from_source(engine: &Engine, bytes: ModuleFile) -> Result<Module> {
         Ok(Module::from_data(Arc::new(engine.compiler()?.module(engine, bytes)?)))
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -53,6 +54,15 @@ impl ModuleFile {
         let mut bytes = Vec::with_capacity(len);
         file.read_to_end(&mut bytes)?;
         Ok(ModuleFile::from(bytes))
+    }
+}
+
+impl ModuleFile {
+    /// The bytes in this range are not needed soon: if they are mapped they can be read again.
+    pub(crate) fn release(&self, range: Range<u64>) {
+        if let Bytes::Mapped(file) = &self.0 {
+            file.release(range);
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl OnDemand {
         parsed: ParsedModule,
         info: &Arc<ModuleInfo>,
     ) -> Result<OnDemand> {
-        let (validated, known) = compiler.validate_or_recall(parsed, info.source())?;
+        let (validated, known) = compiler.validate_or_recall(parsed, info.source(), &|range| info.release(range))?;
         let (compiler, first_tier) = (compiler.clone(), first_tier.clone());
         let functions = Functions { compiler, first_tier, validated, known };
         Ok(OnDemand { info: info.clone(), functions: OnceLock::from(Ok(functions)), later: None })

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -20,6 +21,8 @@ pub(crate) struct MappedFile {
     start: u64,
     /// Nobody can change the file.
     sealed: bool,
+    /// Some pages are copies, not the file's.
+    detached: AtomicBool,
 }
 
 impl MappedFile {
@@ -28,7 +31,7 @@ impl MappedFile {
     pub(crate) fn map(fd: OwnedFd, start: u64, len: usize) -> Result<MappedFile, SysError> {
         let mapping = Mapping::private_file(fd.as_fd(), start, len)?;
         mapping.watch();
-        Ok(MappedFile { mapping, len, fd, start, sealed: false })
+        Ok(MappedFile { mapping, len, fd, start, sealed: false, detached: AtomicBool::new(false) })
     }
 
     /// Maps a copy that nobody can change.
@@ -48,7 +51,7 @@ impl MappedFile {
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
         let mapping = Mapping::private_file(fd.as_fd(), 0, bytes.len())?;
-        Ok(MappedFile { mapping, len: bytes.len(), fd, start: 0, sealed: true })
+        Ok(MappedFile { mapping, len: bytes.len(), fd, start: 0, sealed: true, detached: AtomicBool::new(false) })
     }
 
     /// The bytes.
@@ -56,6 +59,19 @@ impl MappedFile {
         // SAFETY: the mapping has so many bytes and nobody in this process writes to it. A file that is not sealed belongs
         // to the user, whose own changes to it are not defended against.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.len) }
+    }
+
+    /// Lets the system have the memory of the pages that are wholly in a range. Who reads them again finds what is in the
+    /// file.
+    pub(crate) fn release(&self, range: Range<u64>) {
+        let page = page_size();
+        let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(self.len);
+        let (start, end) = (whole(range.start).next_multiple_of(page), whole(range.end) / page * page);
+        if start < end && !self.detached.load(Ordering::Relaxed) {
+            // SAFETY: the mapping is private, and nobody has written to it: what is read again is in the file.
+            let released = unsafe { self.mapping.decommit(start, end - start) };
+            released.unwrap_or_else(|error| tracing::debug!(%error, "keeping the pages of a file"));
+        }
     }
 
     /// Makes a range, whole pages, executable.
@@ -82,6 +98,7 @@ impl MappedFile {
             return Ok(());
         }
         let copy = self.bytes().get(start..end.min(self.len)).unwrap_or_default().to_vec();
+        self.detached.store(true, Ordering::Relaxed);
         // SAFETY: the pages are whole, and the caller vouches for others.
         unsafe { self.mapping.replace(start, end - start, &copy, Access::Read) }
     }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +23,7 @@ use super::memory::MemoryPlan;
 use crate::artifact::LoadedArtifact;
 use crate::code::ModuleCode;
 use crate::engine::Engine;
+use crate::module_file::ModuleFile;
 use crate::symbols::Symbols;
 use crate::sys::MemoryImage;
 #[cfg(feature = "compiler")]
@@ -38,7 +40,7 @@ pub(crate) struct ModuleInfo {
 /// Where the bytes are that a module's ranges refer to.
 enum Source {
     /// The wasm module.
-    Wasm(Box<dyn AsRef<[u8]> + Send + Sync>),
+    Wasm(ModuleFile),
     /// A part of an artifact.
     Artifact(LoadedArtifact),
     /// The wasm module, while an artifact without code has the declarations.
@@ -59,7 +61,7 @@ pub(crate) struct Outlined {
 
 impl ModuleInfo {
     /// The declarations with the bytes that their ranges refer to.
-    pub(crate) fn new(env: Arc<Module>, source: Box<dyn AsRef<[u8]> + Send + Sync>) -> ModuleInfo {
+    pub(crate) fn new(env: Arc<Module>, source: ModuleFile) -> ModuleInfo {
         ModuleInfo { env, source: Source::Wasm(source), symbols: Symbols::default() }
     }
 
@@ -112,10 +114,17 @@ impl ModuleInfo {
     /// The wasm bytes, or what an artifact kept of them.
     pub(crate) fn source(&self) -> &[u8] {
         match &self.source {
-            Source::Wasm(source) => (**source).as_ref(),
+            Source::Wasm(source) => source.as_ref(),
             Source::Artifact(artifact) => artifact.part(Part::Source),
             #[cfg(feature = "compiler")]
             Source::Outlined(outlined) => outlined.wasm.as_ref(),
+        }
+    }
+
+    /// The bytes in this range are not needed soon: memory that can be had again is given back.
+    pub(crate) fn release(&self, range: Range<u64>) {
+        if let Source::Wasm(source) = &self.source {
+            source.release(range);
         }
     }
 
