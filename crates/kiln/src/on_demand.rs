@@ -73,7 +73,7 @@ impl OnDemand {
         }
         let made = later.get()?;
         let parsed = made.compiler.parse(source)?;
-        let (validated, _) = made.compiler.validate_or_recall(parsed, source)?;
+        let (validated, _) = made.compiler.validate_or_recall(parsed, source, &|range| self.info.release(range))?;
         // What is in the cache and was needed is in the snapshot as well.
         let (compiler, first_tier) = (made.compiler.clone(), made.first_tier().clone());
         Ok(Functions { compiler, first_tier, validated, known: false })

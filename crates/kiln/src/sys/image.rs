@@ -36,6 +36,60 @@ pub(crate) struct ImageRun {
     pub(crate) len: usize,
 }
 
+/// Gathers small segments that lie close together: there may be a hundred thousand.
+struct Writer<'a> {
+    fd: &'a OwnedFd,
+    /// Where in the file the bytes belong that are not written yet.
+    start: u64,
+    bytes: Vec<u8>,
+    /// End of all that was added so far: behind it are zeroes.
+    end: u64,
+}
+
+/// Most bytes that are gathered, and the largest gap between segments that is filled.
+const GATHERED: usize = 128 << 10;
+const GAP: u64 = 256;
+
+impl Writer<'_> {
+    fn add(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let end = self.start + self.bytes.len() as u64;
+        let gap = offset.checked_sub(end).filter(|gap| *gap == 0 || *gap <= GAP && self.end <= end);
+        match gap {
+            Some(gap) if self.bytes.len() + bytes.len() <= GATHERED => {
+                self.bytes.resize(self.bytes.len() + gap as usize, 0);
+            }
+            _ => {
+                self.flush()?;
+                self.start = offset;
+            }
+        }
+        self.end = self.end.max(offset + bytes.len() as u64);
+        if bytes.len() > GATHERED {
+            return self.write(bytes);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Errno> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.write(&bytes)?;
+        bytes.clear();
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Writes bytes where those that are not written yet would belong; there are none.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < bytes.len() {
+            done += rustix::io::pwrite(self.fd, &bytes[done..], self.start + done as u64)?;
+        }
+        self.start += bytes.len() as u64;
+        Ok(())
+    }
+}
+
 impl MemoryImage {
     /// An image of `len` bytes (rounded up to pages): zeroes, and then the segments, in order, at their offsets.
     ///
@@ -54,15 +108,14 @@ impl MemoryImage {
         }
         .map_err(fail)?;
         rustix::fs::ftruncate(&fd, len as u64).map_err(fail)?;
+        let mut writer = Writer { fd: &fd, start: 0, bytes: Vec::new(), end: 0 };
         for (offset, bytes) in segments {
             if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > len as u64) {
                 return Err(fail(Errno::FBIG));
             }
-            let mut done = 0;
-            while done < bytes.len() {
-                done += rustix::io::pwrite(&fd, &bytes[done..], offset + done as u64).map_err(fail)?;
-            }
+            writer.add(offset, bytes).map_err(fail)?;
         }
+        writer.flush().map_err(fail)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
         let runs = if len == 0 { Box::default() } else { Box::new([ImageRun { offset: 0, at: 0, len }]) as Box<[_]> };
@@ -112,6 +165,39 @@ impl MemoryImage {
         match &self.file {
             ImageFile::Own(fd) => fd.as_fd(),
             ImageFile::Shared(file) => file.fd(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Segments of all sizes, some of them in front of others or over them, are as if they were written one by one.
+    #[test]
+    fn later_segments_win() {
+        let mut seed = 1_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (seed >> 33) % below
+        };
+        for _ in 0..50 {
+            let mut expected = vec![0; 1 << 20];
+            let (mut segments, mut at) = (Vec::new(), 0);
+            for i in 0..200_u8 {
+                let len = if random(20) == 0 { random(200_000) } else { random(600) };
+                at = if random(8) == 0 { random(500_000) } else { (at + random(400)).min(600_000) };
+                segments.push((at, vec![i + 1; len as usize]));
+                expected[at as usize..(at + len) as usize].fill(i + 1);
+                at += len;
+            }
+            let image = MemoryImage::new(expected.len(), segments.iter().map(|(at, bytes)| (*at, &bytes[..]))).unwrap();
+            let ImageFile::Own(fd) = image.file else { panic!("it was built") };
+            let mut found = vec![0; expected.len()];
+            std::fs::File::from(fd).read_exact_at(&mut found, 0).unwrap();
+            assert!(found == expected);
         }
     }
 }

@@ -185,6 +185,9 @@ impl PlannedFunc {
     }
 }
 
+/// Bytes of data segments that are copied before memory is given back.
+const RELEASE_BYTES: u64 = 1 << 20;
+
 /// Data segments of one memory with their offsets.
 type Placed = Vec<(u64, DataIndex)>;
 
@@ -276,7 +279,15 @@ impl ModuleData {
         if segments.iter().all(|(_, index)| bytes(index).is_empty()) {
             return Ok(None);
         }
-        let segments = segments.iter().map(|(offset, index)| (*offset, bytes(index)));
+        // They lie one behind the other in the file, of which only the part that is being copied is needed.
+        let mut copied = segments.first().map_or(0, |(_, index)| self.env.datas[*index].bytes.start);
+        let segments = segments.iter().map(|(offset, index)| {
+            let start = self.env.datas[*index].bytes.start;
+            if start.saturating_sub(copied) >= RELEASE_BYTES {
+                self.info.release(std::mem::replace(&mut copied, start)..start);
+            }
+            (*offset, bytes(index))
+        });
         let image = MemoryImage::new(usize::try_from(end)?, segments);
         Ok(Some(image.context("cannot make the initial image of a memory")?))
     }
