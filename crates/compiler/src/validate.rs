@@ -108,7 +108,7 @@ impl ValidatedModule {
 }
 
 /// Who is told what ranges of a module's bytes were validated.
-pub type Done<'a> = &'a (dyn Fn(Range<u64>) + Sync);
+pub type Done<'a> = &'a (dyn Fn(Range<u32>) + Sync);
 
 /// Validates the bodies of `parsed`, whose bytes are `source`, and tells `done` of all that are valid.
 ///
@@ -217,12 +217,7 @@ impl Shared<'_> {
     }
 
     /// `records` are those of `funcs`.
-    fn validate_chunk(
-        &self,
-        funcs: Range<u32>,
-        records: &mut [Record],
-        scratch: &mut Scratch,
-    ) -> Result<Findings> {
+    fn validate_chunk(&self, funcs: Range<u32>, records: &mut [Record], scratch: &mut Scratch) -> Result<Findings> {
         let mut out = Findings::default();
         for (func, record) in funcs.clone().zip(records) {
             // Only an error before this one could be reported, so the rest of this chunk does not matter.
@@ -240,7 +235,7 @@ impl Shared<'_> {
         }
         let bodies = &self.module.bodies;
         let [first, last] = [funcs.start, funcs.end - 1].map(|func| &bodies[DefinedFuncIndex(func)]);
-        (self.done)(u64::from(first.start)..u64::from(last.end));
+        (self.done)(first.start..last.end);
         Ok(out)
     }
 

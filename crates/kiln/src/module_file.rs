@@ -59,7 +59,7 @@ impl ModuleFile {
 
 impl ModuleFile {
     /// The bytes in this range are not needed soon: if they are mapped they can be read again.
-    pub(crate) fn release(&self, range: Range<u64>) {
+    pub(crate) fn release(&self, range: Range<u32>) {
         if let Bytes::Mapped(file) = &self.0 {
             file.release(range);
         }

@@ -63,9 +63,9 @@ impl MappedFile {
 
     /// Lets the system have the memory of the pages that are wholly in a range. Who reads them again finds what is in the
     /// file.
-    pub(crate) fn release(&self, range: Range<u64>) {
+    pub(crate) fn release(&self, range: Range<u32>) {
         let page = page_size();
-        let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(self.len);
+        let whole = |n: u32| usize::try_from(n).unwrap_or(usize::MAX).min(self.len);
         let (start, end) = (whole(range.start).next_multiple_of(page), whole(range.end) / page * page);
         if start < end && !self.detached.load(Ordering::Relaxed) {
             // SAFETY: the mapping is private, and nobody has written to it: what is read again is in the file.

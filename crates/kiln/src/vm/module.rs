@@ -122,7 +122,7 @@ impl ModuleInfo {
     }
 
     /// The bytes in this range are not needed soon: memory that can be had again is given back.
-    pub(crate) fn release(&self, range: Range<u64>) {
+    pub(crate) fn release(&self, range: Range<u32>) {
         if let Source::Wasm(source) = &self.source {
             source.release(range);
         }
@@ -186,7 +186,7 @@ impl PlannedFunc {
 }
 
 /// Bytes of data segments that are copied before memory is given back.
-const RELEASE_BYTES: u64 = 1 << 20;
+const RELEASE_BYTES: u32 = 1 << 20;
 
 /// Data segments of one memory with their offsets.
 type Placed = Vec<(u64, DataIndex)>;
