@@ -26,6 +26,12 @@ const TICK: Duration = Duration::from_millis(20);
 /// A file's contents are compared with what was noted of them when they were not for so long.
 const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What files end with that are not finished.
+const UNFINISHED: &str = "tmp";
+
+/// One that has not grown for so long never will be.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
+
 /// The artifacts of one configuration in a cache's folder.
 #[derive(Clone)]
 pub struct ModuleIndex {
@@ -105,14 +111,19 @@ impl ModuleIndex {
         Ok(())
     }
 
+    /// Whether the contents of a file were not [confirmed](ModuleIndex::confirm) for a day.
+    pub fn is_due(&self, identity: &FileIdentity) -> bool {
+        let noted = fs::metadata(&identity.entry).and_then(|entry| entry.modified());
+        !noted.is_ok_and(|noted| noted.elapsed().is_ok_and(|age| age < CONFIRM_AFTER))
+    }
+
     /// Reads the file, if that was not done for a day, and forgets what was noted of it if its contents are others: to be
     /// called beside the program.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn confirm(&self, file: &Path, identity: &FileIdentity) -> io::Result<()> {
-        let noted = fs::metadata(&identity.entry)?.modified()?;
-        if noted.elapsed().is_ok_and(|age| age < CONFIRM_AFTER) {
+        if !self.is_due(identity) {
             return Ok(());
         }
         let contents = fs::read(file)?;
@@ -141,6 +152,13 @@ impl ModuleIndex {
     }
 
     fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let is_left = |file: &Kept| {
+            file.path.extension().is_some_and(|e| e == UNFINISHED)
+                && file.used.elapsed().is_ok_and(|age| age > LEFT_AFTER)
+        };
+        for left in files(&self.folder)?.into_iter().filter(is_left) {
+            _ = fs::remove_file(left.path);
+        }
         prune(&self.folder, self.limit.saturating_sub(bytes))
     }
 }
@@ -214,7 +232,9 @@ pub fn remove_modules(folder: &Path) -> io::Result<()> {
 
 /// Writes a file as a whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut unfinished = path.to_owned().into_os_string();
+    unfinished.push(format!(".{}.{UNFINISHED}", std::process::id()));
+    let unfinished = PathBuf::from(unfinished);
     let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
     if written.is_err() {
         _ = fs::remove_file(&unfinished);
@@ -248,6 +268,7 @@ mod tests {
         assert_eq!(place, index.by_contents(b"contents"));
         index.keep(&place, b"artifact").unwrap();
         assert_eq!(module_usage(&temp.path().join("cache")), (1, 8));
+        assert!(!index.is_due(&identity));
         index.confirm(&file, &identity).unwrap();
 
         let other = ModuleIndex::open(&temp.path().join("cache"), [8; 32], 1 << 20).unwrap();
@@ -271,6 +292,14 @@ mod tests {
         }
         let (count, bytes) = module_usage(temp.path());
         assert!((1..=5).contains(&count) && bytes <= 1000);
+        // What a process that was killed has left, long ago.
+        let left = index.by_contents(b"left").with_extension("kiln.1.tmp");
+        fs::write(&left, [0; 10]).unwrap();
+        let long_ago = SystemTime::now() - 2 * LEFT_AFTER;
+        let file = fs::File::options().write(true).open(&left).unwrap();
+        file.set_times(fs::FileTimes::new().set_accessed(long_ago).set_modified(long_ago)).unwrap();
+        index.keep(&index.by_contents(b"more"), b"more").unwrap();
+        assert!(!left.exists());
         let large = index.by_contents(b"large");
         index.keep(&large, &[0; 300]).unwrap();
         assert!(!large.exists());

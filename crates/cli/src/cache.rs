@@ -146,6 +146,9 @@ impl UserCache {
 
     /// Keeps what was compiled of a module, if that is more than before.
     pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline) {
+        if !module.outgrew_snapshot() {
+            return;
+        }
         let (module, cache, file) = (module.clone(), self.clone(), outline.snapshot.clone());
         self.beside(move || {
             let index = cache.modules.as_ref().context("there is an index if there is a place")?;
@@ -158,6 +161,9 @@ impl UserCache {
 
     /// Looks into the file of a module that was started without reading it, if that was not done for long.
     pub(crate) fn confirm(self: &Arc<Self>, module: CachedModule) {
+        if !self.modules.as_ref().is_some_and(|index| index.is_due(&module.identity)) {
+            return;
+        }
         let cache = self.clone();
         self.beside(move || {
             let index = cache.modules.as_ref().context("there is an index if a file was found in it")?;
@@ -196,9 +202,10 @@ impl UserCache {
         std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same, but does not let a program wait for long that took the time since `start`.
-    pub(crate) fn flush_soon(self: &Arc<Self>, start: Instant) {
-        if self.opened.get().is_some() {
+    /// The same, but does not let a program wait for long that took the time since `start`. If it was `resumed` it does not
+    /// wait for single functions, which are in its snapshot as well.
+    pub(crate) fn flush_soon(self: &Arc<Self>, start: Instant, resumed: bool) {
+        if self.opened.get().is_some() && !resumed {
             let cache = self.clone();
             self.beside(move || {
                 if let Some(Ok(store)) = cache.opened.get() {

@@ -73,7 +73,7 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
     if cache.is_eager() {
         cache.flush();
     } else {
-        cache.flush_soon(start);
+        cache.flush_soon(start, explanation.resumed);
     }
     explanation.cache_problem = cache.problem();
     if let Some(form) = plan.run.explain {

@@ -109,10 +109,10 @@ impl FuncCache {
         FuncCache { store, bodies: common(b"body"), stencils: common(b"stencil") }
     }
 
-    /// The key of a module's validity under a set of proposals.
-    pub(crate) fn module_key(&self, source: &[u8], features: &Features) -> CacheKey {
+    /// The key of the validity under a set of proposals of a module with this hash.
+    pub(crate) fn module_key(&self, source: &[u8; 32], features: &Features) -> CacheKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.bodies);
-        hasher.update(b"module").update(blake3::hash(source).as_bytes());
+        hasher.update(b"module").update(source);
         for (name, on) in features.iter() {
             hasher.update(name.as_bytes()).update(&[0, u8::from(on)]);
         }

@@ -13,8 +13,8 @@ const RECORD: usize = 14;
 
 impl Compiler {
     /// The same as [`Compiler::validate`], but a module that was validated before is only remembered, if there is a cache.
-    /// Also says whether that was so. `done` is told ranges of the module's bytes that were validated and are not needed
-    /// soon.
+    /// Also says whether that was so. `hash` is that of `source`: see [`kiln_env::artifact::source_hash`]. `done` is told
+    /// ranges of the module's bytes that were validated and are not needed soon.
     ///
     /// # Errors
     /// As for [`Compiler::validate`].
@@ -22,10 +22,11 @@ impl Compiler {
         &self,
         parsed: ParsedModule,
         source: &[u8],
+        hash: impl FnOnce() -> [u8; 32],
         done: Done<'_>,
     ) -> Result<(ValidatedModule, bool)> {
         let Some(cache) = self.cache() else { return Ok((self.validate_and_release(parsed, source, done)?, false)) };
-        let key = cache.module_key(source, self.features());
+        let key = cache.module_key(&hash(), self.features());
         if let Some(findings) = cache.findings(&key).and_then(|bytes| decode(&bytes))
             && findings.infos.len() == parsed.module.bodies.len()
         {

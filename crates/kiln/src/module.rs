@@ -150,6 +150,11 @@ impl Module {
         resume::outline(&self.data)
     }
 
+    /// Whether functions were compiled that are not in the snapshot with which the module was resumed, if it was.
+    pub fn outgrew_snapshot(&self) -> bool {
+        self.data.code.outgrew_snapshot()
+    }
+
     /// The bytes of a file with the code of all functions that were compiled so far, for the next
     /// [resumption](Module::resume) with an outline; `None` if those with which the module was resumed are all.
     ///

@@ -41,7 +41,9 @@ impl OnDemand {
         parsed: ParsedModule,
         info: &Arc<ModuleInfo>,
     ) -> Result<OnDemand> {
-        let (validated, known) = compiler.validate_or_recall(parsed, info.source(), &|range| info.release(range))?;
+        let hash = || source_hash(info.source());
+        let (validated, known) =
+            compiler.validate_or_recall(parsed, info.source(), hash, &|range| info.release(range))?;
         let (compiler, first_tier) = (compiler.clone(), first_tier.clone());
         let functions = Functions { compiler, first_tier, validated, known };
         Ok(OnDemand { info: info.clone(), functions: OnceLock::from(Ok(functions)), later: None })
@@ -68,12 +70,14 @@ impl OnDemand {
             bail!("nothing is known of the module");
         };
         let source = self.info.source();
-        if source_hash(source) != outline.part(Part::Source) {
+        let hash = source_hash(source);
+        if hash != outline.part(Part::Source) {
             bail!("the module's file is not the one of which the outline was made");
         }
         let made = later.get()?;
         let parsed = made.compiler.parse(source)?;
-        let (validated, _) = made.compiler.validate_or_recall(parsed, source, &|range| self.info.release(range))?;
+        let (validated, _) =
+            made.compiler.validate_or_recall(parsed, source, || hash, &|range| self.info.release(range))?;
         // What is in the cache and was needed is in the snapshot as well.
         let (compiler, first_tier) = (made.compiler.clone(), made.first_tier().clone());
         Ok(Functions { compiler, first_tier, validated, known: false })

@@ -120,6 +120,8 @@ impl TierQueue {
     }
 
     fn work(&self) {
+        // Where processors are short, the program is to have them. On Linux this is about the thread.
+        _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         let mut state = self.lock();
         while !state.closed {
             match state.jobs.pop() {
@@ -141,6 +143,9 @@ impl TierQueue {
         state.threads -= 1;
     }
 }
+
+/// How far its threads stand back behind others.
+const NICENESS: i32 = 5;
 
 /// Bytes of stack of a thread: as for the compiler's own.
 const STACK_BYTES: usize = 8 << 20;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kiln_compiler::{CacheStatistics, Compiler, CompilerConfig};
+use kiln_env::artifact::source_hash;
 use kiln_env::cache::MemoryStore;
 use kiln_env::settings::Inlining;
 use kiln_env::{DefinedFuncIndex, FuncKey, Image, MachineFunc};
@@ -280,7 +281,8 @@ fn validation_is_remembered() {
     let bytes = varied_module(9);
     let validate = |bytes: &[u8]| {
         let compiler = compiler(Some(&store), |_| {});
-        let (module, known) = compiler.validate_or_recall(compiler.parse(bytes).unwrap(), bytes, &|_| ()).unwrap();
+        let (module, known) =
+            compiler.validate_or_recall(compiler.parse(bytes).unwrap(), bytes, || source_hash(bytes), &|_| ()).unwrap();
         let (image, _) = compiler.compile_module(&module, bytes, &|_| {}).unwrap();
         (known, image)
     };
@@ -295,5 +297,5 @@ fn validation_is_remembered() {
     invalid.splice(at..at + 2, [0x01, 0x01]);
     let compiler = compiler(Some(&store), |_| {});
     let parsed = compiler.parse(&invalid).unwrap();
-    assert!(compiler.validate_or_recall(parsed, &invalid, &|_| ()).is_err());
+    assert!(compiler.validate_or_recall(parsed, &invalid, || source_hash(&invalid), &|_| ()).is_err());
 }

@@ -130,12 +130,13 @@ enum Claim {
 }
 
 impl LazyCode {
-    /// `map_file`: profilers are to find functions through a map file, which they do not for memory files.
+    /// `snapshot`: what an earlier run compiled. `map_file`: profilers are to find functions through a map file, which they do not for memory files.
     pub(super) fn new(
         num_funcs: u32,
         body_bytes: u64,
         compile: CompileFn,
         tiers: Option<TierSetup>,
+        snapshot: Option<SnapshotFile>,
         map_file: bool,
     ) -> Result<LazyCode, CodeError> {
         let counters = LazyCode::counters_start(num_funcs);
@@ -148,10 +149,17 @@ impl LazyCode {
         }
         let bodies = body_bytes.saturating_mul(TEXT_PER_BODY_BYTE).saturating_add(u64::from(num_funcs) * TEXT_PER_FUNC);
         let bodies = bodies.clamp(MIN_BODIES, MAX_BODIES) as usize;
+        if let Some(snapshot) = &snapshot {
+            snapshot.check(num_funcs, page + stubs, bodies)?;
+        }
+        let text = snapshot.as_ref().map_or(&[][..], SnapshotFile::text);
         let reserve = if map_file { CodeMemory::reserve } else { CodeMemory::new };
-        let memory = reserve(data, page + stubs + bodies)?;
+        let memory = reserve(data, page + stubs + bodies, (page + stubs, text))?;
         let mut code = LazyCode::with_memory(memory, num_funcs, compile)?;
         code.tiers = tiers.map(|setup| Tiers::new(setup, counters));
+        if let Some(snapshot) = snapshot {
+            code.resume(snapshot);
+        }
         Ok(code)
     }
 

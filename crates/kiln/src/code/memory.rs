@@ -30,33 +30,46 @@ pub(crate) struct CodeMemory {
 }
 
 impl CodeMemory {
-    /// Reserves room for so many bytes of data (zeroes, writable) and of text (empty, executable).
-    pub(crate) fn new(data_len: usize, text_len: usize) -> Result<CodeMemory, SysError> {
-        let mut memory = CodeMemory::reserve(data_len, text_len)?;
-        match memory.map_twice() {
+    /// Reserves room for so many bytes of data (zeroes, writable) and of text (executable). The text has some bytes at an
+    /// offset, a multiple of the page size, from the beginning.
+    pub(crate) fn new(data_len: usize, text_len: usize, first: (usize, &[u8])) -> Result<CodeMemory, SysError> {
+        let mut memory = CodeMemory::reserve(data_len, text_len, (0, &[]))?;
+        match memory.map_twice(first) {
             Ok(writable) => memory.writable = Some(writable),
             Err(error) => {
                 static WARNED: Once = Once::new();
                 WARNED.call_once(|| {
                     tracing::warn!(%error, "no executable memory files here: code pages change protection instead");
                 });
+                memory.begin_with(first)?;
             }
         }
         Ok(memory)
     }
 
     /// The same, but pages flip. What `new` does where the system has no executable memory files.
-    pub(crate) fn reserve(data_len: usize, text_len: usize) -> Result<CodeMemory, SysError> {
+    pub(crate) fn reserve(data_len: usize, text_len: usize, first: (usize, &[u8])) -> Result<CodeMemory, SysError> {
         let too_large = || SysError::new("reserving code memory", Errno::NOMEM);
         let data_len = round_up_to_page(data_len).ok_or_else(too_large)?;
         let text_len = round_up_to_page(text_len).ok_or_else(too_large)?;
         let space = Mapping::reserve(data_len.checked_add(text_len).ok_or_else(too_large)?)?;
         // SAFETY: nobody uses the new mapping yet.
         unsafe { space.make_accessible(0, data_len)? };
-        Ok(CodeMemory { space, data_len, writable: None, owner: std::process::id() })
+        let memory = CodeMemory { space, data_len, writable: None, owner: std::process::id() };
+        memory.begin_with(first)?;
+        Ok(memory)
     }
 
-    fn map_twice(&self) -> Result<Mapping, SysError> {
+    /// Puts the first bytes into memory that is new and whose pages flip.
+    fn begin_with(&self, (at, first): (usize, &[u8])) -> Result<(), SysError> {
+        if first.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: nobody executes or writes the memory yet, and `at` is a multiple of the page size.
+        unsafe { self.write(at, first) }
+    }
+
+    fn map_twice(&self, (at, mut first): (usize, &[u8])) -> Result<Mapping, SysError> {
         let len = self.text_len();
         let fail = |e: Errno| SysError::new("making an executable memory file", e);
         // Exceeding this limit would kill the process with SIGXFSZ.
@@ -71,9 +84,18 @@ impl CodeMemory {
         }
         .map_err(fail)?;
         rustix::fs::ftruncate(&file, len as u64).map_err(fail)?;
+        // Faults of the page table for each page would take longer.
+        let mut end = at;
+        while !first.is_empty() {
+            let written = rustix::io::pwrite(&file, first, end as u64).map_err(fail)?;
+            (first, end) = (&first[written..], end + written);
+        }
         let writable = Mapping::shared_file(file.as_fd(), len, Access::ReadWrite)?;
-        // SAFETY: the text part is reserved and nobody uses it yet.
-        unsafe { self.space.map_shared_file(self.data_len, len, file.as_fd(), Access::ReadExec)? };
+        // SAFETY: the text part is reserved and nobody uses it yet; what was written is mapped.
+        unsafe {
+            self.space.map_shared_file(self.data_len, len, file.as_fd(), Access::ReadExec)?;
+            synchronise_code(self.text().add(at), end - at);
+        }
         Ok(writable)
     }
 
@@ -228,7 +250,9 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn code_runs_and_no_page_is_writable_and_executable() {
-        for memory in [CodeMemory::new(64, 1 << 20).unwrap(), CodeMemory::reserve(64, 1 << 20).unwrap()] {
+        for memory in
+            [CodeMemory::new(64, 1 << 20, (0, &[])).unwrap(), CodeMemory::reserve(64, 1 << 20, (0, &[])).unwrap()]
+        {
             let mut at = 0;
             for n in [7, 9] {
                 // SAFETY: the piece is written once, before it is called as the function that it is.

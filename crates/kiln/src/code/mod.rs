@@ -210,10 +210,7 @@ impl ModuleCode {
         setup: CodeSetup,
     ) -> Result<Arc<ModuleCode>, CodeError> {
         let map_file = setup.perf == PerfMode::Map;
-        let mut lazy = lazy::LazyCode::new(num_defined_funcs, body_bytes, compile, tiers, map_file)?;
-        if let Some(snapshot) = snapshot {
-            lazy.resume(snapshot)?;
-        }
+        let lazy = lazy::LazyCode::new(num_defined_funcs, body_bytes, compile, tiers, snapshot, map_file)?;
         let form = Form::Lazy(Box::new(lazy));
         let code = Arc::new(ModuleCode { observers: Observers::none(), form, setup });
         Ok(code.observed())
@@ -323,6 +320,11 @@ impl ModuleCode {
             Form::Mapped(code) => code.function(key).is_ok(),
             Form::Lazy(code) => code.has(key),
         }
+    }
+
+    /// Whether more was compiled than what the code began with.
+    pub(crate) fn outgrew_snapshot(&self) -> bool {
+        matches!(&self.form, Form::Lazy(code) if code.outgrew_snapshot())
     }
 
     /// What was compiled so far, if more was than what the code began with.

@@ -379,7 +379,7 @@ fn each_form(funcs: impl Fn() -> Vec<MachineFunc>, test: impl Fn(Arc<ModuleCode>
         FuncKey::Wasm(i) => Ok(funcs[i.0 as usize].clone()),
         other => anyhow::bail!("no {other}"),
     });
-    let memory = CodeMemory::reserve(1 << 16, 1 << 24).unwrap();
+    let memory = CodeMemory::reserve(1 << 16, 1 << 24, (0, &[])).unwrap();
     let form = Form::Lazy(Box::new(lazy::LazyCode::with_memory(memory, count, compile).unwrap()));
     test(Arc::new(ModuleCode { observers: Observers::none(), form, setup: setup() }).observed());
 }

@@ -14,6 +14,7 @@ use super::{LazyCode, Progress, state};
 use crate::code::tables::Tables;
 use crate::code::{CodeError, FoundFunc, Placed};
 use crate::sys::file::MappedFile;
+use crate::sys::page_size;
 
 /// A snapshot in a file: see `kiln_env::artifact::Snapshot`.
 pub(crate) struct SnapshotFile {
@@ -62,8 +63,19 @@ impl SnapshotFile {
         (0..tables.len()).filter_map(func)
     }
 
+    /// Whether this is code for an arena with so many functions, and room for so many bytes from the offset `at` on.
+    pub(super) fn check(&self, num_funcs: u32, at: usize, room: usize) -> Result<(), CodeError> {
+        let (chunks, text) = ((at - page_size()) / page_size(), self.text().len());
+        let bound = |key| !matches!(key, FuncKey::Wasm(func) if func.0 >= num_funcs);
+        let fits = self.meta.text_at == at as u64
+            && text <= room
+            && self.meta.stubs.iter().all(|chunk| (*chunk as usize) < chunks)
+            && self.funcs().all(|(_, key, range)| bound(key) && range.end as usize <= text);
+        if fits { Ok(()) } else { Err(CodeError::BadImage("its snapshot is not one of this module")) }
+    }
+
     /// The text without the padding behind it.
-    fn text(&self) -> &[u8] {
+    pub(super) fn text(&self) -> &[u8] {
         let text = bytes_of(self.file.bytes(), self.parts[CodePart::Text as usize].clone());
         let tables = self.tables();
         let last = tables.len().checked_sub(1).and_then(|last| tables.func(last));
@@ -85,26 +97,16 @@ impl SnapshotFile {
 impl LazyCode {
     /// Where functions begin, behind thunk and stubs.
     fn bodies_offset(&self) -> usize {
-        self.stubs + self.written.len() * crate::sys::page_size()
+        self.stubs + self.written.len() * page_size()
     }
 
     pub(super) fn bodies_start(&self) -> usize {
         self.memory.text() as usize + self.bodies_offset()
     }
 
-    /// Puts functions of an earlier run into the arena, which is new.
-    pub(in crate::code) fn resume(&mut self, snapshot: SnapshotFile) -> Result<(), CodeError> {
-        let damaged = || CodeError::BadImage("its snapshot is not one of this module");
+    /// Takes over the functions of an earlier run, whose text is in the arena already.
+    pub(super) fn resume(&mut self, snapshot: SnapshotFile) {
         let at = self.bodies_offset();
-        let fits = snapshot.meta.text_at == at as u64
-            && snapshot.text().len() <= self.memory.text_len() - at
-            && snapshot.meta.stubs.iter().all(|chunk| (*chunk as usize) < self.written.len());
-        let bound = |key| !matches!(key, FuncKey::Wasm(func) if func.0 >= self.num_funcs);
-        if !fits || !snapshot.funcs().all(|(_, key, range)| bound(key) && range.end as usize <= snapshot.text().len()) {
-            return Err(damaged());
-        }
-        // SAFETY: the place is free and nobody knows it; in flipping mode it begins with a page of its own.
-        unsafe { self.memory.write(at, snapshot.text())? };
         for chunk in &snapshot.meta.stubs {
             self.write_stubs(*chunk as usize);
         }
@@ -117,7 +119,6 @@ impl LazyCode {
         }
         drop(placing);
         self.snapshot = Some(snapshot);
-        Ok(())
     }
 
     /// A trampoline that an earlier run compiled.
@@ -142,12 +143,16 @@ impl LazyCode {
         self.snapshot.iter().flat_map(SnapshotFile::funcs).map(placed).collect()
     }
 
+    pub(in crate::code) fn outgrew_snapshot(&self) -> bool {
+        self.placed.len() > 0
+    }
+
     /// What was compiled so far; `None` if it is no more than what the code began with.
     pub(in crate::code) fn capture(&self) -> Option<Captured<'_>> {
         let text_at = self.bodies_offset();
         // Nothing is placed meanwhile.
         let placing = self.lock();
-        if self.placed.len() == 0 {
+        if !self.outgrew_snapshot() {
             return None;
         }
         let mut last = std::collections::HashMap::new();
