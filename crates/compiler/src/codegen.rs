@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::binemit::Reloc as ClifReloc;
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::dominator_tree::DominatorTree;
 use cranelift_codegen::ir::{
     self, ArgumentPurpose, ExternalName, Function, GlobalValueData, MemFlagsData, SourceLoc, types,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::settings::OptLevel;
 use cranelift_codegen::{
-    CodegenError, CompiledCode, Context, ExceptionContextLoc, FinalizedMachCallSite, FinalizedMachExceptionHandler,
-    FinalizedRelocTarget, MachBufferFinalized,
+    CodegenError, CodegenResult, CompiledCode, Context, ExceptionContextLoc, FinalizedMachCallSite,
+    FinalizedMachExceptionHandler, FinalizedRelocTarget, MachBufferFinalized, timing,
 };
 use kiln_env::machine::{
     AddressEntry, FuncTables, Handler, HandlerSite, InlinedBody, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite,
@@ -74,6 +75,7 @@ pub(crate) struct Codegen {
     relaxer: Relaxer,
     /// What relaxation cost since somebody last asked.
     pub(crate) relaxed: Relaxed,
+    lower: Lower,
 }
 
 /// What relaxation of machine code came to.
@@ -84,13 +86,27 @@ pub(crate) struct Relaxed {
     pub(crate) refused: u64,
 }
 
+/// Cranelift's way from IR that is optimised, or is not to be, to machine code; with assembly as text if that is wanted.
+type Lower = Box<dyn FnMut(&dyn TargetIsa, &Function, &DominatorTree, bool) -> CodegenResult<CompiledCode> + Send>;
+
+/// What Cranelift does behind its optimiser. It has no call for this by itself: [`Context::compile`] optimises first, and
+/// so would do all of its analyses again for a function that has been put into order in between.
+fn lower() -> Lower {
+    let mut register_allocator = Default::default();
+    Box::new(move |isa, func, domtree, text| {
+        let _time = timing::compile();
+        let mut control = ControlPlane::default();
+        let code = isa.compile_function(func, domtree, &mut register_allocator, text, &mut control)?;
+        Ok(code.apply_params(&func.params))
+    })
+}
+
 /// What code is generated for.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
-    /// Optimises, and generates code unless the next field says otherwise.
     pub(crate) isa: &'a dyn TargetIsa,
-    /// Where blocks are put into order behind the optimiser: the same target without optimisation, which generates code.
-    pub(crate) ordered: Option<&'a dyn TargetIsa>,
+    /// Whether blocks are put into order behind the optimiser.
+    pub(crate) ordered: bool,
     /// Whether the address map names the operator of every instruction, not only of those at which one can stop.
     pub(crate) all_addresses: bool,
     /// What is done about the code that Cranelift makes; nothing but for x86-64.
@@ -105,6 +121,7 @@ impl Codegen {
             reorder: Reorder::default(),
             relaxer: Relaxer::default(),
             relaxed: Relaxed::default(),
+            lower: lower(),
         }
     }
 
@@ -137,11 +154,11 @@ impl Codegen {
         inlined: &[InlinedBody],
         key: FuncKey,
     ) -> Result<(MachineFunc, u32)> {
-        let isa = self.order(target)?;
-        let mut code = self.compile(isa)?;
+        self.optimize(target)?;
+        let mut code = self.lower(target.isa)?;
         if tunables.signals && self.needs_stack_check_after_all(&code) {
             set_stack_limit(&mut self.context.func);
-            code = self.compile(isa)?;
+            code = self.lower(target.isa)?;
         }
         let mut func = machine_func(target.isa, tunables, &self.context.func, &code)?;
         if target.all_addresses {
@@ -168,14 +185,22 @@ impl Codegen {
         *self = Codegen { relaxed: self.relaxed, ..Codegen::new() };
     }
 
-    /// Where blocks are put into order: optimises, and does so. Returns what generates code.
-    fn order<'a>(&mut self, target: Target<'a>) -> Result<&'a dyn TargetIsa> {
-        let Some(plain) = target.ordered else { return Ok(target.isa) };
-        self.context.verify_if(target.isa).map_err(refusal)?;
-        self.reorder.note(&self.context.func);
+    /// Makes the function what machine code is generated from.
+    fn optimize(&mut self, target: Target<'_>) -> Result<()> {
+        if target.ordered {
+            self.reorder.note(&self.context.func);
+        }
         self.context.optimize(target.isa, &mut ControlPlane::default()).map_err(refusal)?;
-        self.reorder.run(&mut self.context.func);
-        Ok(plain)
+        if target.ordered {
+            self.reorder.run(&mut self.context.func);
+            self.context.verify_if(target.isa).map_err(refusal)?;
+        }
+        Ok(())
+    }
+
+    /// The emptied memory of the function that code was generated of last.
+    pub(crate) fn spare(&mut self) -> Function {
+        std::mem::replace(&mut self.context.func, Function::new())
     }
 
     /// The function as optimised IR, or as assembly as Cranelift writes it.
@@ -186,21 +211,20 @@ impl Codegen {
         self.context = Context::for_function(ir.func);
         self.context.set_disasm(assembly);
         let result = guarded(|| {
-            let isa = self.order(target)?;
+            self.optimize(target)?;
             if !assembly {
-                self.context.optimize(isa, &mut ControlPlane::default()).map_err(refusal)?;
                 return Ok(self.context.func.display().to_string());
             }
-            let text = self.compile(isa)?.vcode;
+            let text = self.lower(target.isa)?.vcode;
             text.ok_or_else(|| CompileError::internal("Cranelift made no assembly text"))
         });
         self.forget();
         result
     }
 
-    fn compile(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
-        self.context.compile(isa, &mut ControlPlane::default()).map_err(|e| refusal(e.inner))?;
-        self.context.take_compiled_code().ok_or_else(|| CompileError::internal("Cranelift left no code"))
+    fn lower(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
+        let context = &self.context;
+        (self.lower)(isa, &context.func, &context.domtree, context.want_disasm).map_err(refusal)
     }
 
     /// Functions that make no call run without a stack check, as long as their frame fits in the reserve below the
@@ -421,13 +445,8 @@ mod tests {
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
         let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
         let isa = crate::isa::build(&config).unwrap();
-        Ok(codegen
-            .generate(
-                Target { isa: &*isa, ordered: None, all_addresses: false, relax: Wanted::default() },
-                &config.tunables,
-                ir,
-            )?
-            .0)
+        let target = Target { isa: &*isa, ordered: false, all_addresses: false, relax: Wanted::default() };
+        Ok(codegen.generate(target, &config.tunables, ir)?.0)
     }
 
     #[test]

@@ -36,7 +36,6 @@ use crate::worker::{Input, WorkerGuard, WorkerStats, Workers, add_times};
 pub struct Compiler {
     isa: OwnedTargetIsa,
     plain_isa: OwnedTargetIsa,
-    ordered_isa: Option<OwnedTargetIsa>,
     fingerprint: Fingerprint,
     tunables: Tunables,
     features: Features,
@@ -124,8 +123,8 @@ impl Compiler {
     /// The configuration makes no sense, or this machine or target is not supported.
     pub fn new(config: &CompilerConfig) -> Result<Compiler> {
         let isa = isa::build(config)?;
-        let unoptimised = CompilerConfig { opt_level: OptLevel::None, ..config.clone() };
-        let plain = CompilerConfig { regalloc: RegallocAlgorithm::SinglePass, ..unoptimised.clone() };
+        let plain =
+            CompilerConfig { opt_level: OptLevel::None, regalloc: RegallocAlgorithm::SinglePass, ..config.clone() };
         let midend = Midend::new(&config.passes)?;
         let mut fingerprint = isa::fingerprint(&*isa, &config.tunables);
         fingerprint.flags.extend(midend.disabled().iter().map(|pass| (format!("pass.{pass}"), "off".to_owned())));
@@ -141,10 +140,6 @@ impl Compiler {
                 .clone()
                 .filter(|_| !config.all_addresses)
                 .map(|store| FuncCache::new(store, &fingerprint)),
-            ordered_isa: match config.opt_level {
-                OptLevel::None => None,
-                _ => midend.puts_into_order().then(|| isa::build(&unoptimised)).transpose()?,
-            },
             fingerprint,
             tunables: config.tunables.clone(),
             link: config.link,
@@ -365,11 +360,11 @@ impl Compiler {
     }
 
     fn input<'a>(&'a self, env: ModuleEnv<'a>, features: &Features, source: &'a [u8], plan: &'a Plan) -> Input<'a> {
-        let (plain_isa, ordered_isa) = (&*self.plain_isa, self.ordered_isa.as_deref());
+        let plain_isa = &*self.plain_isa;
         let cache = self.cache.as_ref().map(|cache| (cache, None));
         let (features, midend) = (features.to_wasmparser(), &self.midend);
         let all_addresses = self.all_addresses;
-        Input { env, plain_isa, ordered_isa, source, features, midend, plan, cache, all_addresses }
+        Input { env, plain_isa, source, features, midend, plan, cache, all_addresses }
     }
 
     /// The same for functions of a module.

@@ -78,8 +78,6 @@ pub(crate) struct Record {
     pub(crate) cost: u16,
     pub(crate) flags: u16,
     pub(crate) num_ranked: u8,
-    /// How many functions call it directly, up to 255.
-    pub(crate) callers: u8,
 }
 
 /// Flags of a record.
@@ -104,6 +102,10 @@ pub(crate) mod flag {
     pub(crate) const LOCALS_IN_MEMORY: u16 = 256;
     /// The same where accesses to memories and other trapping operators make blocks.
     pub(crate) const LOCALS_IN_MEMORY_IF_CHECKED: u16 = 512;
+    /// Contains `return`.
+    pub(crate) const RETURNS: u16 = 1024;
+    /// The last operator is `unreachable`.
+    pub(crate) const ENDS_UNREACHABLE: u16 = 2048;
 }
 
 /// A local and how much it is used.
@@ -126,19 +128,6 @@ impl FuncInfos {
     /// What is known about a function.
     pub fn get(&self, func: DefinedFuncIndex) -> FuncInfo<'_> {
         info(&self.records, &self.arena, func.0 as usize)
-    }
-
-    /// Counts callers, once everything else is known. `num_imported`: how many functions have no body.
-    pub(crate) fn count_callers(&mut self, num_imported: u32) {
-        let FuncInfos { records, arena } = self;
-        for func in 0..records.len() {
-            for callee in info(records, arena, func).callees() {
-                let defined = callee.0.checked_sub(num_imported);
-                if let Some(callee) = defined.and_then(|at| records.get_mut(at as usize)) {
-                    callee.callers = callee.callers.saturating_add(1);
-                }
-            }
-        }
     }
 
     /// The number of functions.
@@ -194,6 +183,12 @@ impl<'a> FuncInfo<'a> {
         self.record.flags & flag::TAIL_CALLS != 0
     }
 
+    /// Whether it seems never to come back: its end is not reached, and it does not return in between. A branch to its end
+    /// is not looked for, so nothing but estimates may depend on the answer.
+    pub fn seems_final(&self) -> bool {
+        self.record.flags & (flag::RETURNS | flag::ENDS_UNREACHABLE) == flag::ENDS_UNREACHABLE
+    }
+
     /// Whether it contains a handler for exceptions.
     pub fn catches(&self) -> bool {
         self.record.flags & flag::CATCHES != 0
@@ -214,11 +209,6 @@ impl<'a> FuncInfo<'a> {
     /// About how many instructions it takes: operators weighted by `OPERATOR_COSTS`; 65,535 stands for that or more.
     pub fn cost(&self) -> u32 {
         self.record.cost.into()
-    }
-
-    /// How many functions call it directly; 255 stands for that or more.
-    pub fn callers(&self) -> u8 {
-        self.record.callers
     }
 
     /// Greatest number of operands on the stack; 65,535 stands for that or more.

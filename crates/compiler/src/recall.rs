@@ -9,7 +9,7 @@ use crate::parse::ParsedModule;
 use crate::validate::{Done, ValidatedModule};
 
 /// Bytes of a record.
-const RECORD: usize = 14;
+const RECORD: usize = 13;
 
 impl Compiler {
     /// The same as [`Compiler::validate`], but a module that was validated before is only remembered, if there is a cache.
@@ -71,10 +71,10 @@ fn encode(infos: &FuncInfos, indirect_types: &[TypeIndex]) -> Vec<u8> {
         out.extend_from_slice(&(len as u32).to_le_bytes());
     }
     for record in records {
-        let Record { arena, max_stack, num_loops, cost, flags, num_ranked, callers } = *record;
+        let Record { arena, max_stack, num_loops, cost, flags, num_ranked } = *record;
         out.extend_from_slice(&arena.to_le_bytes());
         [max_stack, num_loops, cost, flags].iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
-        out.extend_from_slice(&[num_ranked, callers]);
+        out.push(num_ranked);
     }
     out.extend_from_slice(arena);
     indirect_types.iter().for_each(|ty| out.extend_from_slice(&ty.0.to_le_bytes()));
@@ -113,7 +113,6 @@ fn decode(bytes: &[u8]) -> Option<Findings> {
             cost: reader.u16()?,
             flags: reader.u16()?,
             num_ranked: reader.take(1)?[0],
-            callers: reader.take(1)?[0],
         })
     };
     // The lengths say how much there must be, before anything is made of it.
@@ -133,8 +132,7 @@ mod tests {
 
     #[test]
     fn findings_round_trip() {
-        let record =
-            Record { arena: 0, max_stack: 400, num_loops: 5, cost: 600, flags: 800, num_ranked: 7, callers: 255 };
+        let record = Record { arena: 0, max_stack: 400, num_loops: 5, cost: 600, flags: 800, num_ranked: 7 };
         let infos = FuncInfos { records: vec![record, Record { arena: 2, ..Record::default() }], arena: vec![1, 2, 3] };
         let bytes = encode(&infos, &[TypeIndex(4), TypeIndex(70_000)]);
         let found = decode(&bytes).unwrap();

@@ -193,9 +193,7 @@ impl Shared<'_> {
             all.arena.extend_from_slice(&found.arena);
             all.indirect_types.extend(found.indirect_types);
         }
-        let mut infos = FuncInfos { records, arena: all.arena };
-        infos.count_callers(self.module.num_imported_funcs);
-        Ok((infos, all.indirect_types))
+        Ok((FuncInfos { records, arena: all.arena }, all.indirect_types))
     }
 
     /// Ranges of functions with about the same number of bytes.
@@ -391,8 +389,14 @@ impl Facts {
             0x08..=0x0a => self.flags |= flag::THROWS | flag::CALLS_RUNTIME,
             // try, try_table
             0x06 | 0x1f => self.flags |= flag::CATCHES,
-            // block, if, else, br, br_if, br_table, return, br_on_null, br_on_non_null
-            0x02 | 0x04 | 0x05 | 0x0c..=0x0f | 0xd5 | 0xd6 => self.num_blocks += 1,
+            // unreachable, in front of the last end
+            0x00 if code.len() == 2 => self.flags |= flag::ENDS_UNREACHABLE,
+            0x0f => {
+                self.num_blocks += 1;
+                self.flags |= flag::RETURNS;
+            }
+            // block, if, else, br, br_if, br_table, br_on_null, br_on_non_null
+            0x02 | 0x04 | 0x05 | 0x0c..=0x0e | 0xd5 | 0xd6 => self.num_blocks += 1,
             // Loads and stores, divisions, conversions that trap, ref.as_non_null
             0x28..=0x3e | 0x6d..=0x70 | 0x7f..=0x82 | 0xa8..=0xb1 | 0xd4 => self.num_checks += 1,
             0xfd => self.num_checks += 1,
@@ -520,7 +524,6 @@ impl Facts {
             cost: u16::try_from(self.cost).unwrap_or(u16::MAX),
             flags: self.flags,
             num_ranked,
-            callers: 0,
         }
     }
 }

@@ -90,8 +90,6 @@ pub(crate) struct Input<'a> {
     pub(crate) env: ModuleEnv<'a>,
     /// The same target without optimisation, for functions that would take too long with it.
     pub(crate) plain_isa: &'a dyn TargetIsa,
-    /// The same target for generating code behind an optimiser that has run, if blocks are put into order there.
-    pub(crate) ordered_isa: Option<&'a dyn TargetIsa>,
     pub(crate) source: &'a [u8],
     pub(crate) features: wasmparser::WasmFeatures,
     pub(crate) midend: &'a Midend,
@@ -114,11 +112,13 @@ impl<'a> Input<'a> {
         let mut relax = if self.env.isa.name() == "x64" { self.midend.relaxes() } else { Wanted::default() };
         if self.is_plain(key, tier) {
             relax.align = false;
-            return Target { isa: self.plain_isa, ordered: None, all_addresses, relax };
+            return Target { isa: self.plain_isa, ordered: false, all_addresses, relax };
         }
-        relax.align &= self.env.isa.flags().opt_level() == OptLevel::Speed;
+        let level = self.env.isa.flags().opt_level();
+        relax.align &= level == OptLevel::Speed;
         // Trampolines are too short to be out of order.
-        Target { isa: self.env.isa, ordered: key.body().and(self.ordered_isa), all_addresses, relax }
+        let ordered = level != OptLevel::None && key.body().is_some() && self.midend.puts_into_order();
+        Target { isa: self.env.isa, ordered, all_addresses, relax }
     }
 
     /// Whether the function is compiled without optimisation.
@@ -289,6 +289,7 @@ impl Worker {
         let start = Instant::now();
         self.has_inlined = !ir.inlined.is_empty();
         let func = self.generate_guarded(input, ir, tier);
+        self.translator.recycle(self.codegen.spare());
         self.stats.codegen += start.elapsed();
         func
     }

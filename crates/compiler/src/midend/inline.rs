@@ -25,11 +25,9 @@ const TINY: u32 = 8;
 /// What is taken off each body's cost when it is charged: the call that it replaces.
 const CALL: u32 = 5;
 /// Cost up to which a callee without calls of its own is inlined, outside of loops.
-const LEAF: u32 = 24;
+const LEAF: u32 = 16;
 /// The same for callees that call.
-const CALLING: u32 = 14;
-/// The same for a callee that nothing else can call.
-const ONLY_CALLER: u32 = 100;
+const CALLING: u32 = 10;
 /// Limits are this many times higher inside of loops.
 const IN_LOOP: u32 = 3;
 /// Cost up to which a callee with loops of its own is inlined, wherever it is called: it hardly gains from that.
@@ -51,7 +49,7 @@ const MAX_PARAMS: usize = 16;
 const MAX_CALLEE_LOOPS: u16 = 8;
 /// What may be added to a function, whatever its size, and for each unit of its own cost (in percent).
 const BUDGET_BASE: u32 = 60;
-const BUDGET_PERCENT: u32 = 20;
+const BUDGET_PERCENT: u32 = 12;
 /// The greatest budget.
 const MAX_BUDGET: u32 = 4_000;
 /// Where everything is inlined: the cost of a callee, and the budget of a caller.
@@ -88,6 +86,8 @@ pub(crate) struct Site<'a> {
     pub(crate) loop_depth: u32,
     /// Whether an argument is a constant.
     pub(crate) constant_argument: bool,
+    /// Whether a trap is all that follows, unless the callee does not come back.
+    pub(crate) ends: bool,
     /// The functions whose bodies it is in: the caller, then those that were inlined around each other.
     pub(crate) around: &'a [DefinedFuncIndex],
 }
@@ -117,6 +117,8 @@ impl Policy {
             || info.num_loops() > MAX_CALLEE_LOOPS
             || env.module.func_type(callee).params.len() > MAX_PARAMS
             || is_large(env, &info)
+            // What runs once at most is no gain.
+            || !self.stress && (site.ends || info.seems_final())
         {
             return false;
         }
@@ -140,7 +142,7 @@ impl Policy {
             return None;
         }
         let info = env.infos.get(callee);
-        let flags = [is_called_once(env, callee), info.makes_calls(), is_large(env, &info), self.stress];
+        let flags = [info.makes_calls(), is_large(env, &info), self.stress, info.seems_final()];
         let flags = flags.iter().enumerate().map(|(i, flag)| u8::from(*flag) << i).sum();
         let [a, b, c, d] = info.cost().to_le_bytes();
         let [e, f] = info.num_loops().to_le_bytes();
@@ -150,7 +152,7 @@ impl Policy {
     /// Whether a call of `callee` is ever replaced, at the best of sites.
     fn may_admit(self, env: &ModuleEnv<'_>, callee: DefinedFuncIndex) -> bool {
         let info = env.infos.get(callee);
-        let best = Site { callee, loop_depth: 1, constant_argument: true, around: &[] };
+        let best = Site { callee, loop_depth: 1, constant_argument: true, ends: false, around: &[] };
         info.cost() <= self.limit(env, &best, &info).max(RECURSIVE)
     }
 
@@ -173,13 +175,7 @@ impl Policy {
         if is_wide_multiplication(env.module.func_type(env.module.func_index(site.callee)), info) {
             return WIDE;
         }
-        let limit = if is_called_once(env, site.callee) {
-            ONLY_CALLER
-        } else if info.makes_calls() {
-            CALLING
-        } else {
-            LEAF
-        };
+        let limit = if info.makes_calls() { CALLING } else { LEAF };
         let limit = if site.constant_argument { limit + limit / 2 } else { limit };
         if site.loop_depth > 0 { limit * IN_LOOP } else { limit }
     }
@@ -195,11 +191,6 @@ fn is_wide_multiplication(ty: &FuncType, info: &FuncInfo<'_>) -> bool {
         && !info.makes_calls()
         && info.num_loops() == 0
         && info.cost() <= WIDE
-}
-
-/// Whether only one function can call it.
-fn is_called_once(env: &ModuleEnv<'_>, func: DefinedFuncIndex) -> bool {
-    !env.module.funcs[env.module.func_index(func)].escapes && env.infos.get(func).callers() == 1
 }
 
 /// Whether a function is one of those that are compiled with restraint, because they are so large.

@@ -55,12 +55,15 @@ pub(super) fn run(_: &ModuleEnv<'_>, _: &Plan, ir: &mut FuncIr) -> Result<bool> 
     let live = LiveAreas::new(func, &shapes, &edges);
     let mut threader = Threader { func, shapes, live, copies: HashMap::new(), defs: BTreeMap::new() };
     threader.thread(edges);
-    let defs = threader.defs;
+    let (defs, live) = (threader.defs, threader.live);
     if defs.is_empty() {
         return Ok(false);
     }
     remove_unreachable(func);
-    repair(func, &defs);
+    // Mostly the values of such a block are used nowhere else.
+    if defs.keys().any(|value| live.users.contains_key(value)) {
+        repair(func, &defs);
+    }
     Ok(true)
 }
 
@@ -365,7 +368,8 @@ fn copied(func: &Function, shapes: &Shapes, edges: &VecDeque<Edge>) -> Vec<Block
 
 /// How far values of blocks that may be copied reach.
 struct LiveAreas {
-    cfg: ControlFlowGraph,
+    /// None where no value is used outside of its block.
+    cfg: Option<ControlFlowGraph>,
     /// Blocks other than the value's own in which it is used.
     users: HashMap<Value, Vec<Block>>,
     small: HashMap<Block, bool>,
@@ -389,11 +393,13 @@ impl LiveAreas {
                 }
             }
         }
-        LiveAreas { cfg: ControlFlowGraph::with_function(func), users, small: HashMap::new() }
+        let cfg = (!users.is_empty()).then(|| ControlFlowGraph::with_function(func));
+        LiveAreas { cfg, users, small: HashMap::new() }
     }
 
     /// Whether a block's values are alive in few blocks beside their own. Copies count as their originals.
     fn is_small(&mut self, func: &Function, block: Block) -> bool {
+        let Some(cfg) = &self.cfg else { return true };
         if let Some(known) = self.small.get(&block) {
             return *known;
         }
@@ -408,7 +414,7 @@ impl LiveAreas {
                 }
                 if at != block && seen.insert(at) {
                     total += 1;
-                    open.extend(self.cfg.pred_iter(at).map(|p| p.block));
+                    open.extend(cfg.pred_iter(at).map(|p| p.block));
                 }
             }
         }

@@ -49,7 +49,7 @@ pub(super) struct FuncTranslator<'f, 'm> {
 /// Translates one body, which must be valid: the function with `key` at a tier.
 pub(super) fn translate(
     env: &ModuleEnv<'_>,
-    context: &mut FunctionBuilderContext,
+    (context, spare): (&mut FunctionBuilderContext, Option<Function>),
     (index, key): (DefinedFuncIndex, FuncKey),
     tier: Tier,
     body: &FunctionBody<'_>,
@@ -63,7 +63,8 @@ pub(super) fn translate(
     if osr.is_some() {
         signature.params.truncate(1);
     }
-    let mut func = Function::with_name_signature(name, signature);
+    let mut func = spare.unwrap_or_else(Function::new);
+    (func.name, func.signature) = (name, signature);
     let mut b = FunctionBuilder::new(&mut func, context);
 
     let entry = b.create_block();
@@ -253,7 +254,7 @@ impl<'m> FuncTranslator<'_, 'm> {
             | Operator::CallRef { .. }
             | Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
-            | Operator::ReturnCallRef { .. } => self.call(op)?,
+            | Operator::ReturnCallRef { .. } => self.call(op, reader)?,
             _ => self.core(op)?,
         }
         Ok(())
@@ -593,10 +594,11 @@ impl<'m> FuncTranslator<'_, 'm> {
 
 /// Calls.
 impl FuncTranslator<'_, '_> {
-    fn call(&mut self, op: &Operator<'_>) -> Result<()> {
+    /// `behind`: the operators that follow.
+    fn call(&mut self, op: &Operator<'_>, behind: &OperatorsReader<'_>) -> Result<()> {
         let module = self.e.env.module;
         if let Operator::Call { function_index } = *op
-            && self.inline(FuncIndex(function_index))?
+            && self.inline(FuncIndex(function_index), behind)?
         {
             return Ok(());
         }

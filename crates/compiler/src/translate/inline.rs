@@ -15,7 +15,7 @@ use cranelift_codegen::ir::{Opcode, SourceLoc, Value};
 use kiln_env::machine::InlinedBody;
 use kiln_env::types::ValType;
 use kiln_env::{DefinedFuncIndex, FuncIndex, limits};
-use wasmparser::{BinaryReader, FunctionBody, WasmFeatures};
+use wasmparser::{BinaryReader, FunctionBody, Operator, OperatorsReader, WasmFeatures};
 
 use super::control::{BlockSig, FrameKind};
 use super::func::FuncTranslator;
@@ -80,6 +80,30 @@ pub(super) struct Inliner<'m> {
     free: FreeVariables,
 }
 
+/// Operators behind a call that are looked at.
+const LOOK_AHEAD: usize = 8;
+
+/// Whether `unreachable` is all that these operators can lead to, as far as is seen at a glance: compilers put it behind
+/// calls that do not come back.
+fn leads_to_trap(operators: &OperatorsReader<'_>) -> bool {
+    let mut operators = operators.clone();
+    for _ in 0..LOOK_AHEAD {
+        match operators.read() {
+            Ok(Operator::Unreachable) => return true,
+            Ok(
+                Operator::Drop
+                | Operator::I32Const { .. }
+                | Operator::LocalGet { .. }
+                | Operator::LocalSet { .. }
+                | Operator::GlobalSet { .. }
+                | Operator::Call { .. },
+            ) => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
 impl<'m> Inliner<'m> {
     /// For a function whose body has `len` bytes; `None` if nothing is to be inlined into it.
     pub(super) fn new(
@@ -110,11 +134,11 @@ impl FuncTranslator<'_, '_> {
     }
 
     /// Translates the body of `func` in place of a call with the topmost operands, if it is to be inlined.
-    pub(super) fn inline(&mut self, func: FuncIndex) -> Result<bool> {
+    pub(super) fn inline(&mut self, func: FuncIndex, behind: &OperatorsReader<'_>) -> Result<bool> {
         let module = self.e.env.module;
         let Some(callee) = module.defined_func(func) else { return Ok(false) };
         let ty = module.func_type(func);
-        if !self.is_inlinable(callee, ty.params.len()) {
+        if !self.is_inlinable(callee, ty.params.len(), behind) {
             return Ok(false);
         }
         let Some(inliner) = &mut self.inliner else { return Ok(false) };
@@ -155,7 +179,7 @@ impl FuncTranslator<'_, '_> {
         Ok(true)
     }
 
-    fn is_inlinable(&mut self, callee: DefinedFuncIndex, params: usize) -> bool {
+    fn is_inlinable(&mut self, callee: DefinedFuncIndex, params: usize, behind: &OperatorsReader<'_>) -> bool {
         let dfg = &self.e.b.func.dfg;
         let args = &self.stack[self.stack.len() - params..];
         let constant_argument = args.iter().any(|arg| {
@@ -171,7 +195,8 @@ impl FuncTranslator<'_, '_> {
         if large || inliner.next_start > u32::MAX / 2 {
             return false;
         }
-        let site = Site { callee, loop_depth: self.loop_depth, constant_argument, around: &inliner.around };
+        let ends = leads_to_trap(behind);
+        let site = Site { callee, loop_depth: self.loop_depth, constant_argument, ends, around: &inliner.around };
         inliner.with.policy.admits(&inliner.env, &site, &mut inliner.budget)
     }
 

@@ -13,7 +13,7 @@ mod trampoline;
 #[cfg(test)]
 mod tests;
 
-use cranelift_codegen::ir::Signature;
+use cranelift_codegen::ir::{Function, Signature, ValueListPool};
 use cranelift_frontend::FunctionBuilderContext;
 use kiln_env::tier::Tier;
 use kiln_env::{DefinedFuncIndex, FuncKey};
@@ -28,6 +28,8 @@ pub(crate) use inline::Inlining;
 #[derive(Default)]
 pub struct Translator {
     context: FunctionBuilderContext,
+    /// A function whose memory is used again.
+    spare: Option<Function>,
 }
 
 impl Translator {
@@ -46,7 +48,9 @@ impl Translator {
         body: &FunctionBody<'_>,
         inlining: Option<Inlining<'_>>,
     ) -> Result<FuncIr> {
-        let result = func::translate(env, &mut self.context, (index, FuncKey::Wasm(index)), tier, body, inlining);
+        let spare = self.spare.take();
+        let key = FuncKey::Wasm(index);
+        let result = func::translate(env, (&mut self.context, spare), (index, key), tier, body, inlining);
         self.recover(result)
     }
 
@@ -61,7 +65,8 @@ impl Translator {
         inlining: Option<Inlining<'_>>,
     ) -> Result<FuncIr> {
         let key = FuncKey::Osr { func, offset };
-        let result = func::translate(env, &mut self.context, (func, key), Tier::Optimized, body, inlining);
+        let spare = self.spare.take();
+        let result = func::translate(env, (&mut self.context, spare), (func, key), Tier::Optimized, body, inlining);
         self.recover(result)
     }
 
@@ -81,6 +86,16 @@ impl Translator {
     ) -> Result<FuncIr> {
         let result = trampoline::stack_guard(env, &mut self.context, key, signature, frame);
         self.recover(result.ok_or_else(|| CompileError::internal(format_args!("{key} has no context"))))
+    }
+
+    /// Takes the memory of a function that is not needed any more, for one that is translated later.
+    pub(crate) fn recycle(&mut self, mut func: Function) {
+        func.clear();
+        // Left behind by Cranelift.
+        func.dfg.exception_tables.clear();
+        // Its capacity is a measure for the size of functions, and cannot depend on what came before.
+        func.dfg.value_lists = ValueListPool::new();
+        self.spare = Some(func);
     }
 
     /// An abandoned function leaves the buffers in disorder.

@@ -500,7 +500,13 @@ impl Walk<'_> {
     fn control(&mut self, op: u8) -> Option<bool> {
         match op {
             // unreachable
-            0x00 => self.end_reachable(),
+            0x00 => {
+                // In front of the last end.
+                if self.code.at + 1 == self.code.bytes.len() {
+                    self.facts.flags |= flag::ENDS_UNREACHABLE;
+                }
+                self.end_reachable();
+            }
             // block, loop
             0x02 | 0x03 => {
                 let (params, results) = self.block_type()?;
@@ -580,6 +586,7 @@ impl Walk<'_> {
             }
             // return
             _ => {
+                self.facts.flags |= flag::RETURNS;
                 let results = self.frames.first()?.results;
                 self.pop_list(results)?;
                 self.end_reachable();
