@@ -1,4 +1,4 @@
-//! Kiln's chores, run as `cargo xtask NAME`: `tidy`, `ci`, `bless`, `corpus`, `bench`.
+//! Kiln's chores, run as `cargo xtask NAME`: `tidy`, `ci`, `bless`, `corpus`, `same`, `bench`.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -6,6 +6,7 @@ mod bless;
 mod ci;
 mod corpus;
 mod root;
+mod same;
 mod table;
 mod tidy;
 
@@ -30,6 +31,8 @@ enum Chore {
     Bless(bless::Args),
     /// Fetch real programs from package registries into corpus/
     Corpus(corpus::Args),
+    /// Check that artifacts of real programs depend neither on threads nor on the cache
+    Same(same::Args),
     /// Measure Kiln and its rivals side by side
     Bench(Box<bench::Args>),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Ci(args) => ci::run(&args),
         Chore::Bless(args) => bless::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
+        Chore::Same(args) => same::run(&args),
         Chore::Bench(args) => bench::run(&args),
     };
     match result {

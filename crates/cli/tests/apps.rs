@@ -1,6 +1,6 @@
 //! Real programs that others compiled: the cases of `tests/apps/cases.json` whose program `cargo xtask corpus` has
 //! fetched, each with all functions compiled first, with functions compiled when called, with functions that change their
-//! tier, from the cache and from an artifact. Exit code, standard output and output files must be what was recorded.
+//! tier, going on where such a run ended, from the cache and from an artifact. Exit code, standard output and output files must be what was recorded.
 //!
 //! `cargo test --test apps -- NAME` runs the cases whose name contains NAME. `KILN_CORPUS` names another corpus folder.
 
@@ -15,9 +15,13 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// How each program is run, in this order: all functions compiled first, without and with what that left in the cache;
+/// How each program is run, in this order: with functions that change their tier, without and with what earlier such runs
+/// left; all functions compiled first, without and with what that left in the cache;
 /// functions compiled when called, with the cache and without; compiled to a file that is run then.
-const RUNS: [(&str, &[&str]); 6] = [
+const RUNS: [(&str, &[&str]); 9] = [
+    ("dynamic, first", &["--tier", "dynamic"]),
+    ("dynamic, second", &["--tier", "dynamic"]),
+    ("dynamic, third", &["--tier", "dynamic"]),
     ("eager", &["--tier", "eager"]),
     ("eager, cached", &["--tier", "eager"]),
     ("lazy, cached", &["--tier", "lazy"]),

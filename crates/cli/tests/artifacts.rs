@@ -268,7 +268,7 @@ fn explore_links_operators_and_instructions_both_ways() {
     assert!(!page.contains("src=") && !page.contains("href="), "the page needs other files");
     let Some(chromium) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|c| has(c)) else { return };
     // Points at an operator, then at an instruction, and notes what is lit.
-    let probe = "<script>
+    let probe = "<script>{
         const over = item => item.dispatchEvent(new MouseEvent('mouseover', {bubbles: true}));
         const lit = kind => document.querySelectorAll('.' + kind + ' .lit').length;
         const pairs = [...document.querySelectorAll('.wat li')].filter(li =>
@@ -278,7 +278,7 @@ fn explore_links_operators_and_instructions_both_ways() {
         const back = pairs[1].closest('.pair').querySelector('.asm [data-op=\"' + pairs[1].dataset.op + '\"]');
         over(back); notes.push(pairs[1].classList.contains('lit') && !pairs[0].classList.contains('lit'));
         document.title = 'probe ' + notes.join(' ');
-    </script>";
+    }</script>";
     place.write("probe.html", &(page + probe));
     let url = format!("file://{}", place.path("probe.html").display());
     let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom", &url];

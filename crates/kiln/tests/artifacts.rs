@@ -155,10 +155,21 @@ fn every_single_bit_that_is_flipped_is_noticed() {
 
 #[test]
 fn bits_of_a_large_artifact_and_missing_bytes_are_noticed() {
+    bits_of_a_large_artifact(200);
+}
+
+#[test]
+#[ignore = "takes minutes; the same at full size"]
+fn ten_thousand_bits_of_a_large_artifact_are_noticed() {
+    bits_of_a_large_artifact(10_000);
+}
+
+/// Flips so many bits of an artifact, one at a time, chosen at random.
+fn bits_of_a_large_artifact(flips: u32) {
     let engine = Engine::default();
     let mut bytes = engine.precompile_module(many_functions(1500).as_bytes(), &ArtifactOptions::new()).unwrap();
     let mut random = 0x2545_f491_4f6c_dd1du64;
-    for _ in 0..2000 {
+    for _ in 0..flips {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
