@@ -97,7 +97,8 @@ pub(super) fn decode(code: &[u8]) -> Option<Inst> {
         }
         0x62 => {
             let map = next()? & 7;
-            (next()?, next()?);
+            next()?;
+            next()?;
             vector(map, next()?)
         }
         _ => {

@@ -211,7 +211,7 @@ impl Reading {
                 end -= 4;
             }
         }
-        if end <= start || (end - start) % 4 != 0 {
+        if end <= start || !(end - start).is_multiple_of(4) {
             return Err("a table without an end");
         }
         self.tables.push(start..end);

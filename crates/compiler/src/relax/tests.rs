@@ -166,7 +166,7 @@ fn tables_constants_and_addresses_are_adjusted() {
     let old = code.at();
     let func = code.short();
     let len = func.code.len();
-    assert!(len < old as usize && len % 16 == 0);
+    assert!(len < old as usize && len.is_multiple_of(16));
     let word = |at: usize| i32::from_le_bytes(func.code[at..at + 4].try_into().unwrap());
     assert_eq!((func.code[0], word(6) as usize), (0x74, len - 24 - 10));
     assert_eq!(word(13), 9);
