@@ -9,14 +9,17 @@ use super::read::{Branch, Reading};
 /// Rounds of shortening. Real functions need three or four.
 const MAX_ROUNDS: u32 = 16;
 
-/// Greatest padding in front of a loop: less than a window.
-pub(super) const MAX_PAD: u32 = WINDOW - 1;
+/// Greatest padding in front of a loop: less than a line.
+pub(super) const MAX_PAD: u32 = LINE - 1;
 
-/// What processors fetch, or keep decoded, at once.
-const WINDOW: u32 = 32;
+/// How much more it may be for the sake of windows.
+const MAX_PAD_FOR_WINDOWS: u32 = 15;
 
-/// What newer ones keep at once.
+/// What newer processors fetch, or keep decoded, at once.
 const LINE: u32 = 64;
+
+/// The same of others.
+const WINDOW: u32 = 32;
 
 /// Bytes of the longest loops that are aligned.
 const MAX_LOOP: u32 = 2 * LINE;
@@ -46,11 +49,12 @@ struct Edit {
 /// The new layout of one function.
 #[derive(Default)]
 pub(super) struct Layout {
-    /// Short innermost loops, by header.
+    /// Short loops, by header; of nested ones the outermost.
     pub(super) loops: Vec<Loop>,
     /// Bytes saved in front of each branch, and by all.
     saved: Vec<u32>,
     edits: Vec<Edit>,
+    shape: Shape,
     /// Alignment that the places of loops presume.
     pub(super) align: u32,
 }
@@ -74,32 +78,32 @@ impl Layout {
         self.place(&reading.branches);
     }
 
-    /// Notes innermost loops that are short and without calls.
+    /// Notes the outermost of the loops that are short and without calls.
     fn find_loops(&mut self, reading: &Reading) {
         let back = reading.branches.iter().filter(|b| b.target <= b.start);
         self.loops.extend(back.map(|b| Loop { header: b.target, end: b.end(), pad: 0 }));
         // The last end of each header comes first, and stays.
         self.loops.sort_unstable_by_key(|l| (l.header, u32::MAX - l.end));
         self.loops.dedup_by_key(|l| l.header);
-        let mut next = u32::MAX;
-        for l in self.loops.iter_mut().rev() {
-            let is_innermost = l.end <= next;
-            next = l.header;
-            let (header, end) = (l.header, l.end);
-            let call = reading.calls.get(reading.calls.partition_point(|c| *c <= header));
-            let table = reading.tables.get(reading.tables.partition_point(|t| t.start <= header));
+        let mut taken = 0;
+        self.loops.retain(|l| {
             // Jumps are still long. A fourth of the code is more than they can lose.
-            let is_long = end - header > MAX_LOOP + MAX_LOOP / 4;
-            if !is_innermost || is_long || call.is_some_and(|c| *c <= end) || table.is_some_and(|t| t.start < end) {
-                l.end = 0;
+            let is_short = l.end - l.header <= MAX_LOOP + MAX_LOOP / 4;
+            let call = reading.calls.get(reading.calls.partition_point(|c| *c <= l.header));
+            let table = reading.tables.get(reading.tables.partition_point(|t| t.start <= l.header));
+            let is_simple = call.is_none_or(|c| *c > l.end) && table.is_none_or(|t| t.start >= l.end);
+            let is_chosen = l.header >= taken && is_short && is_simple;
+            if is_chosen {
+                taken = l.end;
             }
-        }
-        self.loops.retain(|l| l.end != 0);
+            is_chosen
+        });
     }
 
-    /// Counts for each branch the branches in front of its target, and the loops whose padding it crosses.
+    /// Counts for each branch the branches in front of it and of its target, and the loops whose padding it crosses.
     fn relate(&self, branches: &mut [Branch]) {
         for i in 0..branches.len() {
+            branches[i].index = i as u32;
             let Branch { target, .. } = branches[i];
             branches[i].rank = branches.partition_point(|b| b.start < target) as u32;
             let to = self.loops.partition_point(|l| l.header <= target);
@@ -138,29 +142,33 @@ impl Layout {
 
     /// Chooses padding, and notes where things move.
     fn place(&mut self, branches: &[Branch]) {
-        self.edits.clear();
-        let (mut shift, mut next) = (0, 0);
-        for l in &mut self.loops {
-            let first = branches.partition_point(|b| b.start < l.header);
-            for b in branches[next..first].iter().filter(|b| b.short) {
+        let Layout { loops, saved, edits, shape, align } = self;
+        edits.clear();
+        let mut shift = 0;
+        let mut note = |edits: &mut Vec<Edit>, passed: &[Branch], pad: Option<&Loop>| {
+            for b in passed.iter().filter(|b| b.short) {
                 shift -= b.saving() as i32;
-                self.edits.push(Edit { at: b.end(), is_pad: false, shift });
+                edits.push(Edit { at: b.end(), is_pad: false, shift });
             }
+            if let Some(l) = pad.filter(|l| l.pad > 0) {
+                shift += l.pad as i32;
+                edits.push(Edit { at: l.header, is_pad: true, shift });
+            }
+        };
+        let (mut next, mut padded) = (0, 0);
+        for l in loops {
+            let first = branches.partition_point(|b| b.start < l.header);
+            let last = branches.partition_point(|b| b.start < l.end);
+            shape.draw(l, &branches[first..last], |at, rank| at - l.header - (saved[rank] - saved[first]));
+            if shape.len <= MAX_LOOP {
+                l.pad = shape.padding(l.header - saved[first] + padded);
+                padded += l.pad;
+                *align = LINE;
+            }
+            note(edits, &branches[next..first], Some(l));
             next = first;
-            let body = &branches[first..branches.partition_point(|b| b.start < l.end)];
-            let place = l.header.wrapping_add_signed(shift);
-            let (pad, align) = padding(place, l.header, l.end, body);
-            if pad > 0 {
-                shift += pad as i32;
-                self.edits.push(Edit { at: l.header, is_pad: true, shift });
-            }
-            l.pad = pad;
-            self.align = self.align.max(align);
         }
-        for b in branches[next..].iter().filter(|b| b.short) {
-            shift -= b.saving() as i32;
-            self.edits.push(Edit { at: b.end(), is_pad: false, shift });
-        }
+        note(edits, &branches[next..], None);
     }
 
     /// Whether everything stays where it was.
@@ -183,29 +191,55 @@ impl Layout {
     }
 }
 
-/// The padding in front of a loop that would begin at `place`, and the alignment of the function that this presumes.
-///
-/// As few windows as possible, then as few lines; then as few jumps as possible that touch the end of a window (some of
-/// Intel's processors do not keep those decoded), and the least padding of that.
-fn padding(place: u32, header: u32, end: u32, body: &[Branch]) -> (u32, u32) {
-    let saved: u32 = body.iter().filter(|b| b.short).map(Branch::saving).sum();
-    let len = end - header - saved;
-    if len > MAX_LOOP {
-        return (0, 1);
-    }
-    let touched = |start: u32, size| (start + len - 1) / size - start / size;
-    let cost = |pad: u32| {
-        let mut shift = (place + pad).wrapping_sub(header);
-        let mut slow = 0;
-        for b in body {
-            let (from, to) = (b.start.wrapping_add(shift), b.start.wrapping_add(shift) + b.len());
-            // What it may be fused with is in the loop too, unless the jump is all of it.
-            let from = if b.conditional { from.saturating_sub(b.before.into()).max(place + pad) } else { from };
-            slow += u32::from(from / WINDOW != to / WINDOW);
-            shift = shift.wrapping_sub(if b.short { b.saving() } else { 0 });
+/// The outline of a loop, by distances from its header.
+#[derive(Default)]
+struct Shape {
+    len: u32,
+    /// Where its basic blocks begin and end.
+    cuts: Vec<u32>,
+    /// Its jumps, each with the instruction in front that processors may fuse it with.
+    jumps: Vec<(u32, u32)>,
+}
+
+impl Shape {
+    /// Takes down a loop with these branches. `moved` gives the distance of an offset with so many branches in front.
+    fn draw(&mut self, l: &Loop, body: &[Branch], moved: impl Fn(u32, usize) -> u32) {
+        self.cuts.clear();
+        self.jumps.clear();
+        self.cuts.push(0);
+        let Some(first) = body.first().map(|b| b.index) else { return };
+        for (i, b) in (first as usize..).zip(body) {
+            let start = moved(b.start, i);
+            let front = if b.conditional { u32::from(b.before).min(start) } else { 0 };
+            self.jumps.push((start - front, start + b.len()));
+            self.cuts.push(start + b.len());
+            if l.header < b.target && b.target < l.end {
+                self.cuts.push(moved(b.target, b.rank as usize));
+            }
         }
-        (touched(place + pad, WINDOW), touched(place + pad, LINE), slow, pad)
-    };
-    let best = (0..=MAX_PAD).map(cost).min().map_or(0, |(.., pad)| pad);
-    (best, if len > WINDOW { LINE } else { WINDOW })
+        self.len = self.jumps.last().map_or(0, |(_, end)| *end);
+        self.cuts.sort_unstable();
+        self.cuts.dedup();
+    }
+
+    /// The padding in front of the loop, if it would begin at `place` without: as little as leaves the fewest ends of lines
+    /// within, or a little more if that is better for windows.
+    fn padding(&self, place: u32) -> u32 {
+        let least = (0..=MAX_PAD).min_by_key(|pad| self.ends(place + pad, LINE)).unwrap_or(0);
+        let more = least..=MAX_PAD.min(least + MAX_PAD_FOR_WINDOWS);
+        more.min_by_key(|pad| self.cost(place + pad)).unwrap_or(least)
+    }
+
+    /// Ends of lines, then of windows, then jumps that touch the end of a window: some of Intel's processors do not keep
+    /// those decoded.
+    fn cost(&self, place: u32) -> (u32, u32, u32) {
+        let slow = self.jumps.iter().filter(|(from, to)| (place + from) / WINDOW != (place + to) / WINDOW);
+        (self.ends(place, LINE), self.ends(place, WINDOW), slow.count() as u32)
+    }
+
+    /// How many ends of pieces of this size lie within the loop and within its blocks.
+    fn ends(&self, place: u32, size: u32) -> u32 {
+        let within = |from: u32, to: u32| (place + to - 1) / size - (place + from) / size;
+        self.cuts.windows(2).map(|block| within(block[0], block[1])).sum::<u32>() + within(0, self.len)
+    }
 }

@@ -22,6 +22,8 @@ pub(super) struct Branch {
     pub(super) short: bool,
     /// Bytes of the instruction in front, with which processors may fuse it.
     pub(super) before: u8,
+    /// How many branches start in front of it.
+    pub(super) index: u32,
     /// How many branches start in front of the target.
     pub(super) rank: u32,
     /// How many places where padding may go lie between it and its target.
@@ -186,7 +188,7 @@ impl Reading {
                 let conditional = inst.kind == Kind::Branch;
                 let target = walk.relative(end - 4, end).ok_or("a jump to somewhere outside")?;
                 let before = (start - walk.previous) as u8;
-                let branch = Branch { start, target, conditional, short: false, before, rank: 0, crossed: 0 };
+                let branch = Branch { start, target, conditional, short: false, before, index: 0, rank: 0, crossed: 0 };
                 self.branches.push(branch);
                 walk.is_behind_end = !conditional;
             }
