@@ -72,6 +72,35 @@ fn a_function_that_never_returns_gets_fast() {
     assert_eq!((tiers.osr_functions, tiers.osr_entries), (1, 1), "{tiers:?}");
 }
 
+/// The body entered at the loop is there soon. Long before there are as many calls as make a function hot, a normal entry
+/// takes its place.
+#[test]
+fn functions_entered_at_a_loop_get_normal_entries() {
+    let engine = engine(TierUp::Background);
+    let module = Module::new(
+        &engine,
+        r#"(module (func (export "f") (param i32) (result i32) (local i32)
+            (loop (local.set 1 (i32.add (local.get 1) (local.get 0)))
+              (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+            (local.get 1)))"#,
+    )
+    .unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+    for _ in 0..400 {
+        assert_eq!(f.call(&mut store, 20_000).unwrap(), 200_010_000);
+        if module.compile_statistics().tiers.unwrap().optimized_functions == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let tiers = module.compile_statistics().tiers.unwrap();
+    assert_eq!((tiers.osr_functions, tiers.optimized_functions), (1, 1), "{tiers:?}");
+    f.call(&mut store, 20_000).unwrap();
+    assert_eq!(module.compile_statistics().tiers.unwrap().osr_entries, tiers.osr_entries);
+}
+
 #[test]
 fn hot_functions_are_replaced() {
     let engine = engine(TierUp::Background);

@@ -224,7 +224,7 @@ fn module_parts(contents: &Contents<'_>) -> [Vec<u8>; Part::COUNT] {
         elem_lens.push(funcs.len() as u32);
         elem_funcs.extend(words(&mut funcs.iter().map(|f| f.0)));
     }
-    let bodies = words(&mut module.bodies.values().map(|b| b.start as u32));
+    let bodies = words(&mut module.bodies.values().map(|b| b.start));
     let mut memory = Vec::new();
     let images = images(module, contents.wasm, &mut memory);
     let mut slim = slim(module);
