@@ -220,9 +220,9 @@ impl UserCache {
         }
     }
 
-    /// Whether modules are compiled as a whole.
-    pub(crate) fn is_eager(&self) -> bool {
-        self.eager
+    /// Whether functions change their tier.
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.dynamic
     }
 
     /// Why the cache could not be used.

@@ -70,10 +70,10 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
     let mut config = config::config(&plan.run.groups, &plan.options)?;
     let cache = UserCache::attach(&mut config, &plan.run.groups, &plan.options);
     let result = program(plan, config, &cache, &mut explanation, &mut module);
-    if cache.is_eager() {
-        cache.flush();
-    } else {
+    if cache.is_dynamic() {
         cache.flush_soon(start, explanation.resumed);
+    } else {
+        cache.flush();
     }
     explanation.cache_problem = cache.problem();
     if let Some(form) = plan.run.explain {

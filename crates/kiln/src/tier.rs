@@ -68,7 +68,8 @@ impl Ord for Job {
 
 /// The jobs of an engine and the threads that do them, started when there are jobs.
 pub(crate) struct TierQueue {
-    max_threads: usize,
+    /// 0: one less than there are processors.
+    threads: usize,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -84,9 +85,15 @@ struct State {
 impl TierQueue {
     /// A queue for this many threads; 0 is one less than there are processors.
     pub(crate) fn new(max_threads: usize) -> Arc<TierQueue> {
-        let others = || thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1));
-        let max_threads = if max_threads == 0 { others() } else { max_threads };
-        Arc::new(TierQueue { max_threads, state: Mutex::default(), wake: Condvar::new() })
+        Arc::new(TierQueue { threads: max_threads, state: Mutex::default(), wake: Condvar::new() })
+    }
+
+    /// How many threads there may be. Asks the system, which takes a dozen system calls, only when there is work.
+    fn max_threads(&self) -> usize {
+        match self.threads {
+            0 => thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1)),
+            threads => threads,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -98,7 +105,7 @@ impl TierQueue {
     pub(crate) fn submit(self: &Arc<Self>, job: Job) {
         let mut state = self.lock();
         state.jobs.push(job);
-        if state.idle == 0 && state.threads < self.max_threads {
+        if state.idle == 0 && state.threads < self.max_threads() {
             let queue = self.clone();
             let builder = thread::Builder::new().name("kiln-tier-up".to_owned()).stack_size(STACK_BYTES);
             match builder.spawn(move || queue.work()) {
