@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use kiln_env::FuncKey;
@@ -68,8 +68,8 @@ impl Ord for Job {
 
 /// The jobs of an engine and the threads that do them, started when there are jobs.
 pub(crate) struct TierQueue {
-    /// 0: one less than there are processors.
-    threads: usize,
+    /// How many threads there may be, once somebody has asked.
+    max_threads: OnceLock<usize>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -85,15 +85,14 @@ struct State {
 impl TierQueue {
     /// A queue for this many threads; 0 is one less than there are processors.
     pub(crate) fn new(max_threads: usize) -> Arc<TierQueue> {
-        Arc::new(TierQueue { threads: max_threads, state: Mutex::default(), wake: Condvar::new() })
+        let max_threads = if max_threads == 0 { OnceLock::new() } else { OnceLock::from(max_threads) };
+        Arc::new(TierQueue { max_threads, state: Mutex::default(), wake: Condvar::new() })
     }
 
     /// How many threads there may be. Asks the system, which takes a dozen system calls, only when there is work.
     fn max_threads(&self) -> usize {
-        match self.threads {
-            0 => thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1)),
-            threads => threads,
-        }
+        let others = || thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1));
+        *self.max_threads.get_or_init(others)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
