@@ -33,6 +33,8 @@ pub(crate) struct Explanation {
     pub(crate) functions: u64,
     pub(crate) wasm_bytes: u64,
     pub(crate) code_bytes: u64,
+    /// Functions whose machine code stayed as Cranelift made it.
+    pub(crate) unrelaxed_functions: u64,
     /// Functions found in the cache without translating them.
     pub(crate) cache_body_hits: u64,
     /// Functions and trampolines found in the cache by their IR.
@@ -169,6 +171,7 @@ impl Explanation {
         self.functions = statistics.functions;
         self.wasm_bytes = statistics.wasm_bytes;
         self.code_bytes = statistics.code_bytes;
+        self.unrelaxed_functions = statistics.unrelaxed;
         self.tiers = statistics.tiers.as_ref().map(Tiers::new);
     }
 

@@ -48,6 +48,8 @@ pub struct CompileStatistics {
     pub wasm_bytes: u64,
     /// Bytes of machine code, made or found in the cache.
     pub code_bytes: u64,
+    /// Functions whose machine code stayed as Cranelift made it, because something in it was not understood.
+    pub unrelaxed: u64,
     /// Finding functions in the cache and keeping them there, summed over threads.
     pub cache: Duration,
     /// Functions that were found in the cache by what they are made from: nothing was translated.
@@ -141,6 +143,7 @@ impl CompileStatistics {
         self.functions += lazy.functions;
         self.wasm_bytes += lazy.wasm_bytes;
         self.code_bytes += lazy.code_bytes;
+        self.unrelaxed += lazy.unrelaxed;
         self.cache += lazy.cache;
         self.cache_body_hits += lazy.cache_body_hits;
         self.cache_code_hits += lazy.cache_code_hits;
@@ -165,6 +168,7 @@ impl CompileStatistics {
         self.functions += stats.functions;
         self.wasm_bytes += stats.wasm_bytes;
         self.code_bytes += stats.code_bytes;
+        self.unrelaxed += stats.unrelaxed;
         self.cache += stats.cache_time;
         let CacheStatistics { body_hits, stencil_hits, misses, inserts, inserted_bytes } = stats.cache;
         self.cache_body_hits += body_hits;

@@ -14,7 +14,7 @@
 //! | `switch` | function | `br_table` with few cases becomes comparisons |
 //! | `order` | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
 //! | `shorten` | machine code (x86-64) | jumps to near targets take two bytes |
-//! | `align` | machine code (x86-64) | short loops touch as few of the processor's windows as they can |
+//! | `align` | machine code (x86-64) | as few ends of cache lines as possible lie in short loops |
 //!
 //! Each file starts with the argument why what comes out means the same. A pass keeps source locations, trap codes and
 //! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled

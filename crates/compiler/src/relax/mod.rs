@@ -1,8 +1,7 @@
 //! Makes machine code shorter and loops lie better, behind code generation; for x86-64.
 //!
 //! Cranelift emits all jumps with 32-bit distances, and aligns no loops. Here jumps whose target is near get the form of two
-//! bytes, and the headers of short innermost loops are moved so that the loop touches as few of the windows as it can in
-//! which processors fetch and keep instructions.
+//! bytes, and short loops are moved so that as few ends of the processor's cache lines as possible lie within their blocks.
 //!
 //! Why the result does the same: no instruction but jumps changes, their order stays, and all that depends on places is
 //! known and adjusted: jumps, tables of `br_table`, references to constants, and every offset in the function's tables.
