@@ -4,6 +4,7 @@
 
 pub mod generate;
 pub mod mutate;
+pub mod passes;
 pub mod rng;
 pub mod script;
 pub mod targets;

@@ -31,7 +31,7 @@ struct Args {
     dump: bool,
 }
 
-const USAGE: &str = "usage: kiln-fuzz smith|differential|exceptions|mutate [--seed N] [--count N] [--jobs N] \
+const USAGE: &str = "usage: kiln-fuzz smith|differential|exceptions|mutate|passes [--seed N] [--count N] [--jobs N] \
                      [--corpus DIR] [--max-size BYTES] [--out DIR] [--dump]";
 
 fn parse_args() -> Result<Args> {

@@ -8,6 +8,7 @@ use wasmparser::{Validator, WasmFeatures};
 
 use crate::generate::{self, Profile};
 use crate::mutate::Corpus;
+use crate::passes::{self, Passes};
 #[cfg(feature = "rival")]
 use crate::rival;
 use crate::script::Script;
@@ -60,6 +61,8 @@ pub enum Target {
     Differential(Profile, Vec<Mode>, wasmtime::Engine),
     /// Mutants of real modules, under an epoch deadline, leave the process alive and explain themselves.
     Mutate(Corpus, Vec<Mode>),
+    /// Modules of what Kiln's passes look for, and of what is nearly that, behave the same without them.
+    Passes(Passes),
 }
 
 impl Target {
@@ -74,6 +77,7 @@ impl Target {
             "differential" => Target::Differential(Profile::All, Mode::all(false)?, rival::engine()?),
             #[cfg(feature = "rival")]
             "exceptions" => Target::Differential(Profile::ExceptionsAndTailCalls, Mode::all(false)?, rival::engine()?),
+            "passes" => Target::Passes(Passes::new()?),
             "mutate" => {
                 let Some(dir) = &settings.corpus else { bail!("mutate needs --corpus DIR, a folder with .wasm files") };
                 Target::Mutate(Corpus::load(dir, settings.max_size)?, Mode::all(true)?)
@@ -92,6 +96,7 @@ impl Target {
             #[cfg(feature = "rival")]
             Target::Differential(profile, ..) => generate::module(seed, *profile),
             Target::Mutate(corpus, _) => Ok(corpus.mutant(seed).1),
+            Target::Passes(_) => Ok(passes::module(seed)),
         }
     }
 
@@ -111,6 +116,7 @@ impl Target {
             #[cfg(feature = "rival")]
             Target::Differential(_, modes, engine) => differential(modes, engine, module, seed),
             Target::Mutate(_, modes) => mutant(modes, module, seed),
+            Target::Passes(passes) => passes.check(module, seed).map(|()| Verdict::Pass),
         };
         result.unwrap_or_else(|error| Verdict::Find(format!("{error:#}")))
     }
