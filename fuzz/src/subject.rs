@@ -19,7 +19,7 @@ pub struct Mode {
 }
 
 /// How long a mutant may run in all.
-const DEADLINE: Duration = Duration::from_millis(200);
+const DEADLINE: Duration = Duration::from_millis(40);
 
 impl Mode {
     fn new(name: &'static str, deadline: bool, set: impl FnOnce(&mut Config)) -> Result<Mode> {
