@@ -24,6 +24,7 @@ use kiln_env::{FuncKey, MachineFunc, TagIndex, TrapCode, Tunables, abi, layout};
 
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
+use crate::locations::LoadLocations;
 use crate::midend::Reorder;
 use crate::relax::{Relaxer, Wanted};
 use crate::unwind;
@@ -72,6 +73,7 @@ pub fn set_stack_limit(func: &mut Function) {
 pub(crate) struct Codegen {
     context: Context,
     reorder: Reorder,
+    locations: LoadLocations,
     relaxer: Relaxer,
     /// What relaxation cost since somebody last asked.
     pub(crate) relaxed: Relaxed,
@@ -119,6 +121,7 @@ impl Codegen {
         Codegen {
             context: Context::new(),
             reorder: Reorder::default(),
+            locations: LoadLocations::default(),
             relaxer: Relaxer::default(),
             relaxed: Relaxed::default(),
             lower: lower(),
@@ -195,6 +198,7 @@ impl Codegen {
             self.reorder.run(&mut self.context.func);
             self.context.verify_if(target.isa).map_err(refusal)?;
         }
+        self.locations.run(&mut self.context.func);
         Ok(())
     }
 

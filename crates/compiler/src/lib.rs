@@ -20,6 +20,7 @@ pub mod info;
 pub mod inspect;
 pub mod isa;
 pub mod link;
+mod locations;
 pub mod midend;
 pub mod module_env;
 pub mod names;

@@ -256,3 +256,45 @@ wasm backtrace:
     }
     Ok(())
 }
+
+#[test]
+fn a_load_that_is_part_of_another_instruction_traps_at_its_own_place() -> Result<()> {
+    // Each function's only load may become the memory operand of what uses it.
+    let bodies = [
+        "(i32.add (local.get 1) (i32.load (local.get 0)))",
+        "(i32.xor (i32.load offset=4 (local.get 0)) (local.get 1))",
+        "(i32.store (local.get 0) (i32.add (i32.load (local.get 0)) (local.get 1))) (i32.const 0)",
+        "(if (result i32) (i32.lt_u (local.get 1) (i32.load (local.get 0))) (then (i32.const 1)) (else (i32.const 2)))",
+        "(select (local.get 0) (local.get 1) (i32.eq (i32.load (local.get 0)) (i32.const 5)))",
+        "(i32.wrap_i64 (i64.add (i64.extend_i32_s (i32.load (local.get 0))) (i64.const 7)))",
+        "(i32.mul (local.get 1) (i32.popcnt (i32.load (local.get 0))))",
+        "(i32.trunc_sat_f32_s (f32.mul (f32.convert_i32_s (local.get 1)) (f32.load (local.get 0))))",
+        "(i32x4.extract_lane 1 (i32x4.add (i32x4.splat (local.get 1)) (v128.load (local.get 0))))",
+    ];
+    for level in [OptLevel::Speed, OptLevel::None] {
+        for tiering in [Tiering::Eager, Tiering::Dynamic] {
+            let mut config = Config::new();
+            config.tiering(tiering).tier_up(TierUp::AtOnce).cranelift_opt_level(level);
+            let engine = Engine::new(&config)?;
+            for body in bodies {
+                let wat = format!("(module (memory 1) (func (export \"f\") (param i32 i32) (result i32) {body}))");
+                let wasm = wat::parse_str(&wat)?;
+                // Opcode, alignment and offset of the load.
+                let is_load = |w: &[u8]| matches!(w, [0x28, 2, 0 | 4, _] | [0x2a, 2, 0, _] | [0xfd, 0, 4, 0]);
+                let at = wasm.windows(4).rposition(is_load).expect("there is a load");
+                let module = Module::new(&engine, &wasm)?;
+                let mut store = Store::new(&engine, ());
+                let instance = Instance::new(&mut store, &module, &[])?;
+                let f = instance.get_typed_func::<(i32, i32), i32>(&mut store, "f")?;
+                for _ in 0..2 {
+                    f.call(&mut store, (8, 3))?;
+                    let error = f.call(&mut store, (65_535, 3)).unwrap_err();
+                    assert_eq!(error.downcast_ref(), Some(&Trap::MemoryOutOfBounds), "{body}");
+                    let frames = error.downcast_ref::<WasmBacktrace>().expect("frames").frames();
+                    assert_eq!(frames[0].module_offset(), Some(at), "{body}, {tiering:?}, {level:?}");
+                }
+            }
+        }
+    }
+    Ok(())
+}

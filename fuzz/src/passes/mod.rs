@@ -189,13 +189,7 @@ impl Side {
         }
         let Some(trap) = error.downcast_ref::<Trap>() else { bail!("no trap: {error:?}") };
         let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
-        let mut frames: Vec<_> = frames.iter().map(|f| (f.func_index(), f.func_offset())).collect();
-        // Where Cranelift makes a load the memory operand of another operator, its trap has the place of that.
-        if *trap == Trap::MemoryOutOfBounds
-            && let Some((_, offset)) = frames.first_mut()
-        {
-            *offset = None;
-        }
+        let frames: Vec<_> = frames.iter().map(|f| (f.func_index(), f.func_offset())).collect();
         Ok(Ending::Trap(*trap, frames))
     }
 
