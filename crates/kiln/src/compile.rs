@@ -424,15 +424,17 @@ fn write_artifact(
 /// The binary form of a module given in binary or text form.
 #[cfg(feature = "wat")]
 pub(crate) fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
-    if !bytes.starts_with(b"\0asm")
-        && let Err(e) = std::str::from_utf8(bytes)
-    {
-        let at = e.valid_up_to();
-        anyhow::bail!(
-            "this is not a module: byte 0 does not begin the magic number `\\0asm`, and at byte {at} it is no text"
-        );
+    if bytes.starts_with(b"\0asm") {
+        return Ok(Cow::Borrowed(bytes));
     }
-    Ok(wat::parse_bytes(bytes)?)
+    let no_text = |at: usize| {
+        anyhow::anyhow!(
+            "this is not a module: byte 0 does not begin the magic number `\\0asm`, and at byte {at} it is no text"
+        )
+    };
+    std::str::from_utf8(bytes).map_err(|e| no_text(e.valid_up_to()))?;
+    // Text may contain a zero, but what is damaged contains one more often; and a message that quotes it helps nobody.
+    wat::parse_bytes(bytes).map_err(|e| bytes.iter().position(|b| *b == 0).map_or_else(|| e.into(), no_text))
 }
 
 /// The binary form of a module, which is what is given.

@@ -188,3 +188,15 @@ fn what_is_no_module_is_refused_by_place() {
     let error = Module::new(&Engine::default(), &bytes).expect_err("the magic number is damaged").to_string();
     assert!(error.contains("not a module") && error.contains("magic number") && error.contains("at byte"), "{error}");
 }
+
+#[test]
+fn what_is_neither_binary_nor_text_is_called_that() {
+    let engine = Engine::default();
+    for (bytes, place) in [(&b"\0aso\x01\0\0\0"[..], 0), (b"\xffasm", 0), (b"(module \0)", 8), (b"abc\x80", 3)] {
+        let error = Module::new(&engine, bytes).unwrap_err().to_string();
+        assert!(error.contains("not a module"), "{bytes:?}: {error}");
+        assert!(error.contains(&format!("at byte {place} ")), "{bytes:?}: {error}");
+    }
+    let error = Module::new(&engine, "(module (bogus))").unwrap_err().to_string();
+    assert!(error.contains("<anon>:1:10"), "{error}");
+}
