@@ -21,7 +21,7 @@
 ;; @0003                               v4 = iadd v3, v2
 ;; @0003                               v5 = load.i32 little region0 v4+4
 ;; @0008                               v9 = sload8.i32 little region0 v4
-;; @000b                               v10 = iadd v5, v9
+;; @0008                               v10 = iadd v5, v9
 ;; @000c                               return v10
 ;; }
 ;; function wasm[1]:

@@ -46,7 +46,8 @@ impl LoadLocations {
         let data = func.dfg.insts[inst];
         let opcode = data.opcode();
         let stores = opcode.can_store();
-        if opcode.is_call() || opcode.can_trap() && !opcode.can_load() && !stores {
+        let leaves = opcode.is_terminator() && !opcode.is_branch();
+        if leaves || opcode.is_call() || opcode.can_trap() && !opcode.can_load() && !stores {
             return;
         }
         if opcode.can_load() && !stores {

@@ -23,6 +23,7 @@ use super::memory::MemoryPlan;
 use crate::artifact::LoadedArtifact;
 use crate::code::ModuleCode;
 use crate::engine::Engine;
+#[cfg(feature = "compiler")]
 use crate::module_file::ModuleFile;
 use crate::symbols::Symbols;
 use crate::sys::MemoryImage;
@@ -40,6 +41,7 @@ pub(crate) struct ModuleInfo {
 /// Where the bytes are that a module's ranges refer to.
 enum Source {
     /// The wasm module.
+    #[cfg(feature = "compiler")]
     Wasm(ModuleFile),
     /// A part of an artifact.
     Artifact(LoadedArtifact),
@@ -54,13 +56,14 @@ pub(crate) struct Outlined {
     /// The declarations.
     pub(crate) outline: LoadedArtifact,
     /// The wasm module.
-    pub(crate) wasm: crate::module_file::ModuleFile,
+    pub(crate) wasm: ModuleFile,
     /// What was compiled.
     pub(crate) snapshot: Option<Arc<MappedFile>>,
 }
 
 impl ModuleInfo {
     /// The declarations with the bytes that their ranges refer to.
+    #[cfg(feature = "compiler")]
     pub(crate) fn new(env: Arc<Module>, source: ModuleFile) -> ModuleInfo {
         ModuleInfo { env, source: Source::Wasm(source), symbols: Symbols::default() }
     }
@@ -91,6 +94,7 @@ impl ModuleInfo {
             Source::Artifact(artifact) => Some(artifact),
             #[cfg(feature = "compiler")]
             Source::Outlined(outlined) => Some(&outlined.outline),
+            #[cfg(feature = "compiler")]
             Source::Wasm(_) => None,
         }
     }
@@ -114,6 +118,7 @@ impl ModuleInfo {
     /// The wasm bytes, or what an artifact kept of them.
     pub(crate) fn source(&self) -> &[u8] {
         match &self.source {
+            #[cfg(feature = "compiler")]
             Source::Wasm(source) => source.as_ref(),
             Source::Artifact(artifact) => artifact.part(Part::Source),
             #[cfg(feature = "compiler")]
@@ -123,8 +128,13 @@ impl ModuleInfo {
 
     /// The bytes in this range are not needed soon: memory that can be had again is given back.
     pub(crate) fn release(&self, range: Range<u32>) {
-        if let Source::Wasm(source) = &self.source {
-            source.release(range);
+        match &self.source {
+            #[cfg(feature = "compiler")]
+            Source::Wasm(source) => source.release(range),
+            #[cfg(feature = "compiler")]
+            Source::Outlined(outlined) => outlined.wasm.release(range),
+            // An artifact keeps few segments.
+            Source::Artifact(_) => _ = range,
         }
     }
 
