@@ -26,10 +26,12 @@ pub(crate) struct Cold {
     state: Option<State>,
 }
 
-/// The state at a loop header.
-struct State {
-    end: u32,
-    slots: Vec<(u32, bool)>,
+/// Where locals and operands are at a loop header.
+enum State {
+    /// One after another in the slots up to this one.
+    Row(u32),
+    /// In these slots, and whether each is a vector. Vectors that come later in the body do not matter.
+    Spread(Vec<(u32, bool)>),
 }
 
 /// Registers that a callee leaves as they were, unless an exception passes.
@@ -179,12 +181,12 @@ impl Func<'_> {
         }
         let field = self.count(loop_counter(DefinedFuncIndex(self.index)));
         let back = self.asm.position();
-        let mut slots = Vec::new();
-        if self.has_vectors {
-            slots.extend(self.locals.iter().map(|l| (l.slot, l.v.ty == Ty::V128)));
-            slots.extend(self.stack.iter().map(|e| (e.slot, e.v.ty == Ty::V128)));
-        }
-        let state = Some(State { end: self.top, slots });
+        let state = Some(if self.has_vectors {
+            let locals = self.locals.iter().map(|l| (l.slot, l.v.ty == Ty::V128));
+            State::Spread(locals.chain(self.stack.iter().map(|e| (e.slot, e.v.ty == Ty::V128))).collect())
+        } else {
+            State::Row(self.top)
+        });
         // What the code behind the end needs to know of references is as it is here.
         self.cold.push(Cold { field, back, offset: self.offset, state });
         self.note_cold_references();
@@ -230,28 +232,32 @@ impl Func<'_> {
         self.asm.load(RDI, Mem(RBP, -8));
         self.asm.load(R10, Mem(RDI, context::store as i32));
         self.asm.load(R10, Mem(R10, store_context::osr_buffer as i32));
-        if self.has_vectors {
-            for (i, (from, wide)) in state.slots.iter().enumerate() {
-                let to = Mem(R10, osr_slot(i as u32) as i32);
-                if *wide {
-                    self.asm.load_vector(XMM_SCRATCH, slot(*from, 0));
-                    self.asm.store_vector(to, XMM_SCRATCH);
-                } else {
-                    self.asm.load(R11, slot(*from, 0));
-                    self.asm.store(to, R11);
+        match state {
+            State::Spread(slots) => {
+                for (i, (from, wide)) in slots.iter().enumerate() {
+                    let to = Mem(R10, osr_slot(i as u32) as i32);
+                    if *wide {
+                        self.asm.load_vector(XMM_SCRATCH, slot(*from, 0));
+                        self.asm.store_vector(to, XMM_SCRATCH);
+                    } else {
+                        self.asm.load(R11, slot(*from, 0));
+                        self.asm.store(to, R11);
+                    }
                 }
             }
-        } else if state.end > 0 {
-            self.asm.mov(RSI, RSP);
-            self.asm.lea(RDX, slot(state.end, 0));
-            let again = self.asm.position();
-            self.asm.load(R11, Mem(RSI, 0));
-            self.asm.store(Mem(R10, 0), R11);
-            self.asm.add(RSI, 8);
-            self.asm.add(R10, osr_slot(1) as i32);
-            self.asm.compare(RSI, RDX);
-            let field = self.asm.jump_if(condition::BELOW);
-            self.asm.bind(field, again);
+            State::Row(0) => {}
+            State::Row(end) => {
+                self.asm.mov(RSI, RSP);
+                self.asm.lea(RDX, slot(*end, 0));
+                let again = self.asm.position();
+                self.asm.load(R11, Mem(RSI, 0));
+                self.asm.store(Mem(R10, 0), R11);
+                self.asm.add(RSI, 8);
+                self.asm.add(R10, osr_slot(1) as i32);
+                self.asm.compare(RSI, RDX);
+                let field = self.asm.jump_if(condition::BELOW);
+                self.asm.bind(field, again);
+            }
         }
         self.epilogue();
         if self.signature.result_bytes > 0 {

@@ -53,6 +53,31 @@ fn state_survives_the_change() {
 }
 
 #[test]
+fn vectors_behind_a_loop_do_not_change_how_it_is_left() {
+    // Operands and a local are in a row of slots at the loop's header. What comes later is wider.
+    let wat = r#"(module (func (export "run") (param $n i32) (result i64) (local $i i32)
+        (i64.const 1000)
+        (i64.const 20)
+        (loop (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
+        (i64.add)
+        (i64.add (i64x2.extract_lane 1 (i64x2.add (i64x2.splat (i64.const 3)) (v128.const i64x2 1 4))))
+        (i64.add (i64.extend_i32_u (local.get $i)))))"#;
+    for when in STRATEGIES {
+        let engine = engine(when);
+        let module = Module::new(&engine, wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let run = instance.get_typed_func::<i32, i64>(&mut store, "run").unwrap();
+        for n in [1, 2, 50] {
+            assert_eq!(run.call(&mut store, n).unwrap(), 1_027 + i64::from(n), "{when:?}");
+        }
+        if when == TierUp::AtOnce {
+            assert!(module.compile_statistics().tiers.unwrap().osr_entries > 0);
+        }
+    }
+}
+
+#[test]
 fn a_function_that_never_returns_gets_fast() {
     let engine = engine(TierUp::Background);
     let module = Module::new(
