@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! modules/CONTENTS.kiln   an artifact; its name is a hash of the module's bytes and of what else its code depends on
-//! modules/CONTENTS.outline, CONTENTS.snapshot   what runs of a module left that was not compiled as a whole
+//! modules/CONTENTS.outline, .snapshot, .warmth, .tries   what runs of a module left that was not compiled as a whole
 //! modules/FILE.of         the name of the artifact of a file with this device, inode, size and times
 //! ```
 //! A file that nobody has touched is recognised without reading it. Files are written beside their place and moved there:
@@ -147,6 +147,12 @@ impl ModuleIndex {
         write(place, artifact)
     }
 
+    /// Gives up what is being [kept](ModuleIndex::keep) at a place by this process, which is about to end.
+    pub fn abandon(&self, place: &Path) {
+        // It may be finished after all.
+        _ = fs::remove_file(unfinished(place));
+    }
+
     fn place(&self, hash: &blake3::Hash, kind: &str) -> PathBuf {
         self.folder.join(format!("{}.{kind}", hash.to_hex()))
     }
@@ -230,11 +236,16 @@ pub fn remove_modules(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a file as a whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// What this process calls a file until it is finished.
+fn unfinished(path: &Path) -> PathBuf {
     let mut unfinished = path.to_owned().into_os_string();
     unfinished.push(format!(".{}.{UNFINISHED}", std::process::id()));
-    let unfinished = PathBuf::from(unfinished);
+    unfinished.into()
+}
+
+/// Writes a file as a whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = unfinished(path);
     let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
     if written.is_err() {
         _ = fs::remove_file(&unfinished);

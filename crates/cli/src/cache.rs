@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,15 +30,31 @@ pub(crate) struct UserCache {
     dynamic: bool,
     /// What is written beside the program.
     writers: Mutex<Vec<Writer>>,
+    /// One writes at a time: what runs leave refers to the outline.
+    writing: Arc<Mutex<()>>,
+    /// What this run leaves, once it has ended, and whether that is all that it wanted to have.
+    left: OnceLock<Outline>,
+    unsettled: AtomicBool,
+    /// Whether some of it is compiled.
+    progress: AtomicBool,
 }
 
 /// A thread that writes: it gives nothing, but ends.
 type Writer = Receiver<()>;
 
 /// A program waits for what it leaves in the cache for so long, or for this part of the time it took if that is more. What is
-/// not written then is lost.
+/// not done then is lost, but the next run waits for twice as long, until the wait is as long as the run and some of the
+/// work gets done in each.
 const PATIENCE: Duration = Duration::from_millis(5);
 const PATIENT_PART: u32 = 8;
+
+/// What is not done when so many runs have tried is not worth waiting for: the last of them waited for a second.
+const MAX_TRIES: u8 = 9;
+
+/// How long to wait for what `base` is usually enough for, after so many runs in which it was not.
+fn patience(base: Duration, tries: u8) -> Duration {
+    if tries < MAX_TRIES { base.max(PATIENCE * (1 << tries)) } else { base }
+}
 
 /// A module's file, and what the cache has of it.
 pub(crate) struct CachedModule {
@@ -59,17 +76,46 @@ pub(crate) enum Found {
 pub(crate) struct Outline {
     outline: PathBuf,
     snapshot: PathBuf,
+    warmth: PathBuf,
+    /// How many runs in a row left nothing, or less than they could have.
+    tries: PathBuf,
+}
+
+/// What became of what a run wanted to leave.
+enum Outcome {
+    Complete,
+    /// Some of it is left, and waiting for longer would have been felt.
+    Partial,
+    Failed,
 }
 
 impl Outline {
     /// Beside the place of the module's artifact.
     fn beside(artifact: &Path) -> Outline {
-        Outline { outline: artifact.with_extension("outline"), snapshot: artifact.with_extension("snapshot") }
+        let [outline, snapshot, warmth, tries] =
+            ["outline", "snapshot", "warmth", "tries"].map(|kind| artifact.with_extension(kind));
+        Outline { outline, snapshot, warmth, tries }
     }
 
     /// Loads the module, whose file this is.
     pub(crate) fn resume(&self, engine: &Engine, file: ModuleFile) -> Result<Module> {
-        Module::resume(engine, file, &self.outline, &self.snapshot)
+        // What is missing or damaged is as good as nothing.
+        let warmth = std::fs::read(&self.warmth).unwrap_or_default();
+        Module::resume(engine, file, &self.outline, &self.snapshot, &warmth)
+    }
+
+    fn tries(&self) -> u8 {
+        std::fs::read(&self.tries).map_or(0, |tries| tries.first().copied().unwrap_or(0))
+    }
+
+    /// Notes what became of what a run wanted to leave; there were so many `tries` before.
+    fn note(&self, outcome: Outcome, tries: u8) {
+        // Without a note the next run is as patient as this one.
+        match outcome {
+            Outcome::Complete if tries > 0 => _ = std::fs::remove_file(&self.tries),
+            Outcome::Failed if tries < MAX_TRIES => _ = std::fs::write(&self.tries, [tries + 1]),
+            _ => {}
+        }
     }
 }
 
@@ -144,16 +190,31 @@ impl UserCache {
         Some(outline)
     }
 
-    /// Keeps what was compiled of a module, if that is more than before.
+    /// Keeps what was compiled of a module, if that is more than before, and what is to be compiled in later runs.
     pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline) {
-        if !module.outgrew_snapshot() {
+        let is_settled = module.settle(Instant::now());
+        // Of a module that was resumed this is known at once, and others outgrew nothing.
+        if is_settled && !module.outgrew_snapshot() && module.warmth().is_ok_and(|warmth| warmth.is_none()) {
             return;
         }
-        let (module, cache, file) = (module.clone(), self.clone(), outline.snapshot.clone());
+        let tries = outline.tries();
+        // Writing takes the rest.
+        let wait = if tries < MAX_TRIES { patience(PATIENCE, tries) / 4 * 3 } else { Duration::ZERO };
+        let end = Instant::now() + wait;
+        let (module, cache, outline) = (module.clone(), self.clone(), outline.clone());
+        _ = self.left.set(outline.clone());
         self.beside(move || {
             let index = cache.modules.as_ref().context("there is an index if there is a place")?;
+            if !module.settle(end) {
+                cache.unsettled.store(true, Ordering::Relaxed);
+                let compiled = module.compile_statistics().tiers.map_or(0, |t| t.optimized_functions + t.osr_functions);
+                cache.progress.store(compiled > 0, Ordering::Relaxed);
+            }
+            if let Some(warmth) = module.warmth()? {
+                index.keep(&outline.warmth, &warmth)?;
+            }
             match module.snapshot()? {
-                Some(snapshot) => Ok(index.keep(&file, &snapshot)?),
+                Some(snapshot) => Ok(index.keep(&outline.snapshot, &snapshot)?),
                 None => Ok(()),
             }
         });
@@ -174,8 +235,10 @@ impl UserCache {
     /// Does something while the program runs. That it fails is no reason for the program to fail.
     fn beside(&self, work: impl FnOnce() -> Result<()> + Send + 'static) {
         let (end, ended): (Sender<()>, Writer) = mpsc::channel();
+        let writing = self.writing.clone();
         let report = move || {
             let _end = end;
+            let _alone = writing.lock().unwrap_or_else(PoisonError::into_inner);
             work().unwrap_or_else(|error| tracing::debug!("the cache of modules: {error:#}"));
         };
         if std::thread::Builder::new().name("kiln-modules".to_owned()).spawn(report).is_ok() {
@@ -214,9 +277,30 @@ impl UserCache {
                 Ok(())
             });
         }
-        let end = Instant::now() + PATIENCE.max(start.elapsed() / PATIENT_PART);
-        for writer in self.take_writers() {
-            _ = writer.recv_timeout(end.saturating_duration_since(Instant::now()));
+        let writers = self.take_writers();
+        if writers.is_empty() {
+            return;
+        }
+        let tries = self.left.get().map_or(0, Outline::tries);
+        let elapsed = start.elapsed();
+        let patience = patience(PATIENCE.max(elapsed / PATIENT_PART), tries);
+        let end = Instant::now() + patience;
+        let is_late = |writer: &Writer| {
+            let left = end.saturating_duration_since(Instant::now());
+            writer.recv_timeout(left) == Err(RecvTimeoutError::Timeout)
+        };
+        let late = writers.iter().any(is_late);
+        let Some(left) = self.left.get() else { return };
+        let [unsettled, progress] = [&self.unsettled, &self.progress].map(|flag| flag.load(Ordering::Relaxed));
+        let outcome = match (late, unsettled) {
+            (false, false) => Outcome::Complete,
+            // The run took twice its time.
+            (false, true) if progress && patience >= elapsed => Outcome::Partial,
+            _ => Outcome::Failed,
+        };
+        left.note(outcome, tries);
+        if late && let Some(index) = &self.modules {
+            [&left.outline, &left.snapshot, &left.warmth].into_iter().for_each(|file| index.abandon(file));
         }
     }
 
@@ -350,4 +434,28 @@ fn stats(json: bool) -> Result<String> {
         usage.oldest_days,
         size(module_bytes),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_grows_until_something_is_left() {
+        let temp = tempfile::tempdir().unwrap();
+        let outline = Outline::beside(&temp.path().join("module.kiln"));
+        let mut waits = Vec::new();
+        for _ in 0..=MAX_TRIES {
+            waits.push(patience(PATIENCE, outline.tries()));
+            outline.note(Outcome::Failed, outline.tries());
+        }
+        assert!(waits[..9].is_sorted_by(|a, b| 2 * *a == *b) && waits[8] > Duration::from_secs(1), "{waits:?}");
+        assert_eq!((waits[9], outline.tries()), (PATIENCE, MAX_TRIES));
+        outline.note(Outcome::Complete, outline.tries());
+        assert_eq!(outline.tries(), 0);
+        outline.note(Outcome::Failed, 0);
+        outline.note(Outcome::Partial, outline.tries());
+        assert_eq!(outline.tries(), 1);
+        assert_eq!(patience(Duration::from_secs(3), 1), Duration::from_secs(3));
+    }
 }

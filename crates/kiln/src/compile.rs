@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use kiln_compiler::{
     CacheStatistics, Comparison, Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind,
 };
-use kiln_env::artifact::{self, CodeVariant, Contents, Snapshot, SnapshotMeta, WasmSource, bytes_of};
+use kiln_env::artifact::{self, CodeVariant, Contents, Snapshot, SnapshotMeta, Warmth, WasmSource, bytes_of};
 use kiln_env::tier::Tier;
 use kiln_env::types::FuncType;
 use kiln_env::{ContextLayout, Fingerprint, Image, MachineFunc, Module};
@@ -367,7 +367,7 @@ impl ModuleCompiler {
             Tiering::Lazy | Tiering::Dynamic => {
                 let module = Arc::new(OnDemand::new(&self.compiler, &self.first_tier, parsed, &info)?);
                 (statistics.parse, statistics.validate) = module.validated().map(|m| m.times()).unwrap_or_default();
-                on_demand_code(engine, &info, &module, None, setup)?
+                on_demand_code(engine, &info, &module, (None, Warmth::new()), setup)?
             }
         };
         let mut data = ModuleData::new(engine, info, layout, types, code)?;
@@ -377,12 +377,13 @@ impl ModuleCompiler {
     }
 }
 
-/// Code of a module whose functions are compiled when they are called.
+/// Code of a module whose functions are compiled when they are called. It goes on from earlier runs: the code that they
+/// compiled, and what they counted.
 pub(crate) fn on_demand_code(
     engine: &Engine,
     info: &Arc<ModuleInfo>,
     module: &Arc<OnDemand>,
-    snapshot: Option<SnapshotFile>,
+    (snapshot, before): (Option<SnapshotFile>, Warmth),
     setup: CodeSetup,
 ) -> Result<Arc<ModuleCode>> {
     let total = info.code_len();
@@ -397,6 +398,7 @@ pub(crate) fn on_demand_code(
         strategy: engine.config().tier_up,
         queue: engine.tiers().clone(),
         sizes: Box::new(move |func| sizes.body_len(func)),
+        before,
     });
     Ok(ModuleCode::tiered(count, total, at_tier(Tier::Optimized), tiers, snapshot, setup)?)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -127,14 +128,17 @@ impl Module {
     /// the snapshot, which may also be missing, damaged or older. The files are trusted and checked as
     /// [`Module::deserialize_file`] does.
     ///
+    /// `warmth` is what [`Module::warmth`] gave last, or anything else, which is as good as nothing: functions that were hot
+    /// in all runs together, though not in one, are optimised.
+    ///
     /// `file` has the bytes of which the outline was made. If it has others, functions that are not in the snapshot
     /// cannot be compiled.
     ///
     /// # Errors
     /// As for [`Module::deserialize_file`], of the outline; or the engine's [tiering](crate::Config::tiering) compiles modules as a
     /// whole.
-    pub fn resume(engine: &Engine, file: ModuleFile, outline: &Path, snapshot: &Path) -> Result<Module> {
-        let data = resume::resume(engine, file, outline, snapshot);
+    pub fn resume(engine: &Engine, file: ModuleFile, outline: &Path, snapshot: &Path, warmth: &[u8]) -> Result<Module> {
+        let data = resume::resume(engine, file, outline, snapshot, warmth);
         let data = data.with_context(|| format!("in {}", outline.display()))?;
         Ok(Module::from_data(Arc::new(data)))
     }
@@ -162,6 +166,21 @@ impl Module {
     /// A trampoline cannot be compiled, or the target's artifacts cannot be written.
     pub fn snapshot(&self) -> Result<Option<Vec<u8>>> {
         resume::snapshot(&self.data)
+    }
+
+    /// How much functions were used while they waited to be optimised, in this run and those before, for the next
+    /// [resumption](Module::resume); `None` if this run adds next to nothing.
+    ///
+    /// # Errors
+    /// The target's artifacts cannot be written.
+    pub fn warmth(&self) -> Result<Option<Vec<u8>>> {
+        resume::warmth(&self.data)
+    }
+
+    /// Waits until all functions of the engine's modules are optimised that are worth it so far, but not longer than to
+    /// `end`. Whether that was so.
+    pub fn settle(&self, end: Instant) -> bool {
+        self.data.engine.tiers().wait_until(end)
     }
 
     /// What compiling the module cost. In lazy mode, what was compiled when it was first called is counted for all

@@ -21,7 +21,13 @@ use crate::types::registry::TypeId;
 use crate::vm::module::{ModuleData, ModuleInfo, Outlined, code_info};
 
 /// Loads a module from what earlier runs left; `wasm` is its bytes.
-pub(crate) fn resume(engine: &Engine, wasm: ModuleFile, outline: &Path, snapshot: &Path) -> Result<ModuleData> {
+pub(crate) fn resume(
+    engine: &Engine,
+    wasm: ModuleFile,
+    outline: &Path,
+    snapshot: &Path,
+    warmth: &[u8],
+) -> Result<ModuleData> {
     if engine.config().tiering == Tiering::Eager {
         bail!("where modules are compiled as a whole, nothing of them is compiled later");
     }
@@ -50,7 +56,8 @@ pub(crate) fn resume(engine: &Engine, wasm: ModuleFile, outline: &Path, snapshot
         ..code_setup(engine.config(), layout.clone(), code_info(&info))
     };
     let functions = Arc::new(OnDemand::later(engine, &info));
-    let code = on_demand_code(engine, &info, &functions, snapshot, setup)?;
+    let warmth = artifact::read_warmth(&root, warmth).unwrap_or_default();
+    let code = on_demand_code(engine, &info, &functions, (snapshot, warmth), setup)?;
     let data = ModuleData::new(engine, info, layout, types, code)?;
     if data.info.is_damaged() {
         bail!("a file was truncated while it was loaded");
@@ -101,6 +108,12 @@ pub(crate) fn snapshot(module: &ModuleData) -> Result<Option<Vec<u8>>> {
     let meta = SnapshotMeta::new(root(module)?, captured.text_at, captured.stubs, captured.tiers.into_iter());
     let compiler = module.engine.compiler().context("what was compiled has a compiler")?;
     Ok(Some(compiler.snapshot(&module.env, &meta, captured.before, &captured.image)?))
+}
+
+/// How much functions were used at the first tier, if it is worth noting.
+pub(crate) fn warmth(module: &ModuleData) -> Result<Option<Vec<u8>>> {
+    let Some(warmth) = module.code.warmth() else { return Ok(None) };
+    Ok(Some(artifact::write_warmth(&root(module)?, &warmth)))
 }
 
 /// Makes the trampolines of the engine that the module used its own.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
+use std::time::Instant;
 
 use kiln_env::FuncKey;
 
@@ -72,6 +73,8 @@ pub(crate) struct TierQueue {
     max_threads: OnceLock<usize>,
     state: Mutex<State>,
     wake: Condvar,
+    /// Somebody waits until there is nothing left to do.
+    done: Condvar,
 }
 
 #[derive(Default)]
@@ -79,6 +82,8 @@ struct State {
     jobs: BinaryHeap<Job>,
     threads: usize,
     idle: usize,
+    /// Jobs that threads are at.
+    running: usize,
     closed: bool,
 }
 
@@ -86,7 +91,7 @@ impl TierQueue {
     /// A queue for this many threads; 0 is one less than there are processors.
     pub(crate) fn new(max_threads: usize) -> Arc<TierQueue> {
         let max_threads = if max_threads == 0 { OnceLock::new() } else { OnceLock::from(max_threads) };
-        Arc::new(TierQueue { max_threads, state: Mutex::default(), wake: Condvar::new() })
+        Arc::new(TierQueue { max_threads, state: Mutex::default(), wake: Condvar::new(), done: Condvar::new() })
     }
 
     /// How many threads there may be. Asks the system, which takes a dozen system calls, only when there is work.
@@ -116,6 +121,19 @@ impl TierQueue {
         self.wake.notify_one();
     }
 
+    /// Waits until there is nothing left to do, but not longer than to `end`; whether that was so.
+    pub(crate) fn wait_until(&self, end: Instant) -> bool {
+        let mut state = self.lock();
+        while !state.jobs.is_empty() || state.running > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.threads == 0 {
+                return false;
+            }
+            state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
     /// Ends the threads; jobs that wait are forgotten.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
@@ -132,14 +150,17 @@ impl TierQueue {
         while !state.closed {
             match state.jobs.pop() {
                 Some(job) => {
+                    state.running += 1;
                     drop(state);
                     // The module may be gone.
                     if let Some(code) = job.code.upgrade() {
                         code.run_job(job.key);
                     }
                     state = self.lock();
+                    state.running -= 1;
                 }
                 None => {
+                    self.done.notify_all();
                     state.idle += 1;
                     state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
                     state.idle -= 1;

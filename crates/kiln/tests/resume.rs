@@ -59,11 +59,17 @@ impl Files {
         let engine = self.engine();
         fs::write(self.path("wasm"), &self.wasm).unwrap();
         let file = ModuleFile::open(&engine, &self.path("wasm")).unwrap();
-        Ok(Run::new(Module::resume(&engine, file, &self.path("outline"), &self.path("snapshot"))?))
+        Ok(Run::new(Module::resume(&engine, file, &self.path("outline"), &self.path("snapshot"), &self.warmth())?))
     }
 
-    /// Leaves what a run compiled.
+    fn warmth(&self) -> Vec<u8> {
+        fs::read(self.path("warmth")).unwrap_or_default()
+    }
+
+    /// Leaves what a run compiled and counted.
     fn leave(&self, run: &Run) -> bool {
+        let warmth = run.module.warmth().unwrap();
+        warmth.into_iter().for_each(|bytes| fs::write(self.path("warmth"), bytes).unwrap());
         let snapshot = run.module.snapshot().unwrap();
         let more = snapshot.is_some();
         snapshot.into_iter().for_each(|bytes| fs::write(self.path("snapshot"), bytes).unwrap());
@@ -195,7 +201,7 @@ fn what_does_not_fit_is_left_out() {
 
     let engine = Engine::default();
     let file = ModuleFile::open(&engine, &files.path("wasm")).unwrap();
-    assert!(Module::resume(&engine, file, &files.path("outline"), &files.path("snapshot")).is_err());
+    assert!(Module::resume(&engine, file, &files.path("outline"), &files.path("snapshot"), &[]).is_err());
 }
 
 #[test]
@@ -210,4 +216,38 @@ fn a_resumed_module_can_be_compiled_as_a_whole() {
     let module = Module::deserialize_file(&engine, files.path("artifact")).unwrap();
     assert!(module.outline().is_err() && module.snapshot().unwrap().is_none());
     assert_eq!(Run::new(module).early()[..2], expected[..2]);
+}
+
+#[test]
+fn what_is_hot_in_all_runs_together_is_optimised() {
+    let files = Files::new(TierUp::Background);
+    let used = |run: &mut Run, times: u32| {
+        for _ in 0..times {
+            assert_eq!(run.call("double", &[21]), "42");
+            assert_eq!(run.call("catch", &[77]), "77");
+        }
+        run.call("loop", &[6_000])
+    };
+    let mut first = files.begin();
+    let sum = used(&mut first, 300);
+    assert!(files.leave(&first));
+    let mut optimized = Vec::new();
+    for _ in 0..4 {
+        let mut run = files.resume().unwrap();
+        assert_eq!(used(&mut run, 300), sum);
+        assert!(run.module.settle(std::time::Instant::now() + std::time::Duration::from_secs(60)));
+        files.leave(&run);
+        optimized.push(run.module.compile_statistics().tiers.unwrap().optimized_functions);
+    }
+    // Two exports and what they call; and what loops. None is hot in one run, all are in two.
+    assert_eq!(optimized, [5, 0, 0, 0]);
+
+    // One run alone does not get as far, whatever stands there instead.
+    fs::remove_file(files.path("snapshot")).unwrap();
+    for damage in [&b"no such thing"[..], &[]] {
+        fs::write(files.path("warmth"), damage).unwrap();
+        let mut run = files.resume().unwrap();
+        assert_eq!(used(&mut run, 300), sum);
+        assert!(run.module.settle(std::time::Instant::now()));
+    }
 }

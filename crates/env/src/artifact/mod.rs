@@ -22,6 +22,7 @@ mod object_file;
 mod read;
 mod sites;
 mod snapshot;
+mod warmth;
 mod write;
 
 use std::ops::Range;
@@ -35,6 +36,7 @@ pub use object_file::{ObjectFile, c_identifier, object_file};
 pub use read::{CodeTables, FileHandlers, FileStackMap, U32s, is_artifact, read_header, read_meta};
 pub use sites::Site;
 pub use snapshot::{Snapshot, SnapshotMeta, read_snapshot, write_snapshot};
+pub use warmth::{Warmth, read_warmth, write_warmth};
 pub use write::{CodeVariant, Contents, WasmSource, WriteError, write};
 
 use crate::module::Module;

@@ -10,6 +10,7 @@
 
 mod snapshot;
 mod tiers;
+mod warmth;
 
 use std::collections::HashMap;
 use std::collections::hash_map;

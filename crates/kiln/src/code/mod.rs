@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use kiln_env::artifact::{CodePart, PartRange};
+use kiln_env::artifact::{CodePart, PartRange, Warmth};
 use kiln_env::machine::{MachineFunc, RelocKind, UnwindOp};
 use kiln_env::reloc::OutOfReach;
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image};
@@ -332,6 +332,14 @@ impl ModuleCode {
         match &self.form {
             Form::Sealed(_) | Form::Mapped(_) => None,
             Form::Lazy(code) => code.capture(),
+        }
+    }
+
+    /// How much functions were used at the first tier, if it was much.
+    pub(crate) fn warmth(&self) -> Option<Warmth> {
+        match &self.form {
+            Form::Sealed(_) | Form::Mapped(_) => None,
+            Form::Lazy(code) => code.warmth(),
         }
     }
 

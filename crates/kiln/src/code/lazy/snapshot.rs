@@ -54,7 +54,7 @@ impl SnapshotFile {
     }
 
     /// The functions: position, which, where in the text. Those that make no sense are left out.
-    fn funcs(&self) -> impl Iterator<Item = (usize, FuncKey, Range<u32>)> {
+    pub(super) fn funcs(&self) -> impl Iterator<Item = (usize, FuncKey, Range<u32>)> {
         let tables = self.tables();
         let func = move |position| {
             let (start, len) = tables.func(position)?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kiln_env::artifact::Warmth;
 use kiln_env::machine::MachineFunc;
 use kiln_env::tier::{COUNTERS_SIZE, Tier, entry_counter, loop_counter};
 use kiln_env::{DefinedFuncIndex, FuncKey};
@@ -20,8 +21,8 @@ use crate::tier::{Job, TierQueue, TierUp};
 const NEVER: i32 = i32::MIN;
 
 /// Entries after which a function is worth optimising, and arrivals at loop headers.
-const HOT_ENTRIES: i32 = 500;
-const HOT_LOOPS: i32 = 10_000;
+pub(super) const HOT_ENTRIES: i32 = 500;
+pub(super) const HOT_LOOPS: i32 = 10_000;
 
 /// Arrivals at loop headers until a function that waits to be entered in the middle looks again; it is also told.
 const LOOK_AGAIN: i32 = 10_000;
@@ -30,7 +31,7 @@ const LOOK_AGAIN: i32 = 10_000;
 const CALLED_AGAIN: i32 = 200_000;
 
 /// Arrivals at loop headers that are worth as much time as [`HOT_ENTRIES`] entries.
-const LOOPS_PER_HEAT: i32 = 2_000;
+pub(super) const LOOPS_PER_HEAT: i32 = 2_000;
 
 /// A function that was entered fewer times when its loop became hot is first to be entered in the middle: it may never be
 /// called again.
@@ -59,6 +60,8 @@ pub(crate) struct TierSetup {
     pub(crate) queue: Arc<TierQueue>,
     /// Bytes of each function's body.
     pub(crate) sizes: Box<dyn Fn(DefinedFuncIndex) -> u64 + Send + Sync>,
+    /// How much functions were used in earlier runs.
+    pub(crate) before: Warmth,
 }
 
 /// What is known about the tiers of a module's functions.
@@ -75,6 +78,8 @@ pub(super) struct Tiers {
 struct Note {
     /// Time spent in the first tier: how often the counter of entries ran out, and of loops what is worth the same.
     heat: u32,
+    /// How much of that was in earlier runs.
+    inherited: u32,
     /// How often the counter of entries ran out.
     rounds: u32,
     /// Entries up to the last time that a loop became hot.
@@ -159,6 +164,35 @@ impl Tiers {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is known about a function, or else what earlier runs say.
+    fn note<'a>(&self, notes: &'a mut HashMap<u32, Note>, func: u32) -> &'a mut Note {
+        notes.entry(func).or_insert_with(|| {
+            let inherited = self.before(func) / HOT_ENTRIES as u32;
+            Note { heat: inherited, inherited, rounds: inherited, ..Note::default() }
+        })
+    }
+
+    /// Uses of a function in earlier runs.
+    pub(super) fn before(&self, func: u32) -> u32 {
+        let before = self.all_before();
+        before.binary_search_by_key(&func, |(func, _)| *func).map_or(0, |at| before[at].1)
+    }
+
+    /// Uses of all functions in earlier runs.
+    pub(super) fn all_before(&self) -> &[(u32, u32)] {
+        &self.setup.before
+    }
+
+    pub(super) fn strategy(&self) -> TierUp {
+        self.setup.strategy
+    }
+
+    /// What a function was used in this run, in units of [`HOT_ENTRIES`] entries, and what its counter of loops was set to
+    /// last, or 0.
+    pub(super) fn heat(&self, func: u32) -> (u32, i32) {
+        self.notes().get(&func).map_or((0, 0), |note| (note.heat.saturating_sub(note.inherited), note.interval))
+    }
+
     /// In which tier a function starts.
     fn first_tier(&self, func: u32) -> Tier {
         match self.setup.strategy {
@@ -168,9 +202,10 @@ impl Tiers {
     }
 
     /// What the counters of a function start with: entries and loops.
-    fn thresholds(&self, func: u32) -> (i32, i32) {
+    pub(super) fn thresholds(&self, func: u32) -> (i32, i32) {
         match self.setup.strategy {
-            TierUp::Background => (-HOT_ENTRIES, -HOT_LOOPS),
+            // What was hot when an earlier run ended is when it is entered.
+            TierUp::Background => ((self.before(func).min(HOT_ENTRIES as u32 - 1) as i32) - HOT_ENTRIES, -HOT_LOOPS),
             TierUp::Never => (NEVER, NEVER),
             TierUp::AtOnce => (-1, -1),
             TierUp::Random(seed) => {
@@ -199,7 +234,7 @@ impl LazyCode {
     }
 
     /// A function's counters: of entries and of loops. Panics if there are none.
-    fn counters_of(&self, func: DefinedFuncIndex) -> (&AtomicI32, &AtomicI32) {
+    pub(super) fn counters_of(&self, func: DefinedFuncIndex) -> (&AtomicI32, &AtomicI32) {
         let tiers = self.tiers.as_ref().expect("functions count where there are tiers");
         assert!(func.0 < self.num_funcs, "no function {}", func.0);
         let counter = |offset: u32| {
@@ -241,7 +276,7 @@ impl LazyCode {
                 let is_large = (tiers.setup.sizes)(func) >= LARGE;
                 let is_due = {
                     let mut notes = tiers.notes();
-                    let note = notes.entry(func.0).or_default();
+                    let note = tiers.note(&mut notes, func.0);
                     note.rounds += 1;
                     note.heat += 1;
                     !is_large || note.entered > 0 || (note.loops == 0 && note.rounds >= LARGE_ROUNDS)
@@ -264,7 +299,7 @@ impl LazyCode {
         let Some(func) = key.body() else { return };
         let heat = {
             let mut notes = tiers.notes();
-            let note = notes.entry(func.0).or_default();
+            let note = tiers.note(&mut notes, func.0);
             let is_entry = matches!(key, FuncKey::Wasm(_));
             if is_entry && note.queued > 0 && note.heat / 5 * 4 <= note.queued {
                 // It is where it belongs already, more or less.
@@ -309,7 +344,7 @@ impl LazyCode {
             TierUp::Random(seed) => {
                 let step = {
                     let mut notes = tiers.notes();
-                    let note = notes.entry(func.0).or_default();
+                    let note = tiers.note(&mut notes, func.0);
                     note.steps += 1;
                     note.steps
                 };
@@ -342,7 +377,7 @@ impl LazyCode {
         let is_large = (tiers.setup.sizes)(func) >= LARGE;
         let (calls, is_new) = {
             let mut notes = tiers.notes();
-            let note = notes.entry(func.0).or_default();
+            let note = tiers.note(&mut notes, func.0);
             let arrivals = if note.interval == 0 { HOT_LOOPS } else { note.interval };
             note.heat = note.heat.saturating_add((arrivals / LOOPS_PER_HEAT) as u32);
             let in_round = HOT_ENTRIES.saturating_add(entries.load(Ordering::Relaxed)).max(0);
@@ -358,7 +393,7 @@ impl LazyCode {
             };
         let interval = if is_called { CALLED_AGAIN } else { LOOK_AGAIN };
         loops.store(-interval, Ordering::Relaxed);
-        tiers.notes().entry(func.0).or_default().interval = interval;
+        tiers.note(&mut tiers.notes(), func.0).interval = interval;
         if is_called {
             self.submit(tiers, code, FuncKey::Wasm(func));
         } else if progress.is_none() && self.may_enter(tiers, func) {
@@ -371,7 +406,7 @@ impl LazyCode {
     fn entered(&self, tiers: &Tiers, code: &Arc<ModuleCode>, func: DefinedFuncIndex) {
         {
             let mut notes = tiers.notes();
-            let note = notes.entry(func.0).or_default();
+            let note = tiers.note(&mut notes, func.0);
             note.entered = note.entered.saturating_add(1);
             if note.entered == 1 {
                 // What it spends its time in is done.
@@ -388,7 +423,7 @@ impl LazyCode {
     /// Whether one more loop of a function may be entered; counts it.
     fn may_enter(&self, tiers: &Tiers, func: DefinedFuncIndex) -> bool {
         let mut notes = tiers.notes();
-        let note = notes.entry(func.0).or_default();
+        let note = tiers.note(&mut notes, func.0);
         let may = note.loops < MAX_LOOPS;
         note.loops += u8::from(may);
         may
