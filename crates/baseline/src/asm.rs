@@ -189,9 +189,9 @@ impl Assembler {
     }
 
     /// Adds to 32 bits of memory.
-    pub(crate) fn add_memory(&mut self, to: Mem, n: u8) {
+    pub(crate) fn add_memory(&mut self, to: Mem, n: i8) {
         self.mem(None, false, &[0x83], 0, to);
-        self.code.push(n);
+        self.code.push(n as u8);
     }
 
     /// Compares memory with a register.
@@ -227,6 +227,17 @@ impl Assembler {
     pub(crate) fn jump_if(&mut self, condition: u8) -> u32 {
         self.bytes(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
         self.position() - 4
+    }
+
+    /// A jump on a condition over less than 128 bytes; the position of its displacement.
+    pub(crate) fn jump_if_near(&mut self, condition: u8) -> u32 {
+        self.bytes(&[0x70 | condition, 0]);
+        self.position() - 1
+    }
+
+    /// Makes such a jump lead here.
+    pub(crate) fn bind_near(&mut self, field: u32) {
+        self.code[field as usize] = (self.position() - field - 1) as u8;
     }
 
     pub(crate) fn jump_to_register(&mut self, to: u8) {

@@ -1,13 +1,14 @@
 //! Calls and tail calls of functions.
 
-use kiln_env::layout::Place as At;
+use kiln_env::layout::{Place as At, context};
 use kiln_env::stencil::{self, Ty, place_variant, value};
+use kiln_env::tier::{site, sites_address};
 use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TableIndex, TypeIndex};
 
 use crate::Error;
 use crate::abi::{Loc, Signature};
-use crate::asm::Mem;
 use crate::asm::reg::*;
+use crate::asm::{Mem, condition};
 use crate::read::Reader;
 use crate::state::{Entry, Func, INT_TEMP, Place, signature, slot};
 
@@ -27,8 +28,32 @@ impl Func<'_> {
             self.unreachable(reader);
             return Ok(());
         }
+        if matches!(op, 0x11 | 0x14) && self.facts.counters {
+            self.record_callee();
+        }
         self.call(callee, &signature);
         Ok(())
+    }
+
+    /// Counts what is called: `kiln_env::tier` says how.
+    fn record_callee(&mut self) {
+        let func = DefinedFuncIndex(self.index);
+        let record = self.sites.len() as i32 * site::SIZE as i32;
+        let field = |offset: u32| Mem(R11, record + offset as i32);
+        self.sites.push(self.offset);
+        self.asm.load(R11, Mem(RBP, -8));
+        self.asm.load(R11, Mem(R11, context::counters as i32));
+        self.asm.load(R11, Mem(R11, sites_address(func) as i32));
+        self.asm.add_memory(field(site::BALANCE), 1);
+        self.asm.compare_memory(field(site::CODE), RAX);
+        let same = self.asm.jump_if_near(condition::EQUAL);
+        self.asm.add_memory(field(site::OTHERS), 1);
+        self.asm.add_memory(field(site::BALANCE), -2);
+        let outweighed = self.asm.jump_if_near(condition::NOT_SIGN);
+        self.asm.store(field(site::CODE), RAX);
+        self.asm.add_memory(field(site::BALANCE), 1);
+        self.asm.bind_near(outweighed);
+        self.asm.bind_near(same);
     }
 
     /// Finds out what is called. All operands behind that are in slots, all pins as well.

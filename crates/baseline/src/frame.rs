@@ -308,7 +308,7 @@ impl Func<'_> {
         self.relocs.sort_by_key(|r| r.offset);
         let mut code = self.asm.code;
         code.shrink_to_fit();
-        MachineFunc { code, align: 16, relocs: self.relocs, tables: self.tables }
+        MachineFunc { code, align: 16, relocs: self.relocs, tables: self.tables, sites: self.sites }
     }
 }
 

@@ -106,6 +106,8 @@ pub(crate) struct Func<'a> {
     /// Displacements to which the offset of the area for spills is added at the end.
     pub(crate) spills: Vec<u32>,
     pub(crate) cold: Vec<Cold>,
+    /// Offsets of the calls that have a record of their targets.
+    pub(crate) sites: Vec<u32>,
     last_address: u32,
 }
 
@@ -142,6 +144,7 @@ impl<'a> Func<'a> {
             relocs: Vec::new(),
             spills: Vec::new(),
             cold: Vec::new(),
+            sites: Vec::new(),
             last_address: NO_WASM_OFFSET,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use kiln_env::profile::FuncFacts;
 use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey};
 
 use crate::midend::Policy;
@@ -58,27 +59,48 @@ impl Callees {
         self.funcs.get(number as usize).copied()
     }
 
-    /// A hash of a body and of what matters about its callees: their numbers, and what decides about inlining them.
+    /// A hash of a body and of what matters about its callees: their numbers, and what decides about inlining them. `known`:
+    /// how it ran.
     pub(crate) fn describe(
         &mut self,
         env: &ModuleEnv<'_>,
         policy: Option<Policy>,
         body: &blake3::Hash,
         callees: &[FuncIndex],
+        known: Option<&FuncFacts>,
     ) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(body.as_bytes());
         for callee in callees {
-            let number = self.number(*callee);
-            hasher.update(&number.to_le_bytes());
-            let defined = env.module.defined_func(*callee);
-            let facts = defined.zip(policy).and_then(|(callee, policy)| policy.facts(env, callee));
-            match facts {
-                None => hasher.update(&[0]),
-                Some(facts) => hasher.update(&[1]).update(&facts),
-            };
+            self.describe_callee(env, policy, *callee, &mut hasher);
+        }
+        // Of likely targets the code knows their places in the module besides.
+        let targets = known.map(|known| known.targets.as_slice()).unwrap_or_default();
+        for (offset, target) in targets {
+            hasher.update(b"target").update(&offset.to_le_bytes()).update(&target.0.to_le_bytes());
+            let func = env.module.func_index(*target);
+            let ty = env.module.funcs[func].ty;
+            let signature = postcard::to_stdvec(env.module.func_type(func)).expect("plain data serialises");
+            hasher.update(&ty.0.to_le_bytes()).update(&(signature.len() as u64).to_le_bytes()).update(&signature);
+            self.describe_callee(env, policy, func, &mut hasher);
         }
         hasher.finalize()
+    }
+
+    fn describe_callee(
+        &mut self,
+        env: &ModuleEnv<'_>,
+        policy: Option<Policy>,
+        callee: FuncIndex,
+        hasher: &mut blake3::Hasher,
+    ) {
+        hasher.update(&self.number(callee).to_le_bytes());
+        let defined = env.module.defined_func(callee);
+        let facts = defined.zip(policy).and_then(|(callee, policy)| policy.facts(env, callee));
+        match facts {
+            None => hasher.update(&[0]),
+            Some(facts) => hasher.update(&[1]).update(&facts),
+        };
     }
 
     /// A function as a key.

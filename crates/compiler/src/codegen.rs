@@ -317,6 +317,7 @@ fn machine_func(isa: &dyn TargetIsa, tunables: &Tunables, func: &Function, code:
             handlers: sites.map(handler_site).collect::<Result<_>>()?,
             unwind,
         },
+        sites: Vec::new(),
     })
 }
 

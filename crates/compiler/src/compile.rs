@@ -28,6 +28,7 @@ use crate::midend::{Midend, PassTimes, Plan};
 use crate::module_env::ModuleEnv;
 use crate::parse::{ParsedModule, parse};
 use crate::pool::Pool;
+use crate::profile::Profile;
 use crate::validate::{Done, ValidatedModule, validate};
 use crate::worker::{Input, WorkerGuard, WorkerStats, Workers, add_times};
 
@@ -213,8 +214,19 @@ impl Compiler {
         source: &[u8],
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(Image, Stats)> {
+        self.compile_profiled(module, source, progress, None)
+    }
+
+    /// The same with what is known about how the module ran.
+    pub fn compile_profiled(
+        &self,
+        module: &ValidatedModule,
+        source: &[u8],
+        progress: &(dyn Fn(Progress) + Sync),
+        profile: Option<&Profile<'_>>,
+    ) -> Result<(Image, Stats)> {
         let start = Instant::now();
-        let env = self.module_env(module);
+        let env = ModuleEnv { profile, ..self.module_env(module) };
         let (plan, times) = self.midend.plan(&env);
         let input = self.module_input(module, env, source, &plan);
         let (parse, validate) = module.times();
@@ -240,6 +252,29 @@ impl Compiler {
 
     /// Compiles one function at a tier, or a trampoline, on the calling thread. `source` is the module's bytes.
     pub fn compile_at(&self, module: &ValidatedModule, source: &[u8], key: FuncKey, tier: Tier) -> Result<MachineFunc> {
+        self.compile_one(self.module_env(module), module, source, (key, tier))
+    }
+
+    /// Compiles one function or trampoline at the second tier with what is known about how the module ran, on the calling
+    /// thread. `source` is the module's bytes.
+    pub fn compile_hot(
+        &self,
+        module: &ValidatedModule,
+        source: &[u8],
+        key: FuncKey,
+        profile: &Profile<'_>,
+    ) -> Result<MachineFunc> {
+        let env = ModuleEnv { profile: Some(profile), ..self.module_env(module) };
+        self.compile_one(env, module, source, (key, Tier::Optimized))
+    }
+
+    fn compile_one(
+        &self,
+        env: ModuleEnv<'_>,
+        module: &ValidatedModule,
+        source: &[u8],
+        (key, tier): (FuncKey, Tier),
+    ) -> Result<MachineFunc> {
         let m = &**module.module();
         let known = match key {
             FuncKey::Wasm(func) | FuncKey::Osr { func, .. } => m.bodies.get(func).is_some(),
@@ -249,7 +284,6 @@ impl Compiler {
         if !known {
             return Err(CompileError::config(format_args!("the module has no function {key}")));
         }
-        let env = self.module_env(module);
         let plan = match tier {
             Tier::Baseline => Plan::default(),
             Tier::Optimized => self.midend.plan(&env).0,
@@ -265,8 +299,14 @@ impl Compiler {
         let index = module.types.push(SubType { is_final: true, supertype: None, composite });
         let layout = ContextLayout::new(&module).map_err(CompileError::limit_message)?;
         let (infos, plan) = (FuncInfos::default(), Plan::default());
-        let env =
-            ModuleEnv { module: &module, layout: &layout, tunables: &self.tunables, infos: &infos, isa: &*self.isa };
+        let env = ModuleEnv {
+            module: &module,
+            layout: &layout,
+            tunables: &self.tunables,
+            infos: &infos,
+            isa: &*self.isa,
+            profile: None,
+        };
         let key = match kind {
             TrampolineKind::ArrayToWasm => FuncKey::ArrayToWasm(index),
             TrampolineKind::WasmToHost => FuncKey::WasmToHost(index),
@@ -342,6 +382,7 @@ impl Compiler {
             tunables: &self.tunables,
             infos: module.infos(),
             isa: &*self.isa,
+            profile: None,
         }
     }
 

@@ -5,6 +5,7 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use kiln_env::{ContextLayout, Module, Tunables};
 
 use crate::info::FuncInfos;
+use crate::profile::Profile;
 
 /// The surroundings of a function under translation. Shared by all threads.
 #[derive(Clone, Copy)]
@@ -19,6 +20,8 @@ pub struct ModuleEnv<'a> {
     pub infos: &'a FuncInfos,
     /// The target.
     pub isa: &'a dyn TargetIsa,
+    /// How it ran, if that is known.
+    pub profile: Option<&'a Profile<'a>>,
 }
 
 impl ModuleEnv<'_> {

@@ -335,7 +335,9 @@ impl Worker {
         let (offset, bytes) = body_bytes(module, input.source, func)?;
         let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, input.features));
         let Some(hash) = self.scan.hash(module, layout, declarations, func, &body)? else { return Ok(None) };
-        Ok(Some(self.callees.describe(&input.env, input.plan.inline, &hash, self.scan.callees())))
+        let known = input.env.profile.map(|profile| profile.facts(func));
+        let callees = self.scan.callees();
+        Ok(Some(self.callees.describe(&input.env, input.plan.inline, &hash, callees, known.as_deref())))
     }
 
     /// From a key to the IR that code generation takes: behind Kiln's own passes.

@@ -73,7 +73,8 @@ macro_rules! for_each_vm_struct {
             VmFuncRef func_ref {
                 /// Code in the wasm convention; the entry stub while the function may change.
                 code: ptr,
-                /// Engine-wide number of the function's type in the low 32 bits; see `TYPE_NULL` and `TYPE_LAZY`.
+                /// Engine-wide number of the function's type in the low 32 bits; see `TYPE_NULL` and `TYPE_LAZY`. In the high 32
+                /// bits, for a function with a body, 1 more than its index among its instance's: see `own_number`.
                 type_id: u64,
                 /// The callee's context.
                 context: ptr,
@@ -135,6 +136,13 @@ pub const MAGIC_HOST: u64 = u64::from_le_bytes(*b"kilnhost");
 pub const TYPE_LAZY: u32 = 0;
 /// Type number of a null table element; its other fields are zero.
 pub const TYPE_NULL: u32 = u32::MAX;
+
+/// What the high 32 bits of a `VmFuncRef`'s type number say of a function with a body. Together with the context it tells
+/// which function it is.
+pub const fn own_number(func: DefinedFuncIndex) -> u32 {
+    // Limits are far below.
+    func.0 + 1
+}
 
 /// Bytes of an element of a table of collected references.
 pub const GC_ELEMENT_SIZE: u32 = 4;

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod limits;
 pub mod machine;
 pub mod module;
+pub mod profile;
 pub mod reloc;
 pub mod settings;
 pub mod stencil;

@@ -21,6 +21,8 @@ pub struct MachineFunc {
     pub relocs: Vec<Reloc>,
     /// The tables, by code offset.
     pub tables: FuncTables,
+    /// Wasm offsets of the calls that have a record of their targets, by position of the record: see [`crate::tier::site`].
+    pub sites: Vec<u32>,
 }
 
 /// What is known about positions in one function's code. Each list ascends by code offset.

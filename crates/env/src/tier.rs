@@ -14,6 +14,13 @@
 //! * At each loop header, however it is reached, and before fuel and epochs are checked, it adds 1 to its loop counter. If
 //!   the sum is not negative, it calls [`Builtin::Osr`](crate::Builtin::Osr). If that returns 0, it goes on.
 //!
+//! # Targets of indirect calls
+//! Behind its counters a function has the address of its *sites*, records of [`site::SIZE`] bytes for those of its indirect
+//! calls that return (`call_indirect`, `call_ref`), by position in the body. Before such a call, when the callee is known and
+//! nothing can fail any more, the code compares it with the record's `code`. If they are equal it adds 1 to `balance`.
+//! If not, it adds 1 to `others` and takes 1 off `balance`; if that becomes negative, the callee is put in place of the
+//! one that was there, and `balance` is 0. So what most calls call is what is found there in the end.
+//!
 //! # On-stack replacement
 //! Otherwise [`Builtin::Osr`](crate::Builtin::Osr) returned the address of [`FuncKey::Osr`](crate::FuncKey::Osr), code of
 //! the second tier that begins at the header. The function writes its state to the buffer that the store context's
@@ -31,8 +38,25 @@
 use crate::abi::SLOT_SIZE;
 use crate::index::DefinedFuncIndex;
 
-/// Bytes of the counters of one function.
-pub const COUNTERS_SIZE: u32 = 8;
+/// Bytes of the counters of one function, with the address of its sites.
+pub const COUNTERS_SIZE: u32 = 16;
+
+/// Offset of the address of a function's sites in the array of counters; 0 for none.
+pub const fn sites_address(func: DefinedFuncIndex) -> u32 {
+    entry_counter(func) + 8
+}
+
+/// The record of an indirect call.
+pub mod site {
+    /// Offset of the callee's code, 64 bits.
+    pub const CODE: u32 = 0;
+    /// Offset of how much oftener it was called than others, signed, 32 bits.
+    pub const BALANCE: u32 = 8;
+    /// Offset of the number of calls that called another one than what was there, 32 bits.
+    pub const OTHERS: u32 = 12;
+    /// Bytes of a record.
+    pub const SIZE: u32 = 16;
+}
 
 /// Offset of a function's counter of entries in the array of counters.
 pub const fn entry_counter(func: DefinedFuncIndex) -> u32 {

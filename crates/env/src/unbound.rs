@@ -53,7 +53,11 @@ impl UnboundFunc {
     /// among the names.
     pub fn unbind(func: &MachineFunc, names: &[FuncKey], base: u32) -> Option<UnboundFunc> {
         let positions: HashMap<FuncKey, u32> = names.iter().copied().zip(0..).collect();
-        let MachineFunc { code, align, relocs, tables } = func;
+        let MachineFunc { code, align, relocs, tables, sites } = func;
+        if !sites.is_empty() {
+            // Code that counts belongs to one module.
+            return None;
+        }
         let relocs = relocs.iter().map(|r| {
             let Reloc { offset, kind, target, addend } = *r;
             let target = match target {
@@ -97,6 +101,7 @@ impl UnboundFunc {
             code: self.code,
             align: self.align,
             tables: rebased(self.tables, inlined, |wasm| wasm.wrapping_add(base)),
+            sites: Vec::new(),
         })
     }
 
@@ -176,6 +181,7 @@ mod tests {
                 inlined: vec![InlinedBody { start: base + 5, func: DefinedFuncIndex(callees[1]), call: base + 2 }],
                 ..FuncTables::default()
             },
+            sites: Vec::new(),
         }
     }
 

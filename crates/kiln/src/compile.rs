@@ -392,9 +392,10 @@ pub(crate) fn on_demand_code(
         let module = module.clone();
         Arc::new(move |key| module.compile(key, tier))
     };
-    let sizes = info.clone();
+    let (sizes, hot) = (info.clone(), module.clone());
     let tiers = (engine.config().tiering == Tiering::Dynamic).then(|| TierSetup {
         baseline: at_tier(Tier::Baseline),
+        hot: Arc::new(move |key, find| hot.compile_hot(key, find)),
         strategy: engine.config().tier_up,
         queue: engine.tiers().clone(),
         sizes: Box::new(move |func| sizes.body_len(func)),

@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, anyhow, bail};
-use kiln_compiler::{Compiler, ParsedModule, ValidatedModule};
+use kiln_compiler::{Compiler, ParsedModule, Profile, ValidatedModule};
 use kiln_env::artifact::{Part, source_hash};
+use kiln_env::profile::FuncFacts;
 use kiln_env::tier::Tier;
-use kiln_env::{FuncKey, MachineFunc};
+use kiln_env::{DefinedFuncIndex, FuncKey, MachineFunc};
 
 use crate::engine::{DeferredCompiler, Engine};
 use crate::first_tier::FirstTier;
@@ -81,6 +82,16 @@ impl OnDemand {
         // What is in the cache and was needed is in the snapshot as well.
         let (compiler, first_tier) = (made.compiler.clone(), made.first_tier().clone());
         Ok(Functions { compiler, first_tier, validated, known: false })
+    }
+
+    /// Compiles a function at the second tier with what is known about how the module ran.
+    pub(crate) fn compile_hot(
+        &self,
+        key: FuncKey,
+        find: &(dyn Fn(DefinedFuncIndex) -> FuncFacts + Sync),
+    ) -> Result<MachineFunc> {
+        let Functions { compiler, validated, .. } = self.functions()?;
+        Ok(compiler.compile_hot(validated, self.info.source(), key, &Profile::new(find))?)
     }
 
     /// Compiles a function at a tier. At the first, one that is in the cache is taken from there, at the second.

@@ -11,7 +11,7 @@ use kiln_env::artifact::{self, Meta, SnapshotMeta};
 use kiln_env::{ContextLayout, EntityIndex, FuncKey};
 
 use crate::artifact::{IncompatibleArtifact, LoadedArtifact, Verified, choose};
-use crate::code::{CodeSetup, SnapshotFile};
+use crate::code::{Captured, CodeSetup, SnapshotFile};
 use crate::compile::on_demand_code;
 use crate::config::Tiering;
 use crate::engine::{Engine, code_setup};
@@ -105,9 +105,10 @@ pub(crate) fn snapshot(module: &ModuleData) -> Result<Option<Vec<u8>>> {
     }
     make_trampolines(module)?;
     let Some(captured) = module.code.capture() else { return Ok(None) };
-    let meta = SnapshotMeta::new(root(module)?, captured.text_at, captured.stubs, captured.tiers.into_iter());
+    let Captured { image, text_at, stubs, tiers, profile, before } = captured;
+    let meta = SnapshotMeta::new(root(module)?, text_at, stubs, tiers.into_iter(), profile);
     let compiler = module.engine.compiler().context("what was compiled has a compiler")?;
-    Ok(Some(compiler.snapshot(&module.env, &meta, captured.before, &captured.image)?))
+    Ok(Some(compiler.snapshot(&module.env, &meta, before, &image)?))
 }
 
 /// How much functions were used at the first tier, if it is worth noting.

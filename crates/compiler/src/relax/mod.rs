@@ -151,7 +151,7 @@ impl Relaxer {
     /// Adjusts the tables about the function.
     fn move_tables(&self, func: &mut MachineFunc) {
         let (start, end) = (|at: &mut u32| *at = self.layout.start(*at), |at: &mut u32| *at = self.layout.end(*at));
-        let MachineFunc { code: _, align: _, relocs, tables } = func;
+        let MachineFunc { code: _, align: _, relocs, tables, sites: _ } = func;
         let kiln_env::machine::FuncTables { traps, addresses, inlined: _, stack_maps, handlers, unwind } = tables;
         relocs.iter_mut().for_each(|r| start(&mut r.offset));
         traps.iter_mut().for_each(|t| start(&mut t.offset));

@@ -22,6 +22,7 @@ use crate::info::FuncInfos;
 use crate::module_env::ModuleEnv;
 use crate::translate::emitter::{Emitter, OpEnv};
 use crate::translate::ops;
+use crate::translate::ops::call::Source;
 
 /// An operator in one of its variants.
 #[derive(Clone, Debug)]
@@ -123,8 +124,14 @@ impl Maker {
             memory_reservation: if s.module.based { 1 << 32 } else { 0 },
             ..Tunables::default()
         };
-        let env =
-            ModuleEnv { module: &module, layout: &layout, tunables: &tunables, infos: &self.infos, isa: &*self.isa };
+        let env = ModuleEnv {
+            module: &module,
+            layout: &layout,
+            tunables: &tunables,
+            infos: &self.infos,
+            isa: &*self.isa,
+            profile: None,
+        };
         let mut stencil = Stencil::begin(&mut self.context.func, &mut self.frontend, &env, s, c, v);
         stencil.body(v)?;
         stencil.e.b.seal_all_blocks();
@@ -260,9 +267,10 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
                 let callee = match self.s.op {
                     stencil::CALLEE_IMPORT => ops::call::direct(e, FuncIndex(v[value::INDEX] as u32)),
                     stencil::CALLEE_ELEMENT => {
-                        ops::call::indirect(e, TableIndex(v[value::INDEX] as u32), TypeIndex(0), args[0])
+                        let source = Source::element(e, TableIndex(v[value::INDEX] as u32), args[0]);
+                        source.callee(e, TypeIndex(0))
                     }
-                    _ => ops::call::reference(e, TypeIndex(0), args[0]),
+                    _ => Source::reference(e, args[0]).callee(e, TypeIndex(0)),
                 };
                 let ops::call::Target::Indirect(_, code) = callee.target else { return Err("a direct callee".into()) };
                 context = callee.context;

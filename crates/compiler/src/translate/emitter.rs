@@ -225,6 +225,11 @@ impl Emitter<'_, '_> {
     pub(crate) fn type_id_field(&self) -> i32 {
         (func_ref::type_id + self.env.low_half()) as i32
     }
+
+    /// Offset of a function's number among those of its instance (32 bits), likewise.
+    pub(crate) fn own_number_field(&self) -> i32 {
+        (func_ref::type_id + 4 - self.env.low_half()) as i32
+    }
 }
 
 /// Calls.

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, J
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_env::tier::Tier;
 use kiln_env::types::{FuncType, ValType};
-use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TrapCode, limits};
+use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TableIndex, TrapCode, TypeIndex, limits};
 use smallvec::SmallVec;
 use wasmparser::{BlockType, BrTable, FunctionBody, Operator, OperatorsReader};
 
@@ -14,13 +14,13 @@ use super::exceptions::Exceptions;
 use super::inline::{Body, Inliner, Inlining};
 use super::locals::{Home, Locals};
 use super::ops;
-use super::ops::call::Callee;
-use super::ops::call::Target;
+use super::ops::call::{Callee, Source, Target};
 use super::tier::{self, Role};
 use crate::codegen;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
+use crate::profile::Profile;
 
 /// How many entries of a `br_table` may go to one label each on an edge of its own. Fewer make Cranelift repeat in every
 /// target what it could compute once before the branch, more make many equal edges: 4 gave the least code.
@@ -36,6 +36,8 @@ pub(super) struct FuncTranslator<'f, 'm> {
     /// The innermost body under translation.
     pub(super) body: Body,
     pub(super) inliner: Option<Inliner<'m>>,
+    /// How the module ran, in functions of the second tier.
+    profile: Option<&'m Profile<'m>>,
     /// That of the current operator.
     pub(super) location: u32,
     /// How many loops are open.
@@ -99,8 +101,9 @@ pub(super) fn translate(
         frames: Vec::new(),
         exceptions: Exceptions::default(),
         role,
-        body: Body::outermost(locals, body.range().start),
+        body: Body::outermost(locals, index, body.range().start),
         inliner,
+        profile: env.profile.filter(|_| tier == Tier::Optimized),
         location: 0,
         loop_depth: 0,
         reachable: true,
@@ -602,33 +605,84 @@ impl FuncTranslator<'_, '_> {
         {
             return Ok(());
         }
+        let returns = matches!(op, Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. });
         let (callee, ty) = match *op {
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
                 let func = FuncIndex(function_index);
                 (ops::call::direct(&mut self.e, func), module.funcs[func].ty)
             }
-            Operator::CallIndirect { type_index, table_index }
-            | Operator::ReturnCallIndirect { type_index, table_index } => {
-                let ty = kiln_env::TypeIndex(type_index);
-                let element = self.pop();
-                (ops::call::indirect(&mut self.e, kiln_env::TableIndex(table_index), ty, element), ty)
-            }
-            Operator::CallRef { type_index } | Operator::ReturnCallRef { type_index } => {
-                let ty = kiln_env::TypeIndex(type_index);
-                let reference = self.pop();
-                (ops::call::reference(&mut self.e, ty, reference), ty)
+            Operator::CallIndirect { type_index, .. }
+            | Operator::ReturnCallIndirect { type_index, .. }
+            | Operator::CallRef { type_index }
+            | Operator::ReturnCallRef { type_index } => {
+                let ty = TypeIndex(type_index);
+                let operand = self.pop();
+                let source = match *op {
+                    Operator::CallIndirect { table_index, .. } | Operator::ReturnCallIndirect { table_index, .. } => {
+                        Source::element(&mut self.e, TableIndex(table_index), operand)
+                    }
+                    _ => Source::reference(&mut self.e, operand),
+                };
+                if returns && let Some(func) = self.likely_target(ty) {
+                    return self.call_likely(func, source, behind);
+                }
+                (source.callee(&mut self.e, ty), ty)
             }
             _ => unreachable!("the caller looked"),
         };
         let ty = module.signature(ty);
         let args = self.pop_n(ty.params.len());
-        if matches!(op, Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. }) {
+        if returns {
             self.call_with_handlers(callee, &args, &ty.results, None);
         } else if self.body.is_inlined() {
             self.return_call_inlined(callee, &args, &ty.results);
         } else {
             self.return_call(callee, &args);
         }
+        Ok(())
+    }
+
+    /// The function of type `ty` that the current operator is known to call nearly always.
+    fn likely_target(&self, ty: TypeIndex) -> Option<FuncIndex> {
+        let facts = self.profile?.facts(self.body.func);
+        let func = self.e.env.module.func_index(facts.target(self.location - self.body.start)?);
+        // Of another type it may be as well, if that is the same or a subtype; then the call has to check it.
+        (self.e.env.module.funcs.get(func)?.ty == ty).then_some(func)
+    }
+
+    /// An indirect call that nearly always calls `func`, which is of its type: if it does, `func` is called directly or
+    /// inlined, else it is called like any other.
+    fn call_likely(&mut self, func: FuncIndex, mut source: Source, behind: &OperatorsReader<'_>) -> Result<()> {
+        let module = self.e.env.module;
+        let Some(defined) = module.defined_func(func) else {
+            return Err(CompileError::internal("a likely target has no body"));
+        };
+        let (ty, signature) = (module.funcs[func].ty, module.func_type(func));
+        let likely = source.is(&mut self.e, defined);
+        let args = self.pop_n(signature.params.len());
+        self.push_frame(FrameKind::Block, BlockSig::Func(signature), 0);
+        let (direct, other) = (self.e.b.create_block(), self.e.b.create_block());
+        self.e.b.set_cold_block(other);
+        self.e.b.ins().brif(likely, direct, &[], other, &[]);
+        self.e.b.seal_block(direct);
+        self.e.b.seal_block(other);
+
+        self.e.b.switch_to_block(other);
+        let callee = source.callee(&mut self.e, ty);
+        self.call_with_handlers(callee, &args, &signature.results, None);
+        self.leave_part();
+        let height = self.current_frame().height;
+        self.stack.truncate(height);
+
+        self.e.b.switch_to_block(direct);
+        self.refresh_operands();
+        self.stack.extend_from_slice(&args);
+        if !self.inline(func, behind)? {
+            let args = self.pop_n(args.len());
+            let callee = ops::call::direct(&mut self.e, func);
+            self.call_with_handlers(callee, &args, &signature.results, None);
+        }
+        self.end();
         Ok(())
     }
 

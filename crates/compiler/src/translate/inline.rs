@@ -39,12 +39,14 @@ pub struct Inlining<'a> {
 
 /// A body under translation: that of the function itself, or an inlined one.
 pub(super) struct Body {
+    /// Whose body it is.
+    pub(super) func: DefinedFuncIndex,
     /// Position of its function frame.
     pub(super) frame: usize,
     /// Offset of the body in the module.
     first: u64,
     /// What is added to its wasm offsets to make locations.
-    start: u32,
+    pub(super) start: u32,
     /// Location of the call that it stands for, if it is an inlined one.
     call: Option<u32>,
     pub(super) locals: Locals,
@@ -52,8 +54,8 @@ pub(super) struct Body {
 
 impl Body {
     /// The body of the function itself.
-    pub(super) fn outermost(locals: Locals, first: u64) -> Body {
-        Body { frame: 0, first, start: 0, call: None, locals }
+    pub(super) fn outermost(locals: Locals, func: DefinedFuncIndex, first: u64) -> Body {
+        Body { func, frame: 0, first, start: 0, call: None, locals }
     }
 
     /// An offset in the module as one in the body.
@@ -153,8 +155,8 @@ impl FuncTranslator<'_, '_> {
         // As before a call: interrupts are checked at the entry.
         self.e.flush_fuel();
         let args = self.pop_n(ty.params.len());
-        let inner =
-            Body { frame: self.frames.len(), first: offset, start, call: Some(call), locals: Locals::inlined() };
+        let (frame, locals) = (self.frames.len(), Locals::inlined());
+        let inner = Body { func: callee, frame, first: offset, start, call: Some(call), locals };
         let outer = std::mem::replace(&mut self.body, inner);
         let legacy = self.exceptions.take_legacy();
         self.locate(0);

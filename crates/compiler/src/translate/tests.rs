@@ -53,6 +53,7 @@ impl Loaded {
             tunables,
             infos: self.module.infos(),
             isa,
+            profile: None,
         }
     }
 

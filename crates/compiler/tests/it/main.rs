@@ -6,6 +6,7 @@ mod errors;
 mod infos;
 mod limits;
 mod mutants;
+mod profile;
 #[cfg(target_arch = "x86_64")]
 mod relax;
 mod scaling;

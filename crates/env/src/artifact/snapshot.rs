@@ -12,6 +12,7 @@ use super::write::{Pieces, add_aliases, finish, is_big_endian, needed, put, put_
 use super::{CodePart, CodeTables, Header, Part, ReadError, U32s, WriteError, bytes_of};
 use crate::image::Image;
 use crate::module::Module;
+use crate::profile::FuncCounts;
 use crate::settings::Fingerprint;
 use crate::tier::Tier;
 
@@ -30,13 +31,21 @@ pub struct SnapshotMeta {
     pub stubs: Vec<u32>,
     /// For each function, whether its code is of the second tier.
     optimized: Vec<bool>,
+    /// How functions ran, by ascending index. All whose code is of the first tier and counts are among them.
+    pub profile: Vec<(u32, FuncCounts)>,
 }
 
 impl SnapshotMeta {
     /// Describes functions of these tiers, in order.
-    pub fn new(outline: [u8; 32], text_at: u64, stubs: Vec<u32>, tiers: impl Iterator<Item = Tier>) -> SnapshotMeta {
+    pub fn new(
+        outline: [u8; 32],
+        text_at: u64,
+        stubs: Vec<u32>,
+        tiers: impl Iterator<Item = Tier>,
+        profile: Vec<(u32, FuncCounts)>,
+    ) -> SnapshotMeta {
         let optimized = tiers.map(|tier| tier == Tier::Optimized).collect();
-        SnapshotMeta { kind: KIND, outline, text_at, stubs, optimized }
+        SnapshotMeta { kind: KIND, outline, text_at, stubs, optimized, profile }
     }
 
     /// The tier of the code at a position.
@@ -148,7 +157,7 @@ mod tests {
         let fingerprint = Fingerprint { compiler, target, flags: Vec::new(), tunables: Tunables::default() };
         let first = image(b"0123456789abcdef0123", &[(wasm(5), 0, 4), (FuncKey::WasmToHost(TypeIndex(1)), 16, 4)]);
         let tiers = [Tier::Baseline, Tier::Optimized];
-        let meta = SnapshotMeta::new([1; 32], 4096, vec![0, 3], tiers.into_iter());
+        let meta = SnapshotMeta::new([1; 32], 4096, vec![0, 3], tiers.into_iter(), Vec::new());
         let contents =
             Snapshot { module: &module, fingerprint: &fingerprint, meta: &meta, before: None, image: &first };
         let file = write_snapshot(&contents).unwrap();
@@ -158,7 +167,7 @@ mod tests {
 
         let second = image(b"0123456789abcdef0123____________ABCD", &[(wasm(5), 32, 4)]);
         let tiers = tiers.into_iter().chain([Tier::Optimized]);
-        let meta = SnapshotMeta::new([1; 32], 4096, vec![0, 3], tiers);
+        let meta = SnapshotMeta::new([1; 32], 4096, vec![0, 3], tiers, Vec::new());
         let before = Some((&*file, &header));
         let contents = Snapshot { module: &module, fingerprint: &fingerprint, meta: &meta, before, image: &second };
         let file = write_snapshot(&contents).unwrap();

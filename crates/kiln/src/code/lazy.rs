@@ -8,6 +8,7 @@
 //! ```
 //! All of it is touched when it is needed: a module of 600,000 functions costs address space until it runs.
 
+mod profile;
 mod snapshot;
 mod tiers;
 mod warmth;
@@ -374,7 +375,7 @@ impl LazyCode {
     /// Puts a compiled function into the arena. Its calls are bound to trampolines, to functions whose code is final, itself
     /// perhaps among them, and to entry stubs of others.
     fn place(&self, key: FuncKey, func: MachineFunc, tier: Tier) -> anyhow::Result<NonNull<u8>> {
-        let MachineFunc { mut code, align, relocs, tables } = func;
+        let MachineFunc { mut code, align, relocs, tables, sites: _ } = func;
         let mut targets = Vec::with_capacity(relocs.len());
         for reloc in &relocs {
             // Patching would panic; what a cache holds is not to be trusted that far.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use kiln_env::artifact::{CodePart, PartRange, Warmth};
 use kiln_env::machine::{MachineFunc, RelocKind, UnwindOp};
+use kiln_env::profile::FuncFacts;
 use kiln_env::reloc::OutOfReach;
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image};
 
@@ -37,6 +38,10 @@ pub(crate) use lazy::{Captured, SnapshotFile, TierCounts, TierSetup};
 
 /// Compiles one function, on whatever thread needs it first. Errors are kept and repeated.
 pub(crate) type CompileFn = Arc<dyn Fn(FuncKey) -> anyhow::Result<MachineFunc> + Send + Sync>;
+
+/// The same for a function that has run, with somebody to ask about how functions ran.
+pub(crate) type HotFn =
+    Arc<dyn Fn(FuncKey, &(dyn Fn(DefinedFuncIndex) -> FuncFacts + Sync)) -> anyhow::Result<MachineFunc> + Send + Sync>;
 
 /// Names a function for debuggers and profilers.
 pub(crate) type NameFn = Arc<dyn Fn(FuncKey) -> String + Send + Sync>;

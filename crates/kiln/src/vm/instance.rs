@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use anyhow::Result;
-use kiln_env::layout::{MemoryPlace, Place};
+use kiln_env::layout::{MemoryPlace, Place, own_number};
 use kiln_env::module::{ElemItems, SegmentMode};
 use kiln_env::{
     DataIndex, DefinedTableIndex, ElemIndex, EntityIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex, TagIndex,
@@ -346,7 +346,8 @@ impl InstanceData {
         if entry.code.is_null() {
             *entry = VmFuncRef {
                 code: module.code.entry(defined).as_ptr(),
-                type_id: u64::from(module.types.ids()[module.env.funcs[index].ty.0 as usize]),
+                type_id: u64::from(module.types.ids()[module.env.funcs[index].ty.0 as usize])
+                    | u64::from(own_number(defined)) << 32,
                 context: instance.context.ptr.as_ptr().cast(),
                 reference: ptr::null_mut(),
             };

@@ -3,8 +3,8 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, MemFlagsData, SigRef, Value};
-use kiln_env::layout::{context, func_ref, imported_func};
-use kiln_env::{Builtin, FuncIndex, TableIndex, TrapCode, TypeIndex};
+use kiln_env::layout::{context, func_ref, imported_func, own_number};
+use kiln_env::{Builtin, DefinedFuncIndex, FuncIndex, TableIndex, TrapCode, TypeIndex};
 
 use super::reference::is_null;
 use super::table::element_address;
@@ -44,11 +44,82 @@ pub(crate) fn direct(e: &mut Emitter, func: FuncIndex) -> Callee {
     }
 }
 
-/// The function of a `call_indirect` through element `element` of a table.
-pub(crate) fn indirect(e: &mut Emitter, table: TableIndex, ty: TypeIndex, element: Value) -> Callee {
-    e.flush_fuel();
-    let element = e.widen(element);
-    let (entry, first) = element_address(e, table, element, TrapCode::UndefinedElement);
+/// What an indirect call takes its callee from, before that is known to be one.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    kind: SourceKind,
+    /// Where the `VmFuncRef` is.
+    address: Value,
+    /// Flags of the next access to it: the first one may trap.
+    next: MemFlagsData,
+}
+
+#[derive(Clone, Copy)]
+enum SourceKind {
+    /// This element of a table.
+    Element(TableIndex, Value),
+    /// A reference.
+    Reference,
+}
+
+impl Source {
+    /// Element `element` of a table.
+    pub(crate) fn element(e: &mut Emitter, table: TableIndex, element: Value) -> Source {
+        e.flush_fuel();
+        let element = e.widen(element);
+        let (address, next) = element_address(e, table, element, TrapCode::UndefinedElement);
+        Source { kind: SourceKind::Element(table, element), address, next }
+    }
+
+    /// A function reference.
+    pub(crate) fn reference(e: &mut Emitter, reference: Value) -> Source {
+        e.flush_fuel();
+        let trusted = e.trusted(Region::Table);
+        let next = if e.env.tunables.signals {
+            // Nothing is mapped at address 0: the load is the check.
+            let region = trusted.alias_region();
+            MemFlagsData::new()
+                .with_aligned()
+                .with_alias_region(region)
+                .with_trap_code(Some(trap_code(TrapCode::NullReference)))
+        } else {
+            let null = is_null(e, reference);
+            e.trap_if(null, TrapCode::NullReference);
+            trusted
+        };
+        Source { kind: SourceKind::Reference, address: reference, next }
+    }
+
+    /// Whether it is this function of the same instance; an element that is null or not built yet is none.
+    pub(crate) fn is(&mut self, e: &mut Emitter, func: DefinedFuncIndex) -> Value {
+        let trusted = e.trusted(Region::Table);
+        let number_field = e.own_number_field();
+        let number = e.b.ins().load(I32, self.next, self.address, number_field);
+        self.next = trusted;
+        let context = e.b.ins().load(I64, trusted, self.address, func_ref::context as i32);
+        let same_number = e.b.ins().icmp_imm_u(IntCC::Equal, number, i64::from(own_number(func)));
+        let vmctx = e.env.vmctx;
+        let same_context = e.b.ins().icmp(IntCC::Equal, context, vmctx);
+        e.b.ins().band(same_number, same_context)
+    }
+
+    /// The callee, which is to be of a type.
+    pub(crate) fn callee(self, e: &mut Emitter, ty: TypeIndex) -> Callee {
+        let Source { kind, address, next } = self;
+        match kind {
+            SourceKind::Element(table, element) => indirect(e, ty, (table, element), (address, next)),
+            SourceKind::Reference => reference(e, ty, address, next),
+        }
+    }
+}
+
+/// The function of a `call_indirect` through an element of a table, which is at `entry`.
+fn indirect(
+    e: &mut Emitter,
+    ty: TypeIndex,
+    (table, element): (TableIndex, Value),
+    (entry, first): (Value, MemFlagsData),
+) -> Callee {
     let flags = e.trusted(Region::Table);
     let type_field = e.type_id_field();
     let found = e.b.ins().load(I32, first, entry, type_field);
@@ -96,21 +167,8 @@ pub(crate) fn indirect(e: &mut Emitter, table: TableIndex, ty: TypeIndex, elemen
 }
 
 /// The function of a `call_ref`.
-pub(crate) fn reference(e: &mut Emitter, ty: TypeIndex, reference: Value) -> Callee {
-    e.flush_fuel();
+fn reference(e: &mut Emitter, ty: TypeIndex, reference: Value, first: MemFlagsData) -> Callee {
     let trusted = e.trusted(Region::Table);
-    let first = if e.env.tunables.signals {
-        // Nothing is mapped at address 0: the load is the check.
-        let region = trusted.alias_region();
-        MemFlagsData::new()
-            .with_aligned()
-            .with_alias_region(region)
-            .with_trap_code(Some(trap_code(TrapCode::NullReference)))
-    } else {
-        let null = is_null(e, reference);
-        e.trap_if(null, TrapCode::NullReference);
-        trusted
-    };
     let code = e.b.ins().load(I64, first, reference, func_ref::code as i32);
     let context = e.b.ins().load(I64, trusted, reference, func_ref::context as i32);
     perhaps_foreign(e, ty, code, context)

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use kiln_env::artifact::{CodePart, CodeTables, Header, PartRange, SnapshotMeta, bytes_of};
 use kiln_env::image::ImageFunc;
+use kiln_env::profile::FuncCounts;
 use kiln_env::tier::Tier;
-use kiln_env::{FuncKey, Image};
+use kiln_env::{DefinedFuncIndex, FuncKey, Image};
 
 use super::{LazyCode, Progress, state};
 use crate::code::tables::Tables;
@@ -34,6 +35,8 @@ pub(crate) struct Captured<'a> {
     pub(crate) stubs: Vec<u32>,
     /// The tiers of all functions, those of `before` first.
     pub(crate) tiers: Vec<Tier>,
+    /// What is known about how functions ran, by ascending index.
+    pub(crate) profile: Vec<(u32, FuncCounts)>,
     /// What the code began with.
     pub(crate) before: Option<(&'a [u8], &'a Header)>,
 }
@@ -118,6 +121,9 @@ impl LazyCode {
             self.set(&mut placing, key, tier, Progress::Ready(self.text_at(at + range.start as usize)));
         }
         drop(placing);
+        for (func, counts) in &snapshot.meta.profile {
+            self.resume_sites(DefinedFuncIndex(*func), counts);
+        }
         self.snapshot = Some(snapshot);
     }
 
@@ -180,6 +186,6 @@ impl LazyCode {
         let written = self.written.iter().enumerate().filter(|(_, written)| written.load(Ordering::Acquire));
         let stubs = written.map(|(chunk, _)| chunk as u32).collect();
         let before = self.snapshot.as_ref().map(|s| (s.file.bytes(), &s.header));
-        Some(Captured { image, text_at: text_at as u64, stubs, tiers, before })
+        Some(Captured { image, text_at: text_at as u64, stubs, tiers, profile: self.profile(), before })
     }
 }

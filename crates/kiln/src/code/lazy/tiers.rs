@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use kiln_env::artifact::Warmth;
 use kiln_env::machine::MachineFunc;
+use kiln_env::profile::ENOUGH;
 use kiln_env::tier::{COUNTERS_SIZE, Tier, entry_counter, loop_counter};
 use kiln_env::{DefinedFuncIndex, FuncKey};
 
+use super::profile::Profile;
 use super::{LazyCode, Progress, state};
-use crate::code::{CompileFn, ModuleCode};
+use crate::code::{CompileFn, HotFn, ModuleCode};
 use crate::sys::stack;
 use crate::tier::{Job, TierQueue, TierUp};
 
@@ -54,6 +56,8 @@ const MAX_LOOPS: u8 = 4;
 pub(crate) struct TierSetup {
     /// Compiles functions at the first tier.
     pub(crate) baseline: CompileFn,
+    /// Compiles functions that have run, at the second tier.
+    pub(crate) hot: HotFn,
     /// When functions change.
     pub(crate) strategy: TierUp,
     /// Who compiles in the background.
@@ -71,6 +75,7 @@ pub(super) struct Tiers {
     pub(super) counters: usize,
     notes: Mutex<HashMap<u32, Note>>,
     counts: Counts,
+    pub(super) profile: Profile,
 }
 
 /// What is known about a function that became hot.
@@ -157,7 +162,7 @@ fn random(seed: u64, what: u64) -> u64 {
 
 impl Tiers {
     pub(super) fn new(setup: TierSetup, counters: usize) -> Tiers {
-        Tiers { setup, counters, notes: Mutex::default(), counts: Counts::default() }
+        Tiers { setup, counters, notes: Mutex::default(), counts: Counts::default(), profile: Profile::default() }
     }
 
     fn notes(&self) -> MutexGuard<'_, HashMap<u32, Note>> {
@@ -215,6 +220,14 @@ impl Tiers {
         }
     }
 
+    /// Calls after which a function is believed to be what an indirect call calls.
+    pub(super) fn enough_calls(&self) -> u64 {
+        match self.setup.strategy {
+            TierUp::Background | TierUp::Never => ENOUGH,
+            TierUp::AtOnce | TierUp::Random(_) => 1,
+        }
+    }
+
     fn count_time(&self, counter: &AtomicU64, start: Instant) {
         counter.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
@@ -247,8 +260,10 @@ impl LazyCode {
 
     /// Compiles code that is needed now; with the tier it is of.
     pub(super) fn compile_now(&self, key: FuncKey) -> anyhow::Result<(MachineFunc, Tier)> {
-        let (Some(tiers), FuncKey::Wasm(func)) = (&self.tiers, key) else {
-            return Ok(((self.compile)(key)?, Tier::Optimized));
+        let (tiers, func) = match (&self.tiers, key) {
+            (Some(tiers), FuncKey::Wasm(func)) => (tiers, func),
+            (Some(tiers), FuncKey::Osr { .. }) => return Ok((self.compile_hot(tiers, key)?, Tier::Optimized)),
+            _ => return Ok(((self.compile)(key)?, Tier::Optimized)),
         };
         let start = Instant::now();
         let tier = tiers.first_tier(func.0);
@@ -257,7 +272,9 @@ impl LazyCode {
                 let (entries, loops) = tiers.thresholds(func.0);
                 self.counters_of(func).0.store(entries, Ordering::Relaxed);
                 self.counters_of(func).1.store(loops, Ordering::Relaxed);
-                (tiers.setup.baseline)(key)?
+                let code = (tiers.setup.baseline)(key)?;
+                self.prepare_sites(func, &code.sites);
+                code
             }
             Tier::Optimized => (self.compile)(key)?,
         };
@@ -265,6 +282,11 @@ impl LazyCode {
         sum.add(code.code.len());
         tiers.count_time(&tiers.counts.waited, start);
         Ok((code, tier))
+    }
+
+    /// Compiles a function at the second tier with what is known about how the module ran.
+    fn compile_hot(&self, tiers: &Tiers, key: FuncKey) -> anyhow::Result<MachineFunc> {
+        (tiers.setup.hot)(key, &|func| self.facts(func))
     }
 
     /// A function's entry counter ran out.
@@ -452,7 +474,7 @@ impl LazyCode {
         }
         let key = FuncKey::Wasm(func);
         let start = Instant::now();
-        let result = (self.compile)(key).and_then(|func| {
+        let result = self.compile_hot(tiers, key).and_then(|func| {
             tiers.counts.optimized.add(func.code.len());
             self.place(key, func, Tier::Optimized)
         });

@@ -1,0 +1,81 @@
+//! What is known about how a module ran: it changes code and keys, and facts that fit nothing change nothing.
+
+use std::sync::Arc;
+
+use kiln_compiler::{Compiler, CompilerConfig, Profile};
+use kiln_env::cache::MemoryStore;
+use kiln_env::profile::FuncFacts;
+use kiln_env::{DefinedFuncIndex, FuncKey, MachineFunc};
+
+use crate::{validate, wasm};
+
+/// Function 0 calls through a table, at offset [`CALL`] of its body.
+const WAT: &str = r#"(module
+    (type $t (func (param i32) (result i32)))
+    (type $u (func (param i64) (result i64)))
+    (table 3 funcref) (elem (i32.const 0) $small $large $other)
+    (func (export "f") (param i32) (result i32) (call_indirect (type $t) (i32.const 7) (local.get 0)))
+    (func $small (type $t) (i32.add (local.get 0) (i32.const 1)))
+    (func $large (type $t)
+        (loop (br_if 0 (call $small (local.get 0)))) (loop (br_if 0 (call $small (local.get 0))))
+        (loop (br_if 0 (call $small (local.get 0)))) (loop (br_if 0 (call $small (local.get 0))))
+        (call $small (i32.const 4)))
+    (func $other (type $u) (local.get 0)))"#;
+
+const CALL: u32 = 5;
+
+/// Function 0 with these likely targets of the operators at these offsets.
+fn compile(store: Option<&Arc<MemoryStore>>, targets: &[(u32, u32)]) -> (MachineFunc, u64) {
+    let mut config = CompilerConfig { threads: 1, ..CompilerConfig::default() };
+    config.cache = store.map(|s| s.clone() as _);
+    let compiler = Compiler::new(&config).unwrap();
+    let bytes = wasm(WAT);
+    let module = validate(&compiler, &bytes).unwrap();
+    let targets: Vec<_> = targets.iter().map(|(at, func)| (*at, DefinedFuncIndex(*func))).collect();
+    let find = |func: DefinedFuncIndex| {
+        if func.0 == 0 { FuncFacts { targets: targets.clone() } } else { FuncFacts::default() }
+    };
+    let key = FuncKey::Wasm(DefinedFuncIndex(0));
+    let code = compiler.compile_hot(&module, &bytes, key, &Profile::new(&find)).unwrap();
+    (code, compiler.take_stats().cache.body_hits)
+}
+
+fn inlined(code: &MachineFunc) -> Vec<u32> {
+    code.tables.inlined.iter().map(|body| body.func.0).collect()
+}
+
+fn calls(code: &MachineFunc, func: u32) -> bool {
+    code.relocs.iter().any(|r| r.target == FuncKey::Wasm(DefinedFuncIndex(func)))
+}
+
+#[test]
+fn likely_targets_are_called_directly_or_inlined() {
+    let plain = compile(None, &[]).0;
+    assert!(inlined(&plain).is_empty() && !calls(&plain, 1) && !calls(&plain, 2));
+    // Nothing in $small is a place at which one can stop, so that it is in no table.
+    let small = compile(None, &[(CALL, 1)]).0;
+    assert!(small != plain && !calls(&small, 1));
+    let large = compile(None, &[(CALL, 2)]).0;
+    assert!(large != plain && large != small && calls(&large, 2));
+    assert_eq!(compile(None, &[(CALL, 2)]).0, large, "the same again");
+}
+
+#[test]
+fn facts_that_fit_nothing_change_nothing() {
+    let plain = compile(None, &[]).0;
+    assert_eq!(compile(None, &[(CALL, 3)]).0, plain, "a function of another type");
+    assert_eq!(compile(None, &[(CALL - 1, 1), (CALL + 1, 1)]).0, plain, "no call there");
+}
+
+#[test]
+fn code_is_found_again_under_the_same_facts_only() {
+    let store = Arc::new(MemoryStore::new());
+    let facts: [&[(u32, u32)]; 3] = [&[], &[(CALL, 1)], &[(CALL, 2)]];
+    for facts in facts {
+        let expected = compile(None, facts).0;
+        let (code, hits) = compile(Some(&store), facts);
+        assert_eq!((code == expected, hits), (true, 0), "{facts:?}");
+        let (code, hits) = compile(Some(&store), facts);
+        assert_eq!((code == expected, hits), (true, 1), "{facts:?}");
+    }
+}
