@@ -25,7 +25,7 @@ use kiln_env::{FuncKey, MachineFunc, TagIndex, TrapCode, Tunables, abi, layout};
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::locations::LoadLocations;
-use crate::midend::Reorder;
+use crate::midend::{Bases, Reorder, Split};
 use crate::relax::{Relaxer, Wanted};
 use crate::unwind;
 
@@ -73,6 +73,8 @@ pub fn set_stack_limit(func: &mut Function) {
 pub(crate) struct Codegen {
     context: Context,
     reorder: Reorder,
+    bases: Bases,
+    split: Split,
     locations: LoadLocations,
     relaxer: Relaxer,
     /// What relaxation cost since somebody last asked.
@@ -109,6 +111,10 @@ pub(crate) struct Target<'a> {
     pub(crate) isa: &'a dyn TargetIsa,
     /// Whether blocks are put into order behind the optimiser.
     pub(crate) ordered: bool,
+    /// Whether addresses that many accesses share are computed once; for x86-64 only.
+    pub(crate) bases: bool,
+    /// Whether long blocks get copies of what they use often; for x86-64 only.
+    pub(crate) split: bool,
     /// Whether the address map names the operator of every instruction, not only of those at which one can stop.
     pub(crate) all_addresses: bool,
     /// What is done about the code that Cranelift makes; nothing but for x86-64.
@@ -121,6 +127,8 @@ impl Codegen {
         Codegen {
             context: Context::new(),
             reorder: Reorder::default(),
+            bases: Bases::default(),
+            split: Split::default(),
             locations: LoadLocations::default(),
             relaxer: Relaxer::default(),
             relaxed: Relaxed::default(),
@@ -196,6 +204,14 @@ impl Codegen {
         self.context.optimize(target.isa, &mut ControlPlane::default()).map_err(refusal)?;
         if target.ordered {
             self.reorder.run(&mut self.context.func);
+        }
+        if target.bases {
+            self.bases.run(&mut self.context.func);
+        }
+        if target.split {
+            self.split.run(&mut self.context.func);
+        }
+        if target.ordered || target.bases || target.split {
             self.context.verify_if(target.isa).map_err(refusal)?;
         }
         self.locations.run(&mut self.context.func);
@@ -450,7 +466,14 @@ mod tests {
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
         let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
         let isa = crate::isa::build(&config).unwrap();
-        let target = Target { isa: &*isa, ordered: false, all_addresses: false, relax: Wanted::default() };
+        let target = Target {
+            isa: &*isa,
+            ordered: false,
+            bases: false,
+            split: false,
+            all_addresses: false,
+            relax: Wanted::default(),
+        };
         Ok(codegen.generate(target, &config.tunables, ir)?.0)
     }
 

@@ -109,16 +109,20 @@ impl<'a> Input<'a> {
     /// What to generate code for: follows from the module's bytes and the tier alone.
     pub(crate) fn target_for(&self, key: FuncKey, tier: Tier) -> Target<'a> {
         let all_addresses = self.all_addresses;
-        let mut relax = if self.env.isa.name() == "x64" { self.midend.relaxes() } else { Wanted::default() };
+        let is_x64 = self.env.isa.name() == "x64";
+        let mut relax = if is_x64 { self.midend.relaxes() } else { Wanted::default() };
         if self.is_plain(key, tier) {
             relax.align = false;
-            return Target { isa: self.plain_isa, ordered: false, all_addresses, relax };
+            return Target { isa: self.plain_isa, ordered: false, bases: false, split: false, all_addresses, relax };
         }
         let level = self.env.isa.flags().opt_level();
         relax.align &= level == OptLevel::Speed;
         // Trampolines are too short to be out of order.
-        let ordered = level != OptLevel::None && key.body().is_some() && self.midend.puts_into_order();
-        Target { isa: self.env.isa, ordered, all_addresses, relax }
+        let optimised = level != OptLevel::None && key.body().is_some();
+        let ordered = optimised && self.midend.puts_into_order();
+        let bases = optimised && is_x64 && self.midend.shares_bases();
+        let split = optimised && is_x64 && self.midend.splits_lives();
+        Target { isa: self.env.isa, ordered, bases, split, all_addresses, relax }
     }
 
     /// Whether the function is compiled without optimisation.

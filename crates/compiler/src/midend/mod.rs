@@ -13,6 +13,8 @@
 //! | `thread` | function | branches decided by a constant that a predecessor passes become jumps |
 //! | `switch` | function | `br_table` with few cases becomes comparisons |
 //! | `order` | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
+//! | `bases` | behind the optimiser (x86-64) | addresses that many accesses share take one register |
+//! | `split` | behind the optimiser (x86-64) | long blocks have copies of their own of what they use often |
 //! | `shorten` | machine code (x86-64) | jumps to near targets take two bytes |
 //! | `align` | machine code (x86-64) | as few ends of cache lines as possible lie in short loops |
 //!
@@ -20,11 +22,13 @@
 //! what [`FuncIr`] promises. Debug builds verify the IR behind each pass that changed it. Functions that are compiled
 //! without optimisation, and trampolines, are left alone by all but `shorten`. Whether a pass runs is part of the fingerprint.
 
+mod bases;
 mod bytes;
 mod compare;
 mod edit;
 mod inline;
 mod order;
+mod split;
 mod switch;
 mod thread;
 mod wide;
@@ -44,7 +48,9 @@ use crate::module_env::ModuleEnv;
 use crate::relax;
 pub(crate) use inline::{Budget, Policy, Site};
 
+pub(crate) use bases::Bases;
 pub(crate) use order::Reorder;
+pub(crate) use split::Split;
 
 /// What module passes decided. Has a field for each pass that decides something.
 #[derive(Clone, Default)]
@@ -133,6 +139,8 @@ pub type PassTimes = Vec<(&'static str, Duration)>;
 pub fn pass_names() -> impl Iterator<Item = &'static str> {
     MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name)).chain([
         order::NAME,
+        bases::NAME,
+        split::NAME,
         relax::SHORTEN,
         relax::ALIGN,
     ])
@@ -160,6 +168,16 @@ impl Midend {
     /// Whether blocks are put into order behind Cranelift's optimiser, where that runs.
     pub(crate) fn puts_into_order(&self) -> bool {
         self.runs(order::NAME)
+    }
+
+    /// Whether addresses that many accesses share are computed once, where the target has that.
+    pub(crate) fn shares_bases(&self) -> bool {
+        self.runs(bases::NAME)
+    }
+
+    /// Whether long blocks get copies of what they use often, where the target has that.
+    pub(crate) fn splits_lives(&self) -> bool {
+        self.runs(split::NAME)
     }
 
     /// What is done about machine code, where its target has that.
