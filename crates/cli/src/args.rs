@@ -72,9 +72,9 @@ pub(crate) struct Groups {
     /// When functions are compiled [default: dynamic for programs that are run, else eager]
     #[arg(long, value_enum, value_name = "TIER", overrides_with = "tier")]
     pub(crate) tier: Option<Tier>,
-    /// Write what profilers need to name compiled functions
-    #[arg(long, value_enum, value_name = "STRATEGY")]
-    pub(crate) profile: Option<Profile>,
+    /// How compiled functions are made known to profilers, where they run
+    #[arg(skip)]
+    pub(crate) profilers: Option<Profile>,
     /// Neither look for compiled functions in the user's cache nor keep them there
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -114,6 +114,9 @@ pub(crate) enum Explain {
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) groups: Groups,
+    /// Write what profilers need to name compiled functions
+    #[arg(long, value_enum, value_name = "STRATEGY")]
+    pub(crate) profile: Option<Profile>,
     /// Let the program use a folder of the host, under another name if one is given
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
     pub(crate) dirs: Vec<String>,
@@ -159,6 +162,10 @@ pub(crate) struct Compile {
     /// best one is chosen at each start
     #[arg(long = "cpu", value_name = "LEVEL,..", value_delimiter = ',')]
     pub(crate) cpus: Vec<String>,
+    /// Use what earlier runs of the module, with the same options, have left in the cache about how it runs: calls through
+    /// tables that mostly call one function become direct, and what was never called is kept out of the way
+    #[arg(long, conflicts_with = "no_cache")]
+    pub(crate) profile: bool,
     /// The module, binary or text (`-` for standard input)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,

@@ -9,8 +9,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile};
+use anyhow::{Context, Result, anyhow, bail};
+use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile, Profile};
 use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 
 use crate::args::{Cache, CacheCommand, Groups, Tier};
@@ -162,6 +162,17 @@ impl UserCache {
         // What cannot be noted is looked for again the next time.
         _ = index.note(&module.file, &module.identity, bytes);
         Some(artifact)
+    }
+
+    /// What earlier runs of the module in a file, with these bytes, have learnt about how it runs.
+    pub(crate) fn profile(&self, file: &Path, bytes: &[u8]) -> Result<Profile> {
+        let index = self.modules.as_ref().context("`--profile` needs the cache")?;
+        let snapshot = Outline::beside(&index.by_contents(bytes)).snapshot;
+        if !snapshot.is_file() {
+            let file = file.display();
+            bail!("no run has left a profile of {file}: let `kiln run {file}` run it first, with the same options");
+        }
+        Profile::of_snapshot(&snapshot)
     }
 
     /// Keeps the artifact of a module if it was compiled as a whole.
@@ -328,7 +339,7 @@ impl CacheStore for UserCache {
 /// A hash of what decides about an artifact beside the module: this build, and what the command line says.
 fn common(groups: &Groups, options: &Options) -> [u8; 32] {
     let Options { wasm, proposals, wasi: _, optimize, codegen, debug } = options;
-    let told = (groups.profile, wasm, proposals, optimize, codegen, debug);
+    let told = (groups.profilers, wasm, proposals, optimize, codegen, debug);
     kiln_cache::hash(format!("{} {told:?}", kiln_env::settings::build_id()).as_bytes())
 }
 

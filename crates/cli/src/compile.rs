@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use kiln::{ArtifactOptions, Engine, IrStage};
+use kiln::{ArtifactOptions, Engine, IrStage, Profile};
 
 use crate::args::{Compile, Emit};
 use crate::cache::UserCache;
@@ -26,8 +26,13 @@ pub(crate) fn main(args: &Compile) -> Result<ExitCode> {
     if args.emit != Emit::Exe && !args.run_options.is_empty() {
         return Err(UsageError("options behind `--` are for `--emit exe`".to_owned()).into());
     }
+    if args.profile && !matches!(args.emit, Emit::Artifact | Emit::Exe) {
+        return Err(UsageError("`--profile` is for artifacts and executables".to_owned()).into());
+    }
     let bytes = read_module(&args.file)?;
-    let made = emit(args, &engine, &bytes).with_context(|| format!("cannot compile {}", args.file.display()))?;
+    let profile = if args.profile { Some(cache.profile(&args.file, &bytes)?) } else { None };
+    let made =
+        emit(args, &engine, &bytes, profile).with_context(|| format!("cannot compile {}", args.file.display()))?;
     drop(progress);
     cache.flush();
     let output = output(args.output.as_deref(), &args.file, made.ending)?;
@@ -48,9 +53,9 @@ struct Made {
     ending: &'static str,
 }
 
-fn emit(args: &Compile, engine: &Engine, bytes: &[u8]) -> Result<Made> {
+fn emit(args: &Compile, engine: &Engine, bytes: &[u8], profile: Option<Profile>) -> Result<Made> {
     let mut options = ArtifactOptions::new();
-    options.embed_wasm(!args.no_wasm).cpus(args.cpus.iter().cloned());
+    options.embed_wasm(!args.no_wasm).cpus(args.cpus.iter().cloned()).profile(profile);
     let made = |bytes, ending| Made { bytes, header: None, ending };
     Ok(match args.emit {
         Emit::Artifact => made(engine.precompile_module(bytes, &options)?, "kiln"),

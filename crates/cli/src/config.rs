@@ -34,7 +34,7 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
         Tier::Lazy => Tiering::Lazy,
         Tier::Dynamic => Tiering::Dynamic,
     });
-    config.profiler(match groups.profile {
+    config.profiler(match groups.profilers {
         None => ProfilingStrategy::None,
         Some(Profile::Perfmap) => ProfilingStrategy::PerfMap,
         Some(Profile::Jitdump) => ProfilingStrategy::JitDump,

@@ -50,6 +50,7 @@ struct Plan {
 /// `run` names.
 pub(crate) fn main(mut run: Run, embedded: Option<Range<u64>>) -> Result<ExitCode> {
     run.groups.tier.get_or_insert(Tier::Dynamic);
+    run.groups.profilers = run.profile;
     let Some(options) = config::options(&run.groups)? else { return Ok(ExitCode::SUCCESS) };
     let (file, args) = run.file_and_args.split_first().ok_or_else(|| UsageError("no file is named".to_owned()))?;
     let (file, args) = (PathBuf::from(file), args.to_vec());

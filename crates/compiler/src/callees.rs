@@ -73,6 +73,11 @@ impl Callees {
         hasher.update(body.as_bytes());
         for callee in callees {
             self.describe_callee(env, policy, *callee, &mut hasher);
+            let rare = |defined| known.is_some_and(|k| env.profile.is_some_and(|p| p.is_rare(k, defined)));
+            hasher.update(&[u8::from(env.module.defined_func(*callee).is_some_and(rare))]);
+        }
+        for offset in known.map(|known| known.idle.as_slice()).unwrap_or_default() {
+            hasher.update(b"idle").update(&offset.to_le_bytes());
         }
         // Of likely targets the code knows their places in the module besides.
         let targets = known.map(|known| known.targets.as_slice()).unwrap_or_default();

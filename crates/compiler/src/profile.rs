@@ -20,6 +20,11 @@ impl<'a> Profile<'a> {
         Profile { find, told: Mutex::default() }
     }
 
+    /// Whether calls of a function are rare in the body of another, which is known well and has never called it.
+    pub(crate) fn is_rare(&self, caller: &FuncFacts, callee: DefinedFuncIndex) -> bool {
+        caller.is_known && !self.facts(callee).has_run
+    }
+
     /// What is known about a function.
     pub(crate) fn facts(&self, func: DefinedFuncIndex) -> Arc<FuncFacts> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::DefinedFuncIndex;
 
-/// Calls from which on a target is believed to be what is called mostly.
-pub const ENOUGH: u64 = 20;
+/// Calls from which on a target is believed to be what is called mostly, and entries of a function from which on it is
+/// believed to have done all that it mostly does.
+pub const ENOUGH: u64 = 50;
 /// Its share of the calls, in percent.
 const DOMINANT: u64 = 80;
 
@@ -36,23 +37,34 @@ impl SiteCounts {
 /// How a function ran.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct FuncCounts {
+    /// How often it was entered at the first tier, about.
+    pub entries: u32,
     /// What its indirect calls called, by ascending offset.
     pub sites: Vec<SiteCounts>,
 }
 
 impl FuncCounts {
-    /// What of it decides about code. Indirect calls matter from so many calls on: [`ENOUGH`], or fewer to test what happens
-    /// when they go elsewhere later.
+    /// What of it decides about code, of a function that has run. Counts matter from so many calls on: [`ENOUGH`], or fewer to
+    /// test what happens when something else is done later.
     pub fn facts(&self, enough: u64) -> FuncFacts {
-        FuncFacts { targets: self.sites.iter().filter_map(|s| Some((s.offset, s.dominant(enough)?))).collect() }
+        let targets = self.sites.iter().filter_map(|s| Some((s.offset, s.dominant(enough)?))).collect();
+        let is_known = u64::from(self.entries) >= enough;
+        let idle = self.sites.iter().filter(|site| is_known && site.others == 0).map(|site| site.offset).collect();
+        FuncFacts { has_run: true, is_known, targets, idle }
     }
 }
 
 /// What code depends on: few facts instead of many counts, so that two runs that are alike give the same code.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FuncFacts {
+    /// Whether it was ever called.
+    pub has_run: bool,
+    /// Whether it was called so often that what it has not done yet is done rarely.
+    pub is_known: bool,
     /// Indirect calls that nearly always call the same function: offset in the body, function. By ascending offset.
     pub targets: Vec<(u32, DefinedFuncIndex)>,
+    /// Indirect calls that it has never come to, likewise; none if it is not known so well.
+    pub idle: Vec<u32>,
 }
 
 impl FuncFacts {
@@ -101,7 +113,16 @@ mod tests {
     #[test]
     fn facts_are_found_by_offset() {
         let site = |offset, balance| SiteCounts { offset, target: Some(DefinedFuncIndex(offset)), balance, others: 1 };
-        let facts = FuncCounts { sites: vec![site(3, 100), site(8, 2), site(12, 50)] }.facts(ENOUGH);
+        let facts = FuncCounts { entries: 3, sites: vec![site(3, 100), site(8, 2), site(12, 50)] }.facts(ENOUGH);
         assert_eq!([3, 8, 12, 13].map(|at| facts.target(at).map(|f| f.0)), [Some(3), None, Some(12), None]);
+    }
+
+    #[test]
+    fn what_was_not_done_counts_where_enough_was_done() {
+        let idle = SiteCounts { offset: 9, target: None, balance: 0, others: 0 };
+        let once = SiteCounts { offset: 11, others: 1, ..idle };
+        let facts = |entries| FuncCounts { entries, sites: vec![idle, once] }.facts(ENOUGH);
+        assert_eq!((facts(49).is_known, facts(49).idle), (false, Vec::new()));
+        assert_eq!((facts(50).is_known, facts(50).idle), (true, vec![9]));
     }
 }

@@ -10,6 +10,7 @@ use kiln_compiler::{
     CacheStatistics, Comparison, Compiler, CompilerConfig, Dump, Features, PassConfig, Progress, Stats, TrampolineKind,
 };
 use kiln_env::artifact::{self, CodeVariant, Contents, Snapshot, SnapshotMeta, Warmth, WasmSource, bytes_of};
+use kiln_env::profile::FuncFacts;
 use kiln_env::tier::Tier;
 use kiln_env::types::FuncType;
 use kiln_env::{ContextLayout, Fingerprint, Image, MachineFunc, Module};
@@ -282,7 +283,11 @@ impl ModuleCompiler {
                     f(i as u64 * p.total + p.done, levels.len() as u64 * p.total);
                 }
             };
-            images.push(compiler.compile_module(&validated, wasm, &report)?.0);
+            let num_funcs = validated.module().bodies.len() as u32;
+            let facts = |func| options.profile.as_ref().map_or_else(FuncFacts::default, |p| p.facts(func, num_funcs));
+            let profile = kiln_compiler::Profile::new(&facts);
+            let profile = options.profile.as_ref().map(|_| &profile);
+            images.push(compiler.compile_profiled(&validated, wasm, &report, profile)?.0);
             module = Some(validated.module().clone());
         }
         let module = module.context("an artifact has code for one CPU level at least")?;

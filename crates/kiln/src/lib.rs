@@ -51,6 +51,8 @@ mod module_file;
 #[cfg(feature = "compiler")]
 mod on_demand;
 #[cfg(feature = "compiler")]
+mod profile;
+#[cfg(feature = "compiler")]
 mod resume;
 mod similar;
 mod store;
@@ -90,6 +92,8 @@ pub use memory::{Memory, MemoryAccessError, SharedMemory, WaitResult};
 pub use module::Module;
 #[cfg(feature = "compiler")]
 pub use module_file::ModuleFile;
+#[cfg(feature = "compiler")]
+pub use profile::Profile;
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use table::Table;
 pub use tier::TierUp;

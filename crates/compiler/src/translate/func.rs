@@ -600,7 +600,12 @@ impl FuncTranslator<'_, '_> {
     /// `behind`: the operators that follow.
     fn call(&mut self, op: &Operator<'_>, behind: &OperatorsReader<'_>) -> Result<()> {
         let module = self.e.env.module;
+        let is_rare = self.is_rare(op);
+        if is_rare && let Some(block) = self.e.b.current_block() {
+            self.e.b.set_cold_block(block);
+        }
         if let Operator::Call { function_index } = *op
+            && !is_rare
             && self.inline(FuncIndex(function_index), behind)?
         {
             return Ok(());
@@ -640,6 +645,19 @@ impl FuncTranslator<'_, '_> {
             self.return_call(callee, &args);
         }
         Ok(())
+    }
+
+    /// Whether the function is known well and has never come to this call.
+    fn is_rare(&self, op: &Operator<'_>) -> bool {
+        let Some(profile) = self.profile else { return false };
+        let facts = profile.facts(self.body.func);
+        match *op {
+            Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                let callee = self.e.env.module.defined_func(FuncIndex(function_index));
+                callee.is_some_and(|callee| profile.is_rare(&facts, callee))
+            }
+            _ => facts.idle.binary_search(&(self.location - self.body.start)).is_ok(),
+        }
     }
 
     /// The function of type `ty` that the current operator is known to call nearly always.

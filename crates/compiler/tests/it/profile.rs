@@ -33,7 +33,7 @@ fn compile(store: Option<&Arc<MemoryStore>>, targets: &[(u32, u32)]) -> (Machine
     let module = validate(&compiler, &bytes).unwrap();
     let targets: Vec<_> = targets.iter().map(|(at, func)| (*at, DefinedFuncIndex(*func))).collect();
     let find = |func: DefinedFuncIndex| {
-        if func.0 == 0 { FuncFacts { targets: targets.clone() } } else { FuncFacts::default() }
+        if func.0 == 0 { FuncFacts { targets: targets.clone(), ..FuncFacts::default() } } else { FuncFacts::default() }
     };
     let key = FuncKey::Wasm(DefinedFuncIndex(0));
     let code = compiler.compile_hot(&module, &bytes, key, &Profile::new(&find)).unwrap();

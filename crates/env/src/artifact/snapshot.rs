@@ -31,7 +31,7 @@ pub struct SnapshotMeta {
     pub stubs: Vec<u32>,
     /// For each function, whether its code is of the second tier.
     optimized: Vec<bool>,
-    /// How functions ran, by ascending index. All whose code is of the first tier and counts are among them.
+    /// How the functions ran of which there is code, by ascending index.
     pub profile: Vec<(u32, FuncCounts)>,
 }
 

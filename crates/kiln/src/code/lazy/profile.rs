@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use kiln_env::DefinedFuncIndex;
 use kiln_env::profile::{FuncCounts, FuncFacts, SiteCounts};
 use kiln_env::tier::{site, sites_address};
 
-use super::LazyCode;
+use super::tiers::Tiers;
+use super::{LazyCode, state};
 use crate::code::arch::STUB_SIZE;
+use crate::tier::TierUp;
 
 /// The record of an indirect call. Compiled code uses it as plain words, and may lose updates.
 #[repr(C)]
@@ -38,6 +40,8 @@ struct Sites {
 #[derive(Default)]
 pub(super) struct Profile {
     sites: Mutex<HashMap<u32, Sites>>,
+    /// Entries of functions in earlier runs, by ascending index.
+    before: OnceLock<Vec<(u32, u32)>>,
 }
 
 impl Profile {
@@ -54,8 +58,17 @@ impl LazyCode {
         self.add_sites(func, Sites { offsets: offsets.into(), records });
     }
 
-    /// The same with what they held at the end of an earlier run.
-    pub(super) fn resume_sites(&self, func: DefinedFuncIndex, counts: &FuncCounts) {
+    /// Begins with what was known at the end of an earlier run.
+    pub(super) fn resume_profile(&self, profile: &[(u32, FuncCounts)]) {
+        let Some(tiers) = &self.tiers else { return };
+        for (func, counts) in profile {
+            self.resume_sites(DefinedFuncIndex(*func), counts);
+        }
+        _ = tiers.profile.before.set(profile.iter().map(|(func, counts)| (*func, counts.entries)).collect());
+    }
+
+    /// Gives a function records that hold what they held.
+    fn resume_sites(&self, func: DefinedFuncIndex, counts: &FuncCounts) {
         let record = |site: &SiteCounts| {
             let target = site.target.filter(|target| target.0 < self.num_funcs);
             let code = target.map_or(0, |target| self.entry(target).as_ptr() as u64);
@@ -83,8 +96,8 @@ impl LazyCode {
         address.store(sites.records.as_ptr() as usize, Ordering::Release);
     }
 
-    /// What a function's indirect calls called so far.
-    fn counts(&self, sites: &Sites) -> FuncCounts {
+    /// How a function ran so far, with these records.
+    fn counts(&self, tiers: &Tiers, func: DefinedFuncIndex, sites: Option<&Sites>) -> FuncCounts {
         let count = |(offset, record): (&u32, &Record)| {
             let code = record.code.load(Ordering::Relaxed) as usize;
             SiteCounts {
@@ -94,23 +107,37 @@ impl LazyCode {
                 others: record.others.load(Ordering::Relaxed),
             }
         };
-        FuncCounts { sites: sites.offsets.iter().zip(&sites.records).map(count).collect() }
+        let sites = sites.map_or_else(Vec::new, |s| s.offsets.iter().zip(&s.records).map(count).collect());
+        FuncCounts { entries: self.entries(tiers, func), sites }
     }
 
     /// What is known about a function that its code may depend on.
     pub(super) fn facts(&self, func: DefinedFuncIndex) -> FuncFacts {
-        let Some(tiers) = &self.tiers else { return FuncFacts::default() };
+        let Some(tiers) = self.tiers.as_ref().filter(|_| func.0 < self.num_funcs) else { return FuncFacts::default() };
+        if self.state(func.0).load(Ordering::Acquire) == state::UNCOMPILED {
+            return FuncFacts::default();
+        }
         let sites = tiers.profile.sites();
-        sites.get(&func.0).map(|sites| self.counts(sites).facts(tiers.enough_calls())).unwrap_or_default()
+        self.counts(tiers, func, sites.get(&func.0)).facts(tiers.enough_calls())
     }
 
-    /// All that is known, by ascending index.
+    /// All that is known about functions that have run, by ascending index.
     pub(super) fn profile(&self) -> Vec<(u32, FuncCounts)> {
         let Some(tiers) = &self.tiers else { return Vec::new() };
         let sites = tiers.profile.sites();
-        let mut all: Vec<_> = sites.iter().map(|(func, sites)| (*func, self.counts(sites))).collect();
-        all.sort_unstable_by_key(|(func, _)| *func);
-        all
+        let counts = |func: DefinedFuncIndex| (func.0, self.counts(tiers, func, sites.get(&func.0)));
+        self.compiled().into_iter().map(counts).collect()
+    }
+
+    /// How often a function was entered at the first tier, in this run and those that it goes on from.
+    fn entries(&self, tiers: &Tiers, func: DefinedFuncIndex) -> u32 {
+        if matches!(tiers.strategy(), TierUp::AtOnce | TierUp::Random(_)) {
+            // Counters say when it changes its tier. It was called, or nobody would ask.
+            return 1;
+        }
+        let before = tiers.profile.before.get().map_or(&[][..], |before| before);
+        let before = before.binary_search_by_key(&func.0, |(func, _)| *func).map_or(0, |at| before[at].1);
+        before.saturating_add(self.entries_now(tiers, func))
     }
 
     /// The function whose entry stub is at this address.

@@ -9,7 +9,7 @@ use kiln_env::artifact::{CodePart, CodeTables, Header, PartRange, SnapshotMeta, 
 use kiln_env::image::ImageFunc;
 use kiln_env::profile::FuncCounts;
 use kiln_env::tier::Tier;
-use kiln_env::{DefinedFuncIndex, FuncKey, Image};
+use kiln_env::{FuncKey, Image};
 
 use super::{LazyCode, Progress, state};
 use crate::code::tables::Tables;
@@ -121,9 +121,7 @@ impl LazyCode {
             self.set(&mut placing, key, tier, Progress::Ready(self.text_at(at + range.start as usize)));
         }
         drop(placing);
-        for (func, counts) in &snapshot.meta.profile {
-            self.resume_sites(DefinedFuncIndex(*func), counts);
-        }
+        self.resume_profile(&snapshot.meta.profile);
         self.snapshot = Some(snapshot);
     }
 

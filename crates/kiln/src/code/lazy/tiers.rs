@@ -284,6 +284,16 @@ impl LazyCode {
         Ok((code, tier))
     }
 
+    /// Entries of a function at the first tier in this run, about.
+    pub(super) fn entries_now(&self, tiers: &Tiers, func: DefinedFuncIndex) -> u32 {
+        let rounds = tiers.notes().get(&func.0).map_or(0, |note| note.rounds - note.inherited.min(note.rounds));
+        let first = if rounds == 0 { tiers.thresholds(func.0).0 } else { -HOT_ENTRIES };
+        let counter = self.counters_of(func).0.load(Ordering::Relaxed);
+        // One that does not run out is far below where it could have begun, and one that was never set does not count.
+        let in_round = if counter == 0 { 0 } else { counter.checked_sub(first).map_or(0, |n| n.max(0) as u32) };
+        rounds.saturating_mul(HOT_ENTRIES as u32).saturating_add(in_round)
+    }
+
     /// Compiles a function at the second tier with what is known about how the module ran.
     fn compile_hot(&self, tiers: &Tiers, key: FuncKey) -> anyhow::Result<MachineFunc> {
         (tiers.setup.hot)(key, &|func| self.facts(func))

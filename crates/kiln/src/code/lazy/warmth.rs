@@ -18,12 +18,7 @@ impl LazyCode {
     /// adds next to nothing.
     pub(in crate::code) fn warmth(&self) -> Option<Warmth> {
         let tiers = self.tiers.as_ref().filter(|tiers| tiers.strategy() == TierUp::Background)?;
-        let func = |key| if let FuncKey::Wasm(func) = key { Some(func) } else { None };
-        let resumed = self.snapshot.iter().flat_map(SnapshotFile::funcs).filter_map(|(_, key, _)| func(key));
-        let placed = (0..self.placed.len()).filter_map(|i| func(self.placed.get(i)?.key));
-        let mut funcs: Vec<DefinedFuncIndex> = resumed.chain(placed).collect();
-        funcs.sort_unstable();
-        funcs.dedup();
+        let funcs = self.compiled();
         let mut total = 0;
         let mut warmth = Warmth::new();
         for func in &funcs {
@@ -41,6 +36,17 @@ impl LazyCode {
         warmth.extend(others);
         warmth.sort_unstable();
         Some(warmth)
+    }
+
+    /// The functions of which there is code, by ascending index.
+    pub(super) fn compiled(&self) -> Vec<DefinedFuncIndex> {
+        let func = |key| if let FuncKey::Wasm(func) = key { Some(func) } else { None };
+        let resumed = self.snapshot.iter().flat_map(SnapshotFile::funcs).filter_map(|(_, key, _)| func(key));
+        let placed = (0..self.placed.len()).filter_map(|i| func(self.placed.get(i)?.key));
+        let mut funcs: Vec<DefinedFuncIndex> = resumed.chain(placed).collect();
+        funcs.sort_unstable();
+        funcs.dedup();
+        funcs
     }
 
     /// Uses of a function at the first tier in this run, about.
