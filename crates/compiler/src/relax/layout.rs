@@ -4,6 +4,8 @@
 //! after each round, so that the number of rounds can have a limit; starting from short jumps, it would be right at the
 //! end only. Padding is chosen last: until then a jump across a place where some may go counts as much as there can be.
 
+use std::ops::Range;
+
 use super::read::{Branch, Reading};
 
 /// Rounds of shortening. Real functions need three or four.
@@ -24,12 +26,15 @@ const WINDOW: u32 = 32;
 /// Bytes of the longest loops that are aligned.
 const MAX_LOOP: u32 = 2 * LINE;
 
+/// Bytes from a loop's header to a jump through a table, where it is that way which is aligned.
+const MAX_DISPATCH: u32 = LINE;
+
 /// A loop whose place is chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loop {
     /// Offset of its header.
     pub(super) header: u32,
-    /// Where the last jump back to it ends.
+    /// Where the last jump back to it ends; of an interpreter's loop, the jump through the first table.
     end: u32,
     /// Bytes in front of it.
     pub(super) pad: u32,
@@ -49,7 +54,7 @@ struct Edit {
 /// The new layout of one function.
 #[derive(Default)]
 pub(super) struct Layout {
-    /// Short loops, by header; of nested ones the outermost.
+    /// Short loops, by header; of nested ones the outermost. Of long ones their way to a jump through a table, if that is short.
     pub(super) loops: Vec<Loop>,
     /// Bytes saved in front of each branch, and by all.
     saved: Vec<u32>,
@@ -78,7 +83,7 @@ impl Layout {
         self.place(&reading.branches);
     }
 
-    /// Notes the outermost of the loops that are short and without calls.
+    /// Notes the outermost of the loops that are short and without calls, and the dispatch of interpreters.
     fn find_loops(&mut self, reading: &Reading) {
         let back = reading.branches.iter().filter(|b| b.target <= b.start);
         self.loops.extend(back.map(|b| Loop { header: b.target, end: b.end(), pad: 0 }));
@@ -86,13 +91,20 @@ impl Layout {
         self.loops.sort_unstable_by_key(|l| (l.header, u32::MAX - l.end));
         self.loops.dedup_by_key(|l| l.header);
         let mut taken = 0;
-        self.loops.retain(|l| {
-            // Jumps are still long. A fourth of the code is more than they can lose.
-            let is_short = l.end - l.header <= MAX_LOOP + MAX_LOOP / 4;
+        // Jumps are still long. A fourth of the code is more than they can lose.
+        let is_short = |len: u32, limit: u32| len <= limit + limit / 4;
+        self.loops.retain_mut(|l| {
             let call = reading.calls.get(reading.calls.partition_point(|c| *c <= l.header));
             let table = reading.tables.get(reading.tables.partition_point(|t| t.start <= l.header));
-            let is_simple = call.is_none_or(|c| *c > l.end) && table.is_none_or(|t| t.start >= l.end);
-            let is_chosen = l.header >= taken && is_short && is_simple;
+            if let Some(table) = table.filter(|t| t.start < l.end) {
+                // Only the way to the jump counts: what comes behind is another place each time.
+                if !is_short(table.start - l.header, MAX_DISPATCH) {
+                    return false;
+                }
+                l.end = table.start;
+            }
+            let is_simple = call.is_none_or(|c| *c > l.end);
+            let is_chosen = l.header >= taken && is_short(l.end - l.header, MAX_LOOP) && is_simple;
             if is_chosen {
                 taken = l.end;
             }
@@ -159,7 +171,7 @@ impl Layout {
         for l in loops {
             let first = branches.partition_point(|b| b.start < l.header);
             let last = branches.partition_point(|b| b.start < l.end);
-            shape.draw(l, &branches[first..last], |at, rank| at - l.header - (saved[rank] - saved[first]));
+            shape.draw(l, branches, first..last, |at, rank| at - l.header - (saved[rank] - saved[first]));
             if shape.len <= MAX_LOOP {
                 l.pad = shape.padding(l.header - saved[first] + padded);
                 padded += l.pad;
@@ -202,13 +214,14 @@ struct Shape {
 }
 
 impl Shape {
-    /// Takes down a loop with these branches. `moved` gives the distance of an offset with so many branches in front.
-    fn draw(&mut self, l: &Loop, body: &[Branch], moved: impl Fn(u32, usize) -> u32) {
+    /// Takes down a loop with the branches of these numbers. `moved` gives the distance of an offset with so many branches in
+    /// front.
+    fn draw(&mut self, l: &Loop, branches: &[Branch], body: Range<usize>, moved: impl Fn(u32, usize) -> u32) {
         self.cuts.clear();
         self.jumps.clear();
-        self.cuts.push(0);
-        let Some(first) = body.first().map(|b| b.index) else { return };
-        for (i, b) in (first as usize..).zip(body) {
+        self.len = moved(l.end, body.end);
+        self.cuts.extend([0, self.len]);
+        for (i, b) in body.clone().zip(&branches[body]) {
             let start = moved(b.start, i);
             let front = if b.conditional { u32::from(b.before).min(start) } else { 0 };
             self.jumps.push((start - front, start + b.len()));
@@ -217,7 +230,6 @@ impl Shape {
                 self.cuts.push(moved(b.target, b.rank as usize));
             }
         }
-        self.len = self.jumps.last().map_or(0, |(_, end)| *end);
         self.cuts.sort_unstable();
         self.cuts.dedup();
     }

@@ -240,6 +240,30 @@ fn short_loops_lie_in_as_few_lines_as_they_can() {
 }
 
 #[test]
+fn interpreters_reach_their_table_within_a_line() {
+    for place in 0..70 {
+        for front in [5, 20, 30] {
+            let mut code = Code::new();
+            code.put(&vec![0x90; place]).label(0).put(&DEC).put(&vec![0x90; front]);
+            code.to(&[0x48, 0x8d, 0x05], 6);
+            code.put(&[0x48, 0x63, 0x0c, 0x88]).put(&[0x48, 0x01, 0xc8]).put(&[0xff, 0xe0]).data(6);
+            let table = code.at() as usize;
+            code.entry(table, 1).entry(table, 2);
+            // What stands behind the table may be long, and call.
+            code.label(1).fill(100).to(&JMP, 0).label(2).call().to(&JMP, 0).put(&RET);
+            let header = code.blocks[0] as usize;
+            let func = code.relaxed(ALIGNED).unwrap();
+            let start = func.code.windows(2).position(|w| w == DEC).unwrap();
+            let len = table - header;
+            assert!(start % 64 + len <= 64 && func.align == 64, "{place} {front}");
+            let word = |at: usize| i32::from_le_bytes(func.code[at..at + 4].try_into().unwrap());
+            let table = start + len;
+            assert_eq!((word(table), word(table - 13)), (8, 9));
+        }
+    }
+}
+
+#[test]
 fn padding_does_nothing_and_is_only_where_it_helps() {
     let (code, func) = loop_at(8, 20, false);
     assert_eq!(func.code.len(), code.at() as usize - 4);
