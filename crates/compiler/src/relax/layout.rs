@@ -87,9 +87,9 @@ impl Layout {
     fn find_loops(&mut self, reading: &Reading) {
         let back = reading.branches.iter().filter(|b| b.target <= b.start);
         self.loops.extend(back.map(|b| Loop { header: b.target, end: b.end(), pad: 0 }));
-        // The last end of each header comes first, and stays.
+        // The last end of each header comes first. Where that is too far, a nearer one may do: loops around the one at which
+        // a function is entered have its header, too.
         self.loops.sort_unstable_by_key(|l| (l.header, u32::MAX - l.end));
-        self.loops.dedup_by_key(|l| l.header);
         let mut taken = 0;
         // Jumps are still long. A fourth of the code is more than they can lose.
         let is_short = |len: u32, limit: u32| len <= limit + limit / 4;
