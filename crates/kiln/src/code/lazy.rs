@@ -8,6 +8,7 @@
 //! ```
 //! All of it is touched when it is needed: a module of 600,000 functions costs address space until it runs.
 
+mod arrivals;
 mod profile;
 mod snapshot;
 mod tiers;

@@ -13,6 +13,7 @@ use kiln_env::profile::ENOUGH;
 use kiln_env::tier::{COUNTERS_SIZE, Tier, entry_counter, loop_counter};
 use kiln_env::{DefinedFuncIndex, FuncKey};
 
+use super::arrivals::Arrivals;
 use super::profile::Profile;
 use super::{LazyCode, Progress, state};
 use crate::code::{CompileFn, HotFn, ModuleCode};
@@ -48,9 +49,6 @@ const LARGE_ROUNDS: u32 = 8;
 
 /// Entries at a loop that cost as much time as what is worth one unit of heat: what they cost is the detour.
 const DETOURS_PER_HEAT: u32 = 100;
-
-/// Loops of one function at which it is entered. Each takes a body of its own.
-const MAX_LOOPS: u8 = 4;
 
 /// What a module needs whose functions change their tier.
 pub(crate) struct TierSetup {
@@ -95,8 +93,8 @@ struct Note {
     entered: u32,
     /// Its heat when it was queued last.
     queued: u32,
-    /// Its loops that may be entered.
-    loops: u8,
+    /// Where it was when its counter of loops ran out.
+    arrivals: Arrivals,
     /// For random decisions.
     steps: u32,
 }
@@ -311,7 +309,7 @@ impl LazyCode {
                     let note = tiers.note(&mut notes, func.0);
                     note.rounds += 1;
                     note.heat += 1;
-                    !is_large || note.entered > 0 || (note.loops == 0 && note.rounds >= LARGE_ROUNDS)
+                    !is_large || note.entered > 0 || (note.arrivals.chosen().is_none() && note.rounds >= LARGE_ROUNDS)
                 };
                 if self.state(func.0).load(Ordering::Acquire) <= state::QUEUED {
                     // When it becomes as hot again before it is done it moves up.
@@ -364,7 +362,7 @@ impl LazyCode {
         let tiers = self.tiers.as_ref()?;
         let key = FuncKey::Osr { func, offset };
         let found = match tiers.setup.strategy {
-            TierUp::Background => self.loop_hot_in_background(tiers, code, key, func),
+            TierUp::Background => self.loop_hot_in_background(tiers, code, func, offset),
             TierUp::Never => {
                 self.counters_of(func).1.store(NEVER, Ordering::Relaxed);
                 None
@@ -395,11 +393,11 @@ impl LazyCode {
         &self,
         tiers: &Tiers,
         code: &Arc<ModuleCode>,
-        key: FuncKey,
         func: DefinedFuncIndex,
+        offset: u32,
     ) -> Option<NonNull<u8>> {
         let (entries, loops) = self.counters_of(func);
-        let progress = self.progress(&self.lock(), key);
+        let progress = self.progress(&self.lock(), FuncKey::Osr { func, offset });
         if let Some(Progress::Ready(found)) = progress {
             // Other activations are to find it soon.
             loops.store(-1, Ordering::Relaxed);
@@ -423,15 +421,27 @@ impl LazyCode {
                 state::QUEUED => is_new,
                 _ => false,
             };
-        let interval = if is_called { CALLED_AGAIN } else { LOOK_AGAIN };
+        let (interval, entry) = if is_called { (CALLED_AGAIN, None) } else { self.choose_loop(tiers, func, offset) };
         loops.store(-interval, Ordering::Relaxed);
         tiers.note(&mut tiers.notes(), func.0).interval = interval;
         if is_called {
             self.submit(tiers, code, FuncKey::Wasm(func));
-        } else if progress.is_none() && self.may_enter(tiers, func) {
-            self.submit(tiers, code, key);
+        } else if let Some(offset) = entry {
+            self.submit(tiers, code, FuncKey::Osr { func, offset });
         }
         None
+    }
+
+    /// What a function does that waits to be entered at a loop, and is at the one at `offset`: after how many arrivals it
+    /// looks again, and the loop for which code is to be made.
+    fn choose_loop(&self, tiers: &Tiers, func: DefinedFuncIndex, offset: u32) -> (i32, Option<u32>) {
+        let chosen = tiers.note(&mut tiers.notes(), func.0).arrivals.chosen();
+        let progress = |offset| self.progress(&self.lock(), FuncKey::Osr { func, offset });
+        let is_made = chosen.is_some_and(|at| !matches!(progress(at), None | Some(Progress::Compiling)));
+        let mut notes = tiers.notes();
+        let arrivals = &mut tiers.note(&mut notes, func.0).arrivals;
+        let entry = arrivals.note(offset, is_made, Instant::now());
+        (arrivals.interval(is_made).unwrap_or(LOOK_AGAIN), entry)
     }
 
     /// A function was entered at a loop. If that happens again it is called again, and its calls are to find better code.
@@ -450,15 +460,6 @@ impl LazyCode {
             note.heat = note.heat.max(note.entered / DETOURS_PER_HEAT).max(1);
         }
         self.submit(tiers, code, FuncKey::Wasm(func));
-    }
-
-    /// Whether one more loop of a function may be entered; counts it.
-    fn may_enter(&self, tiers: &Tiers, func: DefinedFuncIndex) -> bool {
-        let mut notes = tiers.notes();
-        let note = tiers.note(&mut notes, func.0);
-        let may = note.loops < MAX_LOOPS;
-        note.loops += u8::from(may);
-        may
     }
 
     /// Does what was submitted, in the background.
