@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -179,7 +178,7 @@ impl Module {
 
     /// Waits until all functions of the engine's modules are optimised that are worth it so far, but not longer than to
     /// `end`. Whether that was so.
-    pub fn settle(&self, end: Instant) -> bool {
+    pub fn settle(&self, end: std::time::Instant) -> bool {
         self.data.engine.tiers().wait_until(end)
     }
 

@@ -247,23 +247,40 @@ impl LazyCode {
         if self.written[chunk].load(Ordering::Acquire) {
             return;
         }
+        let words = self.stub_words(chunk..chunk + 1, |slot, to| {
+            let unset = slot.compare_exchange(0, to, Ordering::AcqRel, Ordering::Acquire);
+            debug_assert!(unset.is_ok() || self.memory.granularity() == 1 || cfg!(test));
+        });
+        // SAFETY: who executes a stub has got its address from `entry`, after this; all write the same words.
+        let result = unsafe { self.memory.write_words(self.stubs + chunk * page_size(), &words) };
+        // Only changing page protection can fail, for want of kernel memory: as fatal as for the allocator.
+        result.expect("entry stubs can be written");
+        self.written[chunk].store(true, Ordering::Release);
+    }
+
+    /// Writes stubs of code that nobody knows of yet.
+    fn write_first_stubs(&self, chunks: Range<usize>) {
+        let words = self.stub_words(chunks.clone(), |slot, to| slot.store(to, Ordering::Relaxed));
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        // SAFETY: nobody executes the stubs yet, and they have their pages to themselves.
+        let result = unsafe { self.memory.write(self.stubs + chunks.start * page_size(), &bytes) };
+        result.expect("entry stubs can be written");
+        self.written[chunks].iter().for_each(|written| written.store(true, Ordering::Release));
+    }
+
+    /// The stubs of these pages. `set` sets a slot to where its stub goes on while there is no code.
+    fn stub_words(&self, chunks: Range<usize>, set: impl Fn(&AtomicUsize, usize)) -> Vec<u64> {
         let per_page = page_size() / STUB_SIZE;
-        let first = chunk * per_page;
+        let indices = chunks.start * per_page..(chunks.end * per_page).min(self.num_funcs as usize);
         let thunk = self.memory.text() as usize;
-        let indices = first..(first + per_page).min(self.num_funcs as usize);
-        let mut words = Vec::with_capacity(page_size() / 8);
+        let mut words = Vec::with_capacity(indices.len() * STUB_SIZE / 8);
         for index in indices {
             let at = thunk + self.stubs + index * STUB_SIZE;
             let slot = self.slot(index as u32);
             words.extend(arch::stub(at, slot.as_ptr() as usize, thunk, index as u32));
-            let unset = slot.compare_exchange(0, at + STUB_SLOT_START, Ordering::AcqRel, Ordering::Acquire);
-            debug_assert!(unset.is_ok() || self.memory.granularity() == 1 || cfg!(test));
+            set(slot, at + STUB_SLOT_START);
         }
-        // SAFETY: who executes a stub has got its address from `entry`, after this; all write the same words.
-        let result = unsafe { self.memory.write_words(self.stubs + first * STUB_SIZE, &words) };
-        // Only changing page protection can fail, for want of kernel memory: as fatal as for the allocator.
-        result.expect("entry stubs can be written");
-        self.written[chunk].store(true, Ordering::Release);
+        words
     }
 
     fn lock(&self) -> MutexGuard<'_, Placing> {

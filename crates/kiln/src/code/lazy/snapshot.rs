@@ -110,8 +110,8 @@ impl LazyCode {
     /// Takes over the functions of an earlier run, whose text is in the arena already.
     pub(super) fn resume(&mut self, snapshot: SnapshotFile) {
         let at = self.bodies_offset();
-        for chunk in &snapshot.meta.stubs {
-            self.write_stubs(*chunk as usize);
+        for chunks in snapshot.meta.stubs.chunk_by(|chunk, next| chunk.checked_add(1) == Some(*next)) {
+            self.write_first_stubs(chunks[0] as usize..chunks[0] as usize + chunks.len());
         }
         let mut placing = self.lock();
         placing.free = (at + snapshot.text().len()).next_multiple_of(self.memory.granularity());
