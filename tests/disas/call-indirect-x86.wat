@@ -32,7 +32,7 @@
 ;;   movq (%rcx), %r8
 ;;   movq 0x10(%rcx), %rdi
 ;;   movq %r9, %rax
-;;   movl 0x50(%rax), %ecx
+;;   movl 0x54(%rax), %ecx
 ;;   cmpl %ecx, %esi
 ;;   jz      label2; j label1
 ;; block2:

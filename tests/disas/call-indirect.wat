@@ -30,7 +30,7 @@
 ;; @0005                               v12 = load.i32 user5 aligned region1 v11+8
 ;; @0005                               v13 = load.i64 notrap aligned region1 v11
 ;; @0005                               v14 = load.i64 notrap aligned region1 v11+16
-;; @0005                               v15 = load.i32 notrap aligned region0 v0+80
+;; @0005                               v15 = load.i32 notrap aligned region0 v0+84
 ;; @0005                               v16 = icmp eq v12, v15
 ;; @0005                               brif v16, block1, block2
 ;;

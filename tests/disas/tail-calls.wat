@@ -56,7 +56,7 @@
 ;;   movq (%rax), %r10
 ;;   movq 0x10(%rax), %rdi
 ;;   movq %r8, %rax
-;;   movl 0x60(%rax), %ecx
+;;   movl 0x64(%rax), %ecx
 ;;   cmpl %ecx, %esi
 ;;   jz      label2; j label1
 ;; block2:

@@ -1,5 +1,5 @@
-//! `cargo xtask same`: compiles real programs in ways that must not show in the artifact: with one thread and with all, without
-//! cache, with an empty one, and with what that left.
+//! `cargo xtask same`: compiles real programs in ways that must not show in the artifact: with one thread and with all, in
+//! the best order and in others, without cache, with an empty one, and with what that left.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,9 +25,11 @@ pub(crate) struct Args {
 }
 
 /// How a program is compiled: what it is called, flags, and whether with the cache that the run before left.
-const WAYS: [(&str, &[&str]); 4] = [
+const WAYS: [(&str, &[&str]); 6] = [
     ("one thread", &["--no-cache", "-C", "parallel-compilation=n"]),
     ("all threads", &["--no-cache"]),
+    ("another order", &["--no-cache", "-C", "work-order=1"]),
+    ("another order, one thread", &["--no-cache", "-C", "work-order=2,parallel-compilation=n"]),
     ("empty cache", &[]),
     ("full cache", &["-C", "parallel-compilation=n"]),
 ];

@@ -44,6 +44,7 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     if let Some(on) = options.codegen.parallel_compilation {
         config.parallel_compilation(on);
     }
+    config.compilation_order(options.codegen.work_order);
     if let Some(inlining) = options.codegen.inlining {
         config.compiler_inlining(match inlining {
             options::Inlining::No => Inlining::No,

@@ -303,6 +303,8 @@ groups! {
         inlining: Inlining,
         /// Compile on all cores (default y)
         parallel_compilation: bool,
+        /// Compile functions in an order that this number decides: for tests of Kiln itself
+        work_order: u64,
         /// Make unwind information for native debuggers and profilers (default y)
         native_unwind_info: bool,
         /// Check a compiled file once and note that, or copy and check it at each start (default marked)

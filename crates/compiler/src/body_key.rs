@@ -446,7 +446,8 @@ impl Scan<'_> {
         out.item(Item::Table);
         out.number((*index).into());
         out.ref_type(element);
-        out.limits(limits);
+        // How long it is and may become is not in the code.
+        out.bytes.push(u8::from(limits.is_64));
         out.place(place);
     }
 

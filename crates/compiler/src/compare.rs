@@ -321,8 +321,11 @@ fn global(modules: [&ValidatedModule; 2], [a, b]: [u32; 2]) -> Option<Difference
 }
 
 fn table(modules: [&ValidatedModule; 2], [a, b]: [u32; 2]) -> Option<Difference> {
-    let describe =
-        |i: usize, t: u32| (t, modules[i].module().tables[TableIndex(t)], modules[i].layout().table(TableIndex(t)));
+    // How long it is and may become is not in the code.
+    let describe = |i: usize, t: u32| {
+        let ty = modules[i].module().tables[TableIndex(t)];
+        (t, ty.element, ty.limits.is_64, modules[i].layout().table(TableIndex(t)))
+    };
     (describe(0, a) != describe(1, b)).then_some(Difference::Tables)
 }
 

@@ -145,7 +145,7 @@ impl Compiler {
             tunables: config.tunables.clone(),
             link: config.link,
             all_addresses: config.all_addresses,
-            pool: Pool::new(config.threads)?,
+            pool: Pool::new(config.threads, config.work_order)?,
             workers: Workers::default(),
             midend,
             totals: Mutex::default(),

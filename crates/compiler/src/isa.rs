@@ -33,6 +33,8 @@ pub struct CompilerConfig {
     pub features: Features,
     /// Threads that compile and validate; 0 is one for each that the machine runs at once.
     pub threads: usize,
+    /// Instead of the best order, work is done in one that this seed decides. To test that it does not show.
+    pub work_order: Option<u64>,
     /// Which passes of Kiln's own run.
     pub passes: PassConfig,
     /// How images are linked.
@@ -56,6 +58,7 @@ impl Default for CompilerConfig {
             tunables: Tunables::default(),
             features: Features::default(),
             threads: 0,
+            work_order: None,
             passes: PassConfig::default(),
             link: LinkOptions::default(),
             all_addresses: false,

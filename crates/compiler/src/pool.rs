@@ -12,18 +12,21 @@ const STACK_BYTES: usize = 8 << 20;
 /// A pool of threads, started when it is first needed.
 pub(crate) struct Pool {
     threads: usize,
+    /// Decides an order in place of the given ones.
+    seed: Option<u64>,
     pool: OnceLock<Option<rayon::ThreadPool>>,
 }
 
 impl Pool {
-    /// A pool of this many threads; 0 stands for as many as the machine runs at once.
-    pub(crate) fn new(threads: usize) -> Result<Pool> {
+    /// A pool of this many threads; 0 stands for as many as the machine runs at once. `seed`: see
+    /// [`CompilerConfig::work_order`](crate::CompilerConfig::work_order).
+    pub(crate) fn new(threads: usize, seed: Option<u64>) -> Result<Pool> {
         let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = if threads == 0 { available() } else { threads };
         if threads > 1024 {
             return Err(CompileError::config(format_args!("{threads} compiler threads are too many (at most 1024)")));
         }
-        Ok(Pool { threads, pool: OnceLock::new() })
+        Ok(Pool { threads, seed, pool: OnceLock::new() })
     }
 
     /// How many threads work at once.
@@ -41,6 +44,8 @@ impl Pool {
         work: impl Fn(&mut S, u32) -> R + Sync,
     ) -> Vec<R> {
         let threads = self.threads.min(max_threads).min(order.len());
+        let shuffled = self.seed.map(|seed| shuffle(order, seed));
+        let order = shuffled.as_deref().unwrap_or(order);
         let pool = if threads > 1 { self.start() } else { None };
         let mut results: Vec<OnceLock<R>> = Vec::new();
         results.resize_with(order.len(), OnceLock::new);
@@ -75,6 +80,13 @@ impl Pool {
     }
 }
 
+/// The same numbers in an order that the seed decides.
+fn shuffle(order: &[u32], seed: u64) -> Vec<u32> {
+    let mut shuffled = order.to_vec();
+    shuffled.sort_by_cached_key(|i| *blake3::hash(&(seed ^ u64::from(*i) << 32).to_le_bytes()).as_bytes());
+    shuffled
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,11 +94,15 @@ mod tests {
     #[test]
     fn results_are_in_order_for_any_number_of_threads() {
         for threads in [1, 2, 7] {
-            let pool = Pool::new(threads).unwrap();
-            let order: Vec<u32> = (0..1000).rev().collect();
-            let squares = pool.map(usize::MAX, &order, || (), |(), i| i * i);
-            assert!(squares.iter().zip(0..).all(|(s, i)| *s == i * i));
+            for seed in [None, Some(1), Some(2)] {
+                let pool = Pool::new(threads, seed).unwrap();
+                let order: Vec<u32> = (0..1000).rev().collect();
+                let squares = pool.map(usize::MAX, &order, || (), |(), i| i * i);
+                assert!(squares.iter().zip(0..).all(|(s, i)| *s == i * i));
+            }
         }
-        assert!(Pool::new(4000).is_err());
+        assert!(Pool::new(4000, None).is_err());
+        let order: Vec<u32> = (0..100).collect();
+        assert!(shuffle(&order, 1) != order && shuffle(&order, 1) != shuffle(&order, 2));
     }
 }

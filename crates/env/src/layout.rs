@@ -6,7 +6,7 @@
 use crate::index::*;
 use crate::module::Module;
 use crate::settings::Tunables;
-use crate::types::{MemoryType, RefRepr};
+use crate::types::{HeapType, MemoryType, RefRepr, RefType, SubType, ValType};
 
 /// Hands the table of fixed structures to a macro. Every field is 8 bytes; `ptr` is a host pointer, `u64`/`i64` numbers.
 #[macro_export]
@@ -214,7 +214,7 @@ pub enum Place {
 /// Order: header, memories, inline tables, tags, inline globals (16-aligned), imported tables, imported globals, imported
 /// tags, imported functions, type numbers. What compilers make most use of comes first: it is in reach of short
 /// displacements, and in the same place in all programs of a language, so that these can share code. Imported functions
-/// have slots by their names for the same reason.
+/// have slots by their names for the same reason, and types by their contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextLayout {
     imported_funcs: Box<[u32]>,
@@ -224,7 +224,7 @@ pub struct ContextLayout {
     memories: Box<[MemoryPlace]>,
     tables: u32,
     tags: u32,
-    type_ids: u32,
+    type_ids: Box<[u32]>,
     globals: u32,
     num_imported_tables: u32,
     num_imported_globals: u32,
@@ -236,38 +236,84 @@ pub struct ContextLayout {
 const IMPORT_SLOTS: u64 = 64;
 /// Imports from which on there are slots: with fewer, no other program is likely to have the same ones.
 const MIN_SLOTTED_IMPORTS: u32 = 4;
+/// Slots for the numbers of types, in modules that have some: more than a program has signatures, as a rule.
+const TYPE_SLOTS: u64 = 128;
+/// Types from which on there are slots.
+const MIN_SLOTTED_TYPES: usize = 8;
 
 fn import_slots(module: &Module) -> u64 {
     if module.num_imported_funcs < MIN_SLOTTED_IMPORTS { 0 } else { IMPORT_SLOTS }
 }
 
-/// Where each imported function is: in the slot that its name stands for, so that it is in the same place in most programs
-/// that import it, whatever else they import. Of several with one slot the least hash has it; the others follow in order.
-fn place_imports(module: &Module, slots: u32, rest: u32) -> Box<[u32]> {
-    let funcs = module.imports.iter().filter_map(|import| match import.index {
-        EntityIndex::Func(index) => Some((index, name_hash(&import.module, &import.name))),
-        _ => None,
-    });
-    let mut places = vec![0; module.num_imported_funcs as usize];
-    let mut by_slot: Vec<(u64, u64, FuncIndex)> =
-        funcs.map(|(index, hash)| (hash % IMPORT_SLOTS, hash, index)).collect();
-    by_slot.sort_unstable_by_key(|(slot, hash, index)| (*slot, *hash, index.0));
-    let (mut next, mut taken) = (rest, None);
-    for (slot, _, index) in by_slot {
-        places[index.0 as usize] = if import_slots(module) > 0 && taken != Some(slot) {
-            taken = Some(slot);
-            slots + slot as u32 * imported_func::SIZE
-        } else {
-            next += imported_func::SIZE;
-            next - imported_func::SIZE
-        };
+fn type_slots(module: &Module) -> u64 {
+    if module.types.len() < MIN_SLOTTED_TYPES { 0 } else { TYPE_SLOTS }
+}
+
+/// Slots of so many bytes each, and where what has none goes, one behind the other.
+struct Slots {
+    at: u32,
+    count: u64,
+    rest: u32,
+    size: u32,
+}
+
+impl Slots {
+    /// Where each of the things with these hashes is: in the slot that its hash stands for, so that it is in the same place
+    /// in most programs that have it, whatever else they have. Of several with one slot the least hash has it; the others
+    /// follow in order, and then what has no hash.
+    fn place(&self, hashes: impl Iterator<Item = Option<u64>>) -> Box<[u32]> {
+        let slot = |hash: u64| hash.checked_rem(self.count).unwrap_or(0);
+        let by_slot = hashes.enumerate().map(|(i, hash)| hash.map_or((u64::MAX, 0, i), |hash| (slot(hash), hash, i)));
+        let mut by_slot: Vec<(u64, u64, usize)> = by_slot.collect();
+        by_slot.sort_unstable();
+        let mut places = vec![0; by_slot.len()];
+        let (mut next, mut taken) = (self.rest, None);
+        for (slot, _, index) in by_slot {
+            places[index] = if slot < self.count && taken != Some(slot) {
+                taken = Some(slot);
+                self.at + slot as u32 * self.size
+            } else {
+                next += self.size;
+                next - self.size
+            };
+        }
+        places.into()
     }
-    places.into()
+}
+
+/// What stands for a signature in all modules; `None` if it names types of its module.
+fn signature_hash(ty: &SubType) -> Option<u64> {
+    let func = ty.as_func()?;
+    let code = |ty: &ValType| match ty {
+        ValType::I32 => Some(1),
+        ValType::I64 => Some(2),
+        ValType::F32 => Some(3),
+        ValType::F64 => Some(4),
+        ValType::V128 => Some(5),
+        ValType::Ref(RefType { heap, nullable }) => {
+            let heap = match heap {
+                HeapType::Func => 0,
+                HeapType::NoFunc => 1,
+                HeapType::Extern => 2,
+                HeapType::NoExtern => 3,
+                HeapType::Exn => 4,
+                HeapType::NoExn => 5,
+                HeapType::Concrete(_) => return None,
+            };
+            Some(16 + heap * 2 + u8::from(*nullable))
+        }
+    };
+    let params = func.params.iter().map(code);
+    let bytes = params.chain([Some(0)]).chain(func.results.iter().map(code)).collect::<Option<Vec<u8>>>()?;
+    Some(fnv(bytes.into_iter()))
 }
 
 /// FNV-1a of an import's two names.
 fn name_hash(module: &str, name: &str) -> u64 {
-    let bytes = module.bytes().chain([0]).chain(name.bytes());
+    fnv(module.bytes().chain([0]).chain(name.bytes()))
+}
+
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
@@ -303,14 +349,19 @@ impl ContextLayout {
         let imported_tables = place(module.num_imported_tables.into(), 8, 8);
         let imported_globals = place(module.num_imported_globals.into(), 8, 8);
         let imported_tags = place(module.num_imported_tags.into(), 8, 8);
-        let slots = place(import_slots(module), imported_func::SIZE, 8);
-        let rest = place(module.num_imported_funcs.into(), imported_func::SIZE, 8);
-        let imported_funcs = place_imports(module, slots, rest);
-        let type_ids = place(module.types.len() as u64, 4, 4);
+        let import_slots = (place(import_slots(module), imported_func::SIZE, 8), import_slots(module));
+        let type_slots = (place(type_slots(module), 4, 4), type_slots(module));
+        let imports = place(module.num_imported_funcs.into(), imported_func::SIZE, 8);
+        let types = place(module.types.len() as u64, 4, 4);
         let size = place(0, 0, 16);
         if next > u64::from(crate::limits::MAX_CONTEXT_SIZE) {
             return Err(ContextTooLarge);
         }
+        let slots = |(at, count), rest, size| Slots { at, count, rest, size };
+        let names = module.imports.iter().filter(|import| matches!(import.index, EntityIndex::Func(_)));
+        let names = names.map(|import| Some(name_hash(&import.module, &import.name)));
+        let imported_funcs = slots(import_slots, imports, imported_func::SIZE).place(names);
+        let type_ids = slots(type_slots, types, 4).place(module.types.values().map(signature_hash));
         Ok(ContextLayout {
             imported_funcs,
             imported_tables,
@@ -341,7 +392,7 @@ impl ContextLayout {
             memories: vec![place; memories].into(),
             tables: at - index * table::SIZE,
             tags: at - index * tag::SIZE,
-            type_ids: type_at,
+            type_ids: [type_at].into(),
             globals: at - index * GLOBAL_SIZE,
             num_imported_tables: imported,
             num_imported_globals: imported,
@@ -391,7 +442,7 @@ impl ContextLayout {
 
     /// The engine-wide number (4 bytes) of a type of the module.
     pub fn type_id(&self, index: TypeIndex) -> u32 {
-        self.type_ids + index.0 * 4
+        self.type_ids[index.0 as usize]
     }
 }
 
@@ -399,6 +450,7 @@ impl ContextLayout {
 mod tests {
     use super::*;
     use crate::module::Import;
+    use crate::types::{CompositeType, FuncType};
 
     /// A module that imports functions of these names.
     fn importing(names: &[&str]) -> Module {
@@ -417,6 +469,34 @@ mod tests {
     fn places(names: &[&str]) -> Vec<u32> {
         let layout = ContextLayout::new(&importing(names)).unwrap();
         (0..names.len() as u32).map(|i| layout.imported_func(FuncIndex(i))).collect()
+    }
+
+    #[test]
+    fn types_keep_their_place_whatever_others_there_are() {
+        let signature = |n: usize, concrete: bool| {
+            let reference = RefType { nullable: true, heap: HeapType::Concrete(TypeIndex(0)) };
+            let first = if concrete { ValType::Ref(reference) } else { ValType::I64 };
+            let params =
+                std::iter::once(first).chain((0..n).map(|i| if i % 2 == 0 { ValType::I32 } else { ValType::F64 }));
+            let func = FuncType { params: params.collect(), results: [ValType::I32].into() };
+            SubType { is_final: true, supertype: None, composite: CompositeType::Func(func) }
+        };
+        let layout = |types: &[(usize, bool)]| {
+            let types = types.iter().map(|(n, concrete)| signature(*n, *concrete)).collect();
+            ContextLayout::new(&Module { types, ..Module::default() }).unwrap()
+        };
+        let one: Vec<_> = (0..20).map(|n| (n, false)).collect();
+        let mut other: Vec<_> = (5..30).rev().map(|n| (n, false)).collect();
+        // One that names a type of the module, and one that is there twice.
+        other.extend([(3, true), (7, false)]);
+        let (first, second) = (layout(&one), layout(&other));
+        let common = (5..20).filter(|n| first.type_id(TypeIndex(*n)) == second.type_id(TypeIndex(29 - n))).count();
+        assert!(common > 10, "{common} of 15");
+        let mut places: Vec<u32> = (0..27).map(|i| second.type_id(TypeIndex(i))).collect();
+        assert!(places.iter().all(|at| at.is_multiple_of(4) && at + 4 <= second.size()));
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 27);
     }
 
     #[test]

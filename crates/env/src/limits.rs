@@ -35,3 +35,9 @@ pub const MAX_FUNC_USES: u32 = 1 << 26;
 /// Locals and operands of a function at a loop up to which it changes its tier there: the size of the buffer through
 /// which they go. With more it runs on as it is until it is called again.
 pub const MAX_OSR_SLOTS: u32 = 1 << 14;
+/// Bytes of code in a snapshot that nothing uses any more, because better code has taken its place, and how many times the
+/// bytes that are in use they may be in addition. Beyond that the next run begins anew. What the second tier makes
+/// of a function is about half of what the first does, so that a program does not get there by being optimised.
+pub const MAX_REPLACED_CODE: u64 = 16 << 20;
+/// See [`MAX_REPLACED_CODE`].
+pub const MAX_REPLACED_FACTOR: u64 = 3;

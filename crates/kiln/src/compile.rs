@@ -204,6 +204,7 @@ impl ModuleCompiler {
             tunables: config.tunables.clone(),
             features,
             threads: config.threads,
+            work_order: config.work_order,
             passes: PassConfig {
                 disabled: config.passes_off.clone(),
                 inlining: config.inlining,

@@ -68,6 +68,7 @@ pub struct Config {
     pub(crate) features: Vec<(String, bool)>,
     pub(crate) target: Option<String>,
     pub(crate) threads: usize,
+    pub(crate) work_order: Option<u64>,
     pub(crate) verify: Option<bool>,
     pub(crate) max_wasm_stack: usize,
     pub(crate) tiering: Tiering,
@@ -102,6 +103,7 @@ impl fmt::Debug for Config {
             .field("features", &self.features)
             .field("target", &self.target)
             .field("threads", &self.threads)
+            .field("work_order", &self.work_order)
             .field("max_wasm_stack", &self.max_wasm_stack)
             .field("tiering", &self.tiering)
             .finish_non_exhaustive()
@@ -118,6 +120,7 @@ impl Default for Config {
             features: Vec::new(),
             target: None,
             threads: 0,
+            work_order: None,
             verify: None,
             max_wasm_stack: 512 << 10,
             tiering: Tiering::Eager,
@@ -313,6 +316,13 @@ impl Config {
     /// Whether modules are compiled on all processors, or on the calling thread. On by default.
     pub fn parallel_compilation(&mut self, enable: bool) -> &mut Config {
         self.threads = if enable { 0 } else { 1 };
+        self
+    }
+
+    /// Compile functions in an order that this seed decides, instead of the largest first. For tests of Kiln itself: the order
+    /// does not show in what is compiled.
+    pub fn compilation_order(&mut self, seed: Option<u64>) -> &mut Config {
+        self.work_order = seed;
         self
     }
 

@@ -251,3 +251,22 @@ fn what_is_hot_in_all_runs_together_is_optimised() {
         assert!(run.module.settle(std::time::Instant::now()));
     }
 }
+
+#[test]
+fn snapshots_stop_growing() {
+    for strategy in [TierUp::AtOnce, TierUp::Random(3)] {
+        let files = Files::new(strategy);
+        let mut first = files.begin();
+        let expected = first.early();
+        assert!(files.leave(&first));
+        let mut sizes = Vec::new();
+        for _ in 0..12 {
+            let mut run = files.resume().unwrap();
+            assert_eq!(run.early(), expected);
+            files.leave(&run);
+            sizes.push(fs::metadata(files.path("snapshot")).unwrap().len());
+        }
+        // A function has a body of each tier, and one for each loop.
+        assert!(sizes[8..].iter().all(|size| *size == sizes[8]), "{sizes:?}");
+    }
+}

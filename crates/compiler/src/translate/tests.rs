@@ -42,7 +42,7 @@ struct Loaded {
 impl Loaded {
     fn new(bytes: Vec<u8>) -> Loaded {
         let parsed = parse(&bytes, &Features::default()).unwrap_or_else(|e| panic!("{e}"));
-        let module = validate(parsed, &bytes, &Pool::new(1).unwrap(), &|_| ()).unwrap_or_else(|e| panic!("{e}"));
+        let module = validate(parsed, &bytes, &Pool::new(1, None).unwrap(), &|_| ()).unwrap_or_else(|e| panic!("{e}"));
         Loaded { bytes, module }
     }
 

@@ -78,8 +78,8 @@ pub fn write_snapshot(contents: &Snapshot<'_>) -> Result<Vec<u8>, WriteError> {
     let mut parts = [const { Vec::new() }; CodePart::COUNT];
     if let Some((file, header)) = contents.before {
         let variant = header.variants.first().into_iter().flatten();
-        for (part, range) in parts.iter_mut().zip(variant) {
-            *part = bytes_of(file, range.clone()).to_vec();
+        for (part, range) in CodePart::ALL.iter().zip(variant).filter(|(part, _)| **part != CodePart::Text) {
+            parts[*part as usize] = bytes_of(file, range.clone()).to_vec();
         }
     }
     for part in [CodePart::Trampolines, CodePart::EhFrame] {
@@ -105,11 +105,13 @@ pub fn write_snapshot(contents: &Snapshot<'_>) -> Result<Vec<u8>, WriteError> {
     for ((namespace, index), position) in places {
         put(&mut parts[CodePart::Trampolines as usize], [namespace, index, position]);
     }
-    parts[CodePart::Text as usize] = contents.image.text.clone();
     let mut pieces = Pieces::new(1);
     pieces.add_part(Part::Meta, postcard::to_stdvec(contents.meta).expect("plain data serialises"));
     for (part, bytes) in CodePart::ALL.iter().zip(parts) {
-        pieces.add_code(0, *part, "", bytes);
+        match part {
+            CodePart::Text => pieces.add_code(0, *part, "", &*contents.image.text),
+            _ => pieces.add_code(0, *part, "", bytes),
+        }
     }
     finish(&pieces, 1, machine, is_big_endian(&triple))
 }
@@ -183,5 +185,15 @@ mod tests {
         assert!((0..3).all(|position| tables.trap(position, 1) == Some(TrapCode::Unreachable)));
         let text = bytes_of(&file, header.variants[0][CodePart::Text as usize].clone());
         assert_eq!(&text[32..36], b"ABCD");
+
+        // To begin anew.
+        let meta = SnapshotMeta::new([1; 32], 4096, Vec::new(), std::iter::empty(), Vec::new());
+        let nothing = image(b"", &[]);
+        let contents =
+            Snapshot { module: &module, fingerprint: &fingerprint, meta: &meta, before: None, image: &nothing };
+        let file = write_snapshot(&contents).unwrap();
+        let header = read_header(&file).unwrap();
+        assert_eq!(read_snapshot(&file, &header).unwrap(), meta);
+        assert!(CodeTables::new(&file, &header.variants[0], 0).is_empty());
     }
 }

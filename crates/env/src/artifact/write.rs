@@ -1,5 +1,6 @@
 //! The writer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -98,8 +99,10 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
     for (i, variant) in contents.variants.iter().enumerate() {
         let parts = code_parts(contents.module, variant)?;
         for (part, bytes) in CodePart::ALL.iter().zip(parts) {
-            if *part != CodePart::EhFrame {
-                pieces.add_code(i, *part, variant.suffix, bytes);
+            match part {
+                CodePart::EhFrame => {}
+                CodePart::Text => pieces.add_code(i, *part, variant.suffix, &*variant.image.text),
+                _ => pieces.add_code(i, *part, variant.suffix, bytes),
             }
         }
         let text = pieces.list.last().map_or(0, |text| text.at);
@@ -107,7 +110,10 @@ pub fn write(contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
         let (frames, _) = eh_frame::section(&triple.architecture, variant.image, (at - text) as u64);
         pieces.add_code(i, CodePart::EhFrame, variant.suffix, frames);
     }
-    pieces.add_part(Part::Source, std::mem::take(&mut module_parts[Part::Source as usize]));
+    match contents.source {
+        WasmSource::Embedded => pieces.add_part(Part::Source, contents.wasm),
+        _ => pieces.add_part(Part::Source, std::mem::take(&mut module_parts[Part::Source as usize])),
+    }
     add_symbols(&mut pieces, contents);
     pieces.add_part(Part::Memory, std::mem::take(&mut module_parts[Part::Memory as usize]));
     finish(&pieces, contents.variants.len(), machine, is_big_endian(&triple))
@@ -144,19 +150,25 @@ enum Owner {
 }
 
 /// A section in the making.
-struct Piece {
+struct Piece<'a> {
     owner: Owner,
     name: String,
     align: usize,
     at: usize,
-    bytes: Vec<u8>,
+    bytes: Cow<'a, [u8]>,
+    /// Zeroes behind the bytes, part of the piece.
+    padding: usize,
     kind: elf::SectionType,
     entry_size: u64,
 }
 
-impl Piece {
+impl Piece<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.padding
+    }
+
     fn end(&self) -> usize {
-        self.at + self.bytes.len()
+        self.at + self.len()
     }
 
     fn is_text(&self) -> bool {
@@ -164,8 +176,8 @@ impl Piece {
     }
 }
 
-pub(super) struct Pieces {
-    list: Vec<Piece>,
+pub(super) struct Pieces<'a> {
+    list: Vec<Piece<'a>>,
     /// Where the first one may begin.
     start: usize,
 }
@@ -175,9 +187,9 @@ fn header_len(variants: usize) -> usize {
     RANGES_AT + 16 * (Part::COUNT + variants * CodePart::COUNT)
 }
 
-impl Pieces {
+impl<'a> Pieces<'a> {
     /// None yet, of a file with code for so many CPU levels.
-    pub(super) fn new(variants: usize) -> Pieces {
+    pub(super) fn new(variants: usize) -> Pieces<'a> {
         Pieces { list: Vec::new(), start: HEADER_AT + header_len(variants) }
     }
 
@@ -185,25 +197,23 @@ impl Pieces {
         self.list.last().map_or(self.start, Piece::end)
     }
 
-    fn add(&mut self, owner: Owner, name: String, align: usize, bytes: Vec<u8>) {
+    fn add(&mut self, owner: Owner, name: String, align: usize, bytes: Cow<'a, [u8]>) {
         let kind = elf::SHT_PROGBITS;
         let at = self.end().next_multiple_of(align);
-        self.list.push(Piece { owner, name, align, at, bytes, kind, entry_size: 0 });
+        let mut piece = Piece { owner, name, align, at, bytes, padding: 0, kind, entry_size: 0 };
         // What follows the text is not on its last page, which is mapped executable.
-        if let Some(text) = self.list.last().filter(|p| p.is_text()) {
-            let padding = text.end().next_multiple_of(PAGE) - text.end();
-            if let Some(text) = self.list.last_mut() {
-                text.bytes.resize(text.bytes.len() + padding, 0);
-            }
+        if piece.is_text() {
+            piece.padding = piece.end().next_multiple_of(PAGE) - piece.end();
         }
+        self.list.push(piece);
     }
 
-    pub(super) fn add_part(&mut self, part: Part, bytes: Vec<u8>) {
-        self.add(Owner::Part(part), part.section().to_owned(), part.align(), bytes);
+    pub(super) fn add_part(&mut self, part: Part, bytes: impl Into<Cow<'a, [u8]>>) {
+        self.add(Owner::Part(part), part.section().to_owned(), part.align(), bytes.into());
     }
 
-    pub(super) fn add_code(&mut self, variant: usize, part: CodePart, suffix: &str, bytes: Vec<u8>) {
-        self.add(Owner::Code(variant, part), format!("{}{suffix}", part.section()), part.align(), bytes);
+    pub(super) fn add_code(&mut self, variant: usize, part: CodePart, suffix: &str, bytes: impl Into<Cow<'a, [u8]>>) {
+        self.add(Owner::Code(variant, part), format!("{}{suffix}", part.section()), part.align(), bytes.into());
     }
 
     fn range(&self, owner: Owner) -> PartRange {
@@ -212,7 +222,7 @@ impl Pieces {
     }
 }
 
-/// The parts that exist once, by [`Part`].
+/// The parts that exist once, by [`Part`], without a module that is there as it is.
 fn module_parts(contents: &Contents<'_>) -> [Vec<u8>; Part::COUNT] {
     let module = contents.module;
     let words = |words: &mut dyn Iterator<Item = u32>| words.flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
@@ -230,7 +240,7 @@ fn module_parts(contents: &Contents<'_>) -> [Vec<u8>; Part::COUNT] {
     let mut slim = slim(module);
     forget_imaged(&mut slim, &images);
     let source = match contents.source {
-        WasmSource::Embedded => contents.wasm.to_vec(),
+        WasmSource::Embedded => Vec::new(),
         WasmSource::Reduced => kept_source(&mut slim, contents.wasm),
         WasmSource::Elsewhere => hash::source_hash(contents.wasm).to_vec(),
     };
@@ -294,7 +304,7 @@ fn kept_source(module: &mut Module, wasm: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// The parts of code for one CPU level, by [`CodePart`].
+/// The parts of code for one CPU level, by [`CodePart`], without the text.
 fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; CodePart::COUNT], WriteError> {
     let mut parts = [const { Vec::new() }; CodePart::COUNT];
     parts[CodePart::Fingerprint as usize] =
@@ -321,7 +331,6 @@ fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; Co
     for ((namespace, index), position) in trampolines {
         put(&mut parts[CodePart::Trampolines as usize], [namespace, index, position]);
     }
-    parts[CodePart::Text as usize] = variant.image.text.clone();
     Ok(parts)
 }
 
@@ -380,7 +389,7 @@ pub(super) fn put_tables(parts: &mut [Vec<u8>; CodePart::COUNT], start: u32, tab
 const SYMBOL_SIZE: usize = 24;
 
 /// Adds `.symtab` and `.strtab`: every function by its name.
-fn add_symbols(pieces: &mut Pieces, contents: &Contents<'_>) {
+fn add_symbols(pieces: &mut Pieces<'_>, contents: &Contents<'_>) {
     let mut strings = vec![0u8];
     let mut symbols = vec![0u8; SYMBOL_SIZE];
     for (v, variant) in contents.variants.iter().enumerate() {
@@ -398,8 +407,8 @@ fn add_symbols(pieces: &mut Pieces, contents: &Contents<'_>) {
             strings.push(0);
         }
     }
-    let mut add = |name: &str, align, bytes, kind, entry_size| {
-        pieces.add(Owner::Other, name.to_owned(), align, bytes);
+    let mut add = |name: &str, align, bytes: Vec<u8>, kind, entry_size| {
+        pieces.add(Owner::Other, name.to_owned(), align, bytes.into());
         if let Some(piece) = pieces.list.last_mut() {
             (piece.kind, piece.entry_size) = (kind, entry_size);
         }
@@ -409,7 +418,7 @@ fn add_symbols(pieces: &mut Pieces, contents: &Contents<'_>) {
 }
 
 /// Segments: stretches of sections that are mapped alike.
-fn segments(pieces: &Pieces) -> Vec<(usize, usize, bool)> {
+fn segments(pieces: &Pieces<'_>) -> Vec<(usize, usize, bool)> {
     let mut segments = vec![(0, pieces.start, false)];
     for piece in pieces.list.iter().filter(|p| p.owner != Owner::Other) {
         match segments.last_mut() {
@@ -421,13 +430,15 @@ fn segments(pieces: &Pieces) -> Vec<(usize, usize, bool)> {
 }
 
 pub(super) fn finish(
-    pieces: &Pieces,
+    pieces: &Pieces<'_>,
     variants: usize,
     machine: elf::Machine,
     big_endian: bool,
 ) -> Result<Vec<u8>, WriteError> {
     let segments = segments(pieces);
-    let mut file = Vec::new();
+    // With names, section headers and hashes. Growing later would copy it all.
+    let about = pieces.end() + 200 * (pieces.list.len() + 8);
+    let mut file = Vec::with_capacity(about + hash::list_len(about));
     let mut w = Writer::new(if big_endian { Endianness::Big } else { Endianness::Little }, true, &mut file);
     w.reserve_file_header();
     w.reserve_program_headers(segments.len() as u32);
@@ -436,7 +447,7 @@ pub(super) fn finish(
     for piece in &pieces.list {
         w.reserve_section_index();
         w.reserve_until(piece.at as u64);
-        w.reserve(piece.bytes.len() as u64, 1);
+        w.reserve(piece.len() as u64, 1);
     }
     let hashes_name = w.add_section_name(b".kiln.hashes");
     w.reserve_section_index();
@@ -470,6 +481,7 @@ pub(super) fn finish(
     for piece in &pieces.list {
         w.pad_until(piece.at as u64);
         w.write(&piece.bytes);
+        w.pad_until(piece.end() as u64);
     }
     w.write_shstrtab();
     w.write_null_section_header();
@@ -492,7 +504,7 @@ pub(super) fn finish(
 }
 
 /// A piece's section header, but for its name. `index` is its place in the list.
-fn section_header(piece: &Piece, index: usize) -> SectionHeader {
+fn section_header(piece: &Piece<'_>, index: usize) -> SectionHeader {
     let symbols = piece.kind == elf::SHT_SYMTAB;
     let loaded = piece.owner != Owner::Other;
     let flags = match (loaded, piece.is_text()) {
@@ -505,17 +517,17 @@ fn section_header(piece: &Piece, index: usize) -> SectionHeader {
         sh_flags: flags,
         sh_addr: if loaded { piece.at as u64 } else { 0 },
         sh_offset: piece.at as u64,
-        sh_size: piece.bytes.len() as u64,
+        sh_size: piece.len() as u64,
         // The names stand right behind the symbols, all of which are local.
         sh_link: if symbols { index as u32 + 2 } else { 0 },
-        sh_info: if symbols { (piece.bytes.len() / SYMBOL_SIZE) as u32 } else { 0 },
+        sh_info: if symbols { (piece.len() / SYMBOL_SIZE) as u32 } else { 0 },
         sh_addralign: piece.align as u64,
         sh_entsize: piece.entry_size,
         ..SectionHeader::default()
     }
 }
 
-fn header_bytes(pieces: &Pieces, variants: usize, body_len: u64) -> Vec<u8> {
+fn header_bytes(pieces: &Pieces<'_>, variants: usize, body_len: u64) -> Vec<u8> {
     let header = Header {
         file_len: body_len + hash::list_len(body_len as usize) as u64,
         body_len,

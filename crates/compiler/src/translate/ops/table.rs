@@ -4,16 +4,11 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use kiln_env::layout::{GC_ELEMENT_SIZE, Place, TYPE_LAZY, func_ref, table, table_element_size};
-use kiln_env::types::{RefRepr, TableType};
+use kiln_env::types::RefRepr;
 use kiln_env::{Builtin, TableIndex, TrapCode};
 
 use crate::codegen::trap_code;
 use crate::translate::emitter::{Emitter, Region};
-
-/// The number of elements if the table can never have another.
-fn constant_len(ty: &TableType) -> Option<u64> {
-    (ty.limits.max == Some(ty.limits.min)).then_some(ty.limits.min)
-}
 
 /// A field of a table's `VmTable`. Loaded where it is needed, even if it never changes: most uses stand before a call,
 /// and a value that lives across calls takes one of a few registers.
@@ -26,12 +21,10 @@ fn field(e: &mut Emitter, index: TableIndex, offset: u32) -> Value {
     e.b.ins().load(I64, flags, base, at as i32)
 }
 
-/// The number of elements, in 64 bits.
+/// The number of elements, in 64 bits. Also of a table that can never have another it is no constant in the code, so that
+/// programs with tables of different lengths can share functions.
 fn len(e: &mut Emitter, index: TableIndex) -> Value {
-    match constant_len(&e.env.module.tables[index]) {
-        Some(len) => e.i64(len),
-        None => field(e, index, table::len),
-    }
+    field(e, index, table::len)
 }
 
 /// The address of element `element` (64 bits), and the flags for the first access to it: either the index has been

@@ -1,5 +1,6 @@
 //! Code that an earlier run compiled: put back where it was, and captured for the next run.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use kiln_env::artifact::{CodePart, CodeTables, Header, PartRange, SnapshotMeta, bytes_of};
 use kiln_env::image::ImageFunc;
+use kiln_env::limits::{MAX_REPLACED_CODE, MAX_REPLACED_FACTOR};
 use kiln_env::profile::FuncCounts;
 use kiln_env::tier::Tier;
 use kiln_env::{FuncKey, Image};
@@ -97,6 +99,11 @@ impl SnapshotFile {
     }
 }
 
+/// Whether so much of a text is no longer in use that it is not worth keeping for the rest.
+fn is_wasteful(live: u64, text: u64) -> bool {
+    text.saturating_sub(live) > MAX_REPLACED_CODE.saturating_add(live.saturating_mul(MAX_REPLACED_FACTOR))
+}
+
 impl LazyCode {
     /// Where functions begin, behind thunk and stubs.
     fn bodies_offset(&self) -> usize {
@@ -151,7 +158,16 @@ impl LazyCode {
         self.placed.len() > 0
     }
 
-    /// What was compiled so far; `None` if it is no more than what the code began with.
+    /// Bytes of code that is still in use: bodies that were replaced are not.
+    fn live_bytes(&self) -> u64 {
+        let old = self.snapshot.iter().flat_map(|s| s.funcs().map(|(_, key, range)| (key, range.end - range.start)));
+        let new = (0..self.placed.len()).filter_map(|i| self.placed.get(i)).map(|func| (func.key, func.len));
+        let last: HashMap<FuncKey, u32> = old.chain(new).collect();
+        last.values().map(|len| u64::from(*len)).sum()
+    }
+
+    /// What was compiled so far; `None` if it is no more than what the code began with, and nothing at all if it is better
+    /// to begin anew.
     pub(in crate::code) fn capture(&self) -> Option<Captured<'_>> {
         let text_at = self.bodies_offset();
         // Nothing is placed meanwhile.
@@ -159,7 +175,7 @@ impl LazyCode {
         if !self.outgrew_snapshot() {
             return None;
         }
-        let mut last = std::collections::HashMap::new();
+        let mut last = HashMap::new();
         let new = || (0..self.placed.len()).filter_map(|i| self.placed.get(i));
         new().for_each(|func| _ = last.insert(func.key, func.start));
         let tier = |key, start| match key {
@@ -171,6 +187,18 @@ impl LazyCode {
         };
         let old = self.snapshot.iter().flat_map(|s| s.funcs().map(|(i, ..)| s.meta.tier(i).unwrap_or(Tier::Optimized)));
         let tiers = old.chain(new().map(|func| tier(func.key, func.start))).collect();
+        let live = self.live_bytes();
+        if is_wasteful(live, (placing.free - text_at) as u64) {
+            let image = Image { text: Vec::new(), funcs: Vec::new() };
+            return Some(Captured {
+                image,
+                text_at: text_at as u64,
+                stubs: Vec::new(),
+                tiers: Vec::new(),
+                profile: self.profile(),
+                before: None,
+            });
+        }
         let image_func = |func: &super::PlacedFunc| {
             let (key, len, tables) = (func.key, func.len, func.tables.clone());
             ImageFunc { key, start: func.start - text_at as u32, len, tables }
@@ -185,5 +213,18 @@ impl LazyCode {
         let stubs = written.map(|(chunk, _)| chunk as u32).collect();
         let before = self.snapshot.as_ref().map(|s| (s.file.bytes(), &s.header));
         Some(Captured { image, text_at: text_at as u64, stubs, tiers, profile: self.profile(), before })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_given_up_when_little_of_it_is_in_use() {
+        assert!(!is_wasteful(0, 0) && !is_wasteful(100, MAX_REPLACED_CODE));
+        let live = 8 << 20;
+        let most = live + MAX_REPLACED_CODE + live * MAX_REPLACED_FACTOR;
+        assert_eq!((is_wasteful(live, most), is_wasteful(live, most + 1)), (false, true));
     }
 }
