@@ -11,6 +11,7 @@ use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey};
 
 use crate::midend::Policy;
 use crate::module_env::ModuleEnv;
+use crate::profile::Frequency;
 
 /// The numbers of one function's callees. Keeps its memory from function to function.
 #[derive(Default)]
@@ -73,8 +74,9 @@ impl Callees {
         hasher.update(body.as_bytes());
         for callee in callees {
             self.describe_callee(env, policy, *callee, &mut hasher);
-            let rare = |defined| known.is_some_and(|k| env.profile.is_some_and(|p| p.is_rare(k, defined)));
-            hasher.update(&[u8::from(env.module.defined_func(*callee).is_some_and(rare))]);
+            let profile = known.zip(env.profile).zip(env.module.defined_func(*callee));
+            let frequency = profile.map(|((known, profile), defined)| profile.frequency(known, defined));
+            hasher.update(&[frequency.unwrap_or(Frequency::Unknown) as u8]);
         }
         for offset in known.map(|known| known.idle.as_slice()).unwrap_or_default() {
             hasher.update(b"idle").update(&offset.to_le_bytes());

@@ -7,6 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_env::DefinedFuncIndex;
 use kiln_env::profile::FuncFacts;
 
+/// Entries from which on a function was so hot that it is not counted much longer.
+const HOT: u32 = 500;
+
+/// How often a function comes to a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Frequency {
+    /// It has not yet, and is known well.
+    Rare,
+    /// Nothing is known.
+    Unknown,
+    /// The callee is entered about as often as the caller, or oftener.
+    Frequent,
+}
+
 /// Tells what is known about functions. The program may run on and count meanwhile: what was told once stays so for as
 /// long as this lives, so that the code and the key under which it is kept are made from the same facts.
 pub struct Profile<'a> {
@@ -20,9 +34,19 @@ impl<'a> Profile<'a> {
         Profile { find, told: Mutex::default() }
     }
 
-    /// Whether calls of a function are rare in the body of another, which is known well and has never called it.
-    pub(crate) fn is_rare(&self, caller: &FuncFacts, callee: DefinedFuncIndex) -> bool {
-        caller.is_known && !self.facts(callee).has_run
+    /// How often the body of one function calls another.
+    pub(crate) fn frequency(&self, caller: &FuncFacts, callee: DefinedFuncIndex) -> Frequency {
+        if !caller.is_known {
+            return Frequency::Unknown;
+        }
+        let callee = self.facts(callee);
+        if !callee.has_run {
+            Frequency::Rare
+        } else if callee.entries >= caller.entries.min(HOT) / 2 {
+            Frequency::Frequent
+        } else {
+            Frequency::Unknown
+        }
     }
 
     /// What is known about a function.

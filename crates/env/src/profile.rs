@@ -50,7 +50,7 @@ impl FuncCounts {
         let targets = self.sites.iter().filter_map(|s| Some((s.offset, s.dominant(enough)?))).collect();
         let is_known = u64::from(self.entries) >= enough;
         let idle = self.sites.iter().filter(|site| is_known && site.others == 0).map(|site| site.offset).collect();
-        FuncFacts { has_run: true, is_known, targets, idle }
+        FuncFacts { has_run: true, is_known, entries: self.entries, targets, idle }
     }
 }
 
@@ -61,6 +61,8 @@ pub struct FuncFacts {
     pub has_run: bool,
     /// Whether it was called so often that what it has not done yet is done rarely.
     pub is_known: bool,
+    /// How often it was entered, about. Code depends on no more of it than what it is compared with another one's.
+    pub entries: u32,
     /// Indirect calls that nearly always call the same function: offset in the body, function. By ascending offset.
     pub targets: Vec<(u32, DefinedFuncIndex)>,
     /// Indirect calls that it has never come to, likewise; none if it is not known so well.

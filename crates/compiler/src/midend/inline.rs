@@ -30,6 +30,8 @@ const LEAF: u32 = 16;
 const CALLING: u32 = 10;
 /// Limits are this many times higher inside of loops.
 const IN_LOOP: u32 = 3;
+/// And where it is known that calls are made often.
+const IF_FREQUENT: u32 = 2;
 /// Cost up to which a callee with loops of its own is inlined, wherever it is called: it hardly gains from that.
 const LOOPING: u32 = 16;
 /// Cost up to which a function with the signature of a wide multiplication is inlined, and what it is charged: the pass
@@ -86,6 +88,8 @@ pub(crate) struct Site<'a> {
     pub(crate) loop_depth: u32,
     /// Whether an argument is a constant.
     pub(crate) constant_argument: bool,
+    /// Whether it is known to be made about as often as the caller is entered, or oftener.
+    pub(crate) is_frequent: bool,
     /// Whether a trap is all that follows, unless the callee does not come back.
     pub(crate) ends: bool,
     /// The functions whose bodies it is in: the caller, then those that were inlined around each other.
@@ -124,7 +128,7 @@ impl Policy {
         }
         let wide = is_wide_multiplication(env.module.func_type(callee), &info);
         let charge = if wide { WIDE_CHARGE } else { info.cost().saturating_sub(CALL) + 1 };
-        let in_loop = site.loop_depth > 0;
+        let in_loop = site.loop_depth > 0 || site.is_frequent;
         // What is executed most is not left with nothing by what comes before it.
         let left = if in_loop || self.stress { budget.left } else { budget.left.saturating_sub(budget.whole / 2) };
         let fits = info.cost() <= self.limit(env, site, &info) && charge <= left;
@@ -152,7 +156,7 @@ impl Policy {
     /// Whether a call of `callee` is ever replaced, at the best of sites.
     fn may_admit(self, env: &ModuleEnv<'_>, callee: DefinedFuncIndex) -> bool {
         let info = env.infos.get(callee);
-        let best = Site { callee, loop_depth: 1, constant_argument: true, ends: false, around: &[] };
+        let best = Site { callee, loop_depth: 1, constant_argument: true, is_frequent: true, ends: false, around: &[] };
         info.cost() <= self.limit(env, &best, &info).max(RECURSIVE)
     }
 
@@ -177,7 +181,11 @@ impl Policy {
         }
         let limit = if info.makes_calls() { CALLING } else { LEAF };
         let limit = if site.constant_argument { limit + limit / 2 } else { limit };
-        if site.loop_depth > 0 { limit * IN_LOOP } else { limit }
+        match site {
+            _ if site.loop_depth > 0 => limit * IN_LOOP,
+            _ if site.is_frequent => limit * IF_FREQUENT,
+            _ => limit,
+        }
     }
 }
 

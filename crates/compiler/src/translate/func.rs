@@ -20,7 +20,7 @@ use crate::codegen;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
-use crate::profile::Profile;
+use crate::profile::{Frequency, Profile};
 
 /// How many entries of a `br_table` may go to one label each on an edge of its own. Fewer make Cranelift repeat in every
 /// target what it could compute once before the branch, more make many equal edges: 4 gave the least code.
@@ -600,13 +600,14 @@ impl FuncTranslator<'_, '_> {
     /// `behind`: the operators that follow.
     fn call(&mut self, op: &Operator<'_>, behind: &OperatorsReader<'_>) -> Result<()> {
         let module = self.e.env.module;
-        let is_rare = self.is_rare(op);
+        let frequency = self.frequency(op);
+        let is_rare = frequency == Frequency::Rare;
         if is_rare && let Some(block) = self.e.b.current_block() {
             self.e.b.set_cold_block(block);
         }
         if let Operator::Call { function_index } = *op
             && !is_rare
-            && self.inline(FuncIndex(function_index), behind)?
+            && self.inline(FuncIndex(function_index), frequency == Frequency::Frequent, behind)?
         {
             return Ok(());
         }
@@ -647,16 +648,17 @@ impl FuncTranslator<'_, '_> {
         Ok(())
     }
 
-    /// Whether the function is known well and has never come to this call.
-    fn is_rare(&self, op: &Operator<'_>) -> bool {
-        let Some(profile) = self.profile else { return false };
+    /// How often the function comes to this call.
+    fn frequency(&self, op: &Operator<'_>) -> Frequency {
+        let Some(profile) = self.profile else { return Frequency::Unknown };
         let facts = profile.facts(self.body.func);
         match *op {
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
                 let callee = self.e.env.module.defined_func(FuncIndex(function_index));
-                callee.is_some_and(|callee| profile.is_rare(&facts, callee))
+                callee.map_or(Frequency::Unknown, |callee| profile.frequency(&facts, callee))
             }
-            _ => facts.idle.binary_search(&(self.location - self.body.start)).is_ok(),
+            _ if facts.idle.binary_search(&(self.location - self.body.start)).is_ok() => Frequency::Rare,
+            _ => Frequency::Unknown,
         }
     }
 
@@ -695,7 +697,7 @@ impl FuncTranslator<'_, '_> {
         self.e.b.switch_to_block(direct);
         self.refresh_operands();
         self.stack.extend_from_slice(&args);
-        if !self.inline(func, behind)? {
+        if !self.inline(func, true, behind)? {
             let args = self.pop_n(args.len());
             let callee = ops::call::direct(&mut self.e, func);
             self.call_with_handlers(callee, &args, &signature.results, None);

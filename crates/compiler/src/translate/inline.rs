@@ -136,11 +136,12 @@ impl FuncTranslator<'_, '_> {
     }
 
     /// Translates the body of `func` in place of a call with the topmost operands, if it is to be inlined.
-    pub(super) fn inline(&mut self, func: FuncIndex, behind: &OperatorsReader<'_>) -> Result<bool> {
+    /// `is_frequent`: the call is known to be made often.
+    pub(super) fn inline(&mut self, func: FuncIndex, is_frequent: bool, behind: &OperatorsReader<'_>) -> Result<bool> {
         let module = self.e.env.module;
         let Some(callee) = module.defined_func(func) else { return Ok(false) };
         let ty = module.func_type(func);
-        if !self.is_inlinable(callee, ty.params.len(), behind) {
+        if !self.is_inlinable(callee, ty.params.len(), is_frequent, behind) {
             return Ok(false);
         }
         let Some(inliner) = &mut self.inliner else { return Ok(false) };
@@ -181,7 +182,13 @@ impl FuncTranslator<'_, '_> {
         Ok(true)
     }
 
-    fn is_inlinable(&mut self, callee: DefinedFuncIndex, params: usize, behind: &OperatorsReader<'_>) -> bool {
+    fn is_inlinable(
+        &mut self,
+        callee: DefinedFuncIndex,
+        params: usize,
+        is_frequent: bool,
+        behind: &OperatorsReader<'_>,
+    ) -> bool {
         let dfg = &self.e.b.func.dfg;
         let args = &self.stack[self.stack.len() - params..];
         let constant_argument = args.iter().any(|arg| {
@@ -198,7 +205,8 @@ impl FuncTranslator<'_, '_> {
             return false;
         }
         let ends = leads_to_trap(behind);
-        let site = Site { callee, loop_depth: self.loop_depth, constant_argument, ends, around: &inliner.around };
+        let (loop_depth, around) = (self.loop_depth, &*inliner.around);
+        let site = Site { callee, loop_depth, constant_argument, is_frequent, ends, around };
         inliner.with.policy.admits(&inliner.env, &site, &mut inliner.budget)
     }
 
