@@ -72,7 +72,8 @@ impl Bases {
                 }
                 let uses = &mut self.uses[sum];
                 *uses += 1;
-                if *uses == MANY {
+                // A constant is folded into the access, and costs no register.
+                if *uses == MANY && !func.dfg.inst_args(sum).iter().any(|arg| is_constant(func, *arg)) {
                     self.sums.push(sum);
                 }
             }
@@ -80,7 +81,7 @@ impl Bases {
     }
 }
 
-/// The sum of two values that is the address of an access, and which of the access's operands it is.
+/// The sum that is the address of an access, and which of the access's operands it is.
 fn address(func: &Function, inst: Inst) -> Option<(Inst, usize)> {
     let (at, address) = match func.dfg.insts[inst] {
         InstructionData::Load { arg, .. } => (0, arg),
@@ -88,9 +89,10 @@ fn address(func: &Function, inst: Inst) -> Option<(Inst, usize)> {
         _ => return None,
     };
     let sum = edit::def(&func.dfg, func.dfg.resolve_aliases(address))?;
-    let InstructionData::Binary { opcode: Opcode::Iadd, args } = func.dfg.insts[sum] else { return None };
-    // A constant is folded into the access, and costs no register.
-    let constant = |value| edit::constant(&func.dfg, func.dfg.resolve_aliases(value)).is_some();
-    let whole = func.dfg.value_type(address) == types::I64 && !args.into_iter().any(constant);
-    whole.then_some((sum, at))
+    let is_sum = func.dfg.insts[sum].opcode() == Opcode::Iadd && func.dfg.value_type(address) == types::I64;
+    is_sum.then_some((sum, at))
+}
+
+fn is_constant(func: &Function, value: Value) -> bool {
+    edit::constant(&func.dfg, func.dfg.resolve_aliases(value)).is_some()
 }

@@ -25,9 +25,9 @@ const TINY: u32 = 8;
 /// What is taken off each body's cost when it is charged: the call that it replaces.
 const CALL: u32 = 5;
 /// Cost up to which a callee without calls of its own is inlined, outside of loops.
-const LEAF: u32 = 16;
+const LEAF: u32 = 12;
 /// The same for callees that call.
-const CALLING: u32 = 10;
+const CALLING: u32 = 8;
 /// Limits are this many times higher inside of loops.
 const IN_LOOP: u32 = 3;
 /// And where it is known that calls are made often.
