@@ -35,6 +35,8 @@ pub(crate) struct UserCache {
     /// What this run leaves, once it has ended, and whether that is all that it wanted to have.
     left: OnceLock<Outline>,
     unsettled: AtomicBool,
+    /// How long it may wait for hot functions.
+    settling: OnceLock<Duration>,
     /// Whether some of it is compiled.
     progress: AtomicBool,
 }
@@ -43,10 +45,14 @@ pub(crate) struct UserCache {
 type Writer = Receiver<()>;
 
 /// A program waits for what it leaves in the cache for so long, or for this part of the time it took if that is more. What is
-/// not done then is lost, but the next run waits for twice as long, until the wait is as long as the run and some of the
-/// work gets done in each.
+/// not written then is lost, but the next run waits for twice as long.
 const PATIENCE: Duration = Duration::from_millis(5);
 const PATIENT_PART: u32 = 8;
+
+/// One that goes on where another one ended also waits for this part of the time it took, but not longer than this, for
+/// hot functions to be compiled. If not one is, the next run waits twice as long.
+const SETTLING_PART: u32 = 2;
+const MAX_SETTLING: Duration = Duration::from_millis(50);
 
 /// What is not done when so many runs have tried is not worth waiting for: the last of them waited for a second.
 const MAX_TRIES: u8 = 9;
@@ -54,6 +60,12 @@ const MAX_TRIES: u8 = 9;
 /// How long to wait for what `base` is usually enough for, after so many runs in which it was not.
 fn patience(base: Duration, tries: u8) -> Duration {
     if tries < MAX_TRIES { base.max(PATIENCE * (1 << tries)) } else { base }
+}
+
+/// How long to wait for hot functions at the end of a run that took so long.
+fn settling(elapsed: Duration, tries: u8) -> Duration {
+    let wait = (elapsed / SETTLING_PART).min(MAX_SETTLING) * (1 << tries.min(MAX_TRIES));
+    if tries < MAX_TRIES { wait.min(Duration::from_secs(1)) } else { Duration::ZERO }
 }
 
 /// A module's file, and what the cache has of it.
@@ -84,7 +96,7 @@ pub(crate) struct Outline {
 /// What became of what a run wanted to leave.
 enum Outcome {
     Complete,
-    /// Some of it is left, and waiting for longer would have been felt.
+    /// Some of it is left, and more will be.
     Partial,
     Failed,
 }
@@ -202,21 +214,22 @@ impl UserCache {
     }
 
     /// Keeps what was compiled of a module, if that is more than before, and what is to be compiled in later runs.
-    pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline) {
+    /// The run began at `start`.
+    pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline, start: Instant) {
         let is_settled = module.settle(Instant::now());
         // Of a module that was resumed this is known at once, and others outgrew nothing.
         if is_settled && !module.outgrew_snapshot() && module.warmth().is_ok_and(|warmth| warmth.is_none()) {
             return;
         }
-        let tries = outline.tries();
-        // Writing takes the rest.
-        let wait = if tries < MAX_TRIES { patience(PATIENCE, tries) / 4 * 3 } else { Duration::ZERO };
+        let resumed = module.compile_statistics().tiers.is_some_and(|tiers| tiers.resumed_functions > 0);
+        let wait = if resumed { settling(start.elapsed(), outline.tries()) } else { Duration::ZERO };
         let end = Instant::now() + wait;
+        _ = self.settling.set(wait);
         let (module, cache, outline) = (module.clone(), self.clone(), outline.clone());
         _ = self.left.set(outline.clone());
         self.beside(move || {
             let index = cache.modules.as_ref().context("there is an index if there is a place")?;
-            if !module.settle(end) {
+            if resumed && !module.settle(end) {
                 cache.unsettled.store(true, Ordering::Relaxed);
                 let compiled = module.compile_statistics().tiers.map_or(0, |t| t.optimized_functions + t.osr_functions);
                 cache.progress.store(compiled > 0, Ordering::Relaxed);
@@ -295,7 +308,7 @@ impl UserCache {
         let tries = self.left.get().map_or(0, Outline::tries);
         let elapsed = start.elapsed();
         let patience = patience(PATIENCE.max(elapsed / PATIENT_PART), tries);
-        let end = Instant::now() + patience;
+        let end = Instant::now() + patience + self.settling.get().copied().unwrap_or_default();
         let is_late = |writer: &Writer| {
             let left = end.saturating_duration_since(Instant::now());
             writer.recv_timeout(left) == Err(RecvTimeoutError::Timeout)
@@ -305,8 +318,7 @@ impl UserCache {
         let [unsettled, progress] = [&self.unsettled, &self.progress].map(|flag| flag.load(Ordering::Relaxed));
         let outcome = match (late, unsettled) {
             (false, false) => Outcome::Complete,
-            // The run took twice its time.
-            (false, true) if progress && patience >= elapsed => Outcome::Partial,
+            (false, true) if progress => Outcome::Partial,
             _ => Outcome::Failed,
         };
         left.note(outcome, tries);
@@ -468,5 +480,11 @@ mod tests {
         outline.note(Outcome::Partial, outline.tries());
         assert_eq!(outline.tries(), 1);
         assert_eq!(patience(Duration::from_secs(3), 1), Duration::from_secs(3));
+        let ms = Duration::from_millis;
+        assert_eq!(
+            [0, 1, MAX_TRIES - 1, MAX_TRIES].map(|tries| settling(ms(8), tries)),
+            [ms(4), ms(8), ms(1000), ms(0)]
+        );
+        assert_eq!(settling(ms(100_000), 0), MAX_SETTLING);
     }
 }

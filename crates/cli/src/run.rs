@@ -100,6 +100,7 @@ fn program(
     explanation: &mut Explanation,
     module: &mut Option<Module>,
 ) -> Result<ExitCode> {
+    let begun = Instant::now();
     let progress = Progress::watch(&mut config);
     let is_artifact = plan.embedded.is_some() || Module::is_artifact_file(&plan.file);
     let cached = if is_artifact { None } else { cache.identify(&plan.file) };
@@ -131,7 +132,7 @@ fn program(
     // The process ends now, and the system frees it all at once.
     std::mem::forget(store);
     if let Some(outline) = outline {
-        cache.leave(compiled, &outline);
+        cache.leave(compiled, &outline, begun);
     }
     result.map(|()| ExitCode::SUCCESS)
 }
