@@ -1,13 +1,16 @@
 ;;! test = "asm"
 
-;; The processor's own fault is the trap.
+;; The processor's own fault is the trap. A divisor in memory is loaded first, so that what faults is one or the other.
 (module
+  (memory 1)
   (func (param i32 i32) (result i32)
     (i32.div_s (local.get 0) (local.get 1)))
   (func (param i64 i64) (result i64)
     (i64.rem_s (local.get 0) (local.get 1)))
   (func (param i32) (result i32)
-    (i32.div_u (local.get 0) (i32.const 10))))
+    (i32.div_u (local.get 0) (i32.const 10)))
+  (func (param i32 i32) (result i32)
+    (i32.div_u (local.get 0) (i32.load (local.get 1)))))
 ;; function wasm[0]:
 ;;   pushq %rbp
 ;;   movq %rsp, %rbp
@@ -50,3 +53,20 @@
 ;;   popq %rbp
 ;;   retq
 ;; 32 bytes of code
+;; function wasm[3]:
+;;   pushq %rbp
+;;   movq %rsp, %rbp
+;; block0:
+;;   movl %edx, %r10d
+;;   movq 0x38(%rdi), %r11
+;;   movl (%r11, %r10), %r10d
+;;   uninit  %rdx
+;;   xorq %rdx, %rdx
+;;   movq %rsi, %rax
+;;   divl %r10d ;; implicit: %eax, %edx, trap=254
+;;   movq %rbp, %rsp
+;;   popq %rbp
+;;   retq
+;; 29 bytes of code
+;; trap 0xb: MemoryOutOfBounds
+;; trap 0x15: IntegerDivideByZero

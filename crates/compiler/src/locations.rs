@@ -8,7 +8,7 @@
 //! A store to where its value was loaded from may become one instruction with that load. It gets the load's location, too:
 //! if the load did not trap, the store does not.
 //!
-//! What may trap for reasons of its own keeps its location, that of a division for example, by a divisor in memory.
+//! What may trap for reasons of its own keeps its location. Divisions absorb no loads: Cranelift loads the divisor first.
 
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Function, Inst, ValueDef};
