@@ -51,7 +51,7 @@ const PATIENT_PART: u32 = 8;
 
 /// One that goes on where another one ended also waits for this part of the time it took, but not longer than this, for
 /// hot functions to be compiled. If not one is, the next run waits twice as long.
-const SETTLING_PART: u32 = 2;
+const SETTLING_PART: u32 = 8;
 const MAX_SETTLING: Duration = Duration::from_millis(50);
 
 /// What is not done when so many runs have tried is not worth waiting for: the last of them waited for a second.
@@ -482,8 +482,8 @@ mod tests {
         assert_eq!(patience(Duration::from_secs(3), 1), Duration::from_secs(3));
         let ms = Duration::from_millis;
         assert_eq!(
-            [0, 1, MAX_TRIES - 1, MAX_TRIES].map(|tries| settling(ms(8), tries)),
-            [ms(4), ms(8), ms(1000), ms(0)]
+            [0, 1, MAX_TRIES - 1, MAX_TRIES].map(|tries| settling(ms(80), tries)),
+            [ms(10), ms(20), ms(1000), ms(0)]
         );
         assert_eq!(settling(ms(100_000), 0), MAX_SETTLING);
     }
