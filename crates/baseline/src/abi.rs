@@ -94,15 +94,17 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    pub(crate) fn new(params: impl Iterator<Item = V>, results: impl Iterator<Item = V>) -> Signature {
+    pub(crate) fn set(&mut self, params: impl Iterator<Item = V>, results: impl Iterator<Item = V>) {
         let mut assign = Assign { ints: &RESULTS, used: 0, floats: 0, stack: 0 };
-        let results = results.map(|v| (v, assign.next(v))).collect();
-        let result_bytes = assign.stack.next_multiple_of(16);
+        self.results.clear();
+        self.results.extend(results.map(|v| (v, assign.next(v))));
+        self.result_bytes = assign.stack.next_multiple_of(16);
         // The address of results, then the context.
-        let used = if result_bytes > 0 { 2 } else { 1 };
+        let used = if self.result_bytes > 0 { 2 } else { 1 };
         let mut assign = Assign { ints: &ARGUMENTS, used, floats: 0, stack: 0 };
-        let params = params.map(|v| (v, assign.next(v))).collect();
-        Signature { params, results, argument_bytes: assign.stack.next_multiple_of(16), result_bytes }
+        self.params.clear();
+        self.params.extend(params.map(|v| (v, assign.next(v))));
+        self.argument_bytes = assign.stack.next_multiple_of(16);
     }
 
     /// The register of the callee's context.

@@ -31,29 +31,126 @@ pub(crate) struct Mem(pub(crate) u8, pub(crate) i32);
 /// Machine code under construction.
 #[derive(Default)]
 pub(crate) struct Assembler {
-    pub(crate) code: Vec<u8>,
+    /// Longer than the code: it is written in pieces of a fixed size, whatever their length.
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+/// Bytes that are written at once when code is copied.
+pub(crate) const CHUNK: usize = 32;
+
+/// An instruction without its displacement, in the lowest bytes.
+struct Instruction {
+    bytes: u64,
+    bits: u32,
+}
+
+impl Instruction {
+    /// `[prefix] REX opcode`, for a register of the instruction and one of its operand.
+    #[inline]
+    fn new(prefix: Option<u8>, wide: bool, opcode: &[u8], register: u8, rm: u8) -> Instruction {
+        let mut i = Instruction { bytes: 0, bits: 0 };
+        if let Some(prefix) = prefix {
+            i.push(prefix);
+        }
+        let rex = 0x40 | u8::from(wide) << 3 | (register >> 3) << 2 | rm >> 3;
+        if rex != 0x40 {
+            i.push(rex);
+        }
+        opcode.iter().for_each(|byte| i.push(*byte));
+        i
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.bytes |= u64::from(byte) << self.bits;
+        self.bits += 8;
+    }
 }
 
 impl Assembler {
+    /// With a buffer that is used again.
+    pub(crate) fn new(buffer: Vec<u8>) -> Assembler {
+        Assembler { buffer, len: 0 }
+    }
+
+    /// The code, and the buffer to be used again.
+    pub(crate) fn finish(self) -> (Vec<u8>, Vec<u8>) {
+        (self.code().to_vec(), self.buffer)
+    }
+
+    pub(crate) fn code(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+
+    #[inline]
     pub(crate) fn position(&self) -> u32 {
-        self.code.len() as u32
+        self.len as u32
+    }
+
+    /// Makes room for so many bytes.
+    #[inline]
+    fn room(&mut self, n: usize) {
+        if self.buffer.len() < self.len + n {
+            self.grow(n);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, n: usize) {
+        let len = (2 * self.buffer.len()).max(self.len + n + 4096);
+        self.buffer.resize(len, 0);
+    }
+
+    /// Appends the first `len` of these bytes.
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
+        self.room(N);
+        self.buffer[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += len;
+    }
+
+    /// Appends the first `len` bytes of these, of which there are at least [`CHUNK`], so that short pieces cost two moves.
+    #[inline]
+    pub(crate) fn copy(&mut self, from: &[u8], len: usize) {
+        self.room(len.max(CHUNK));
+        if len <= CHUNK {
+            self.buffer[self.len..self.len + CHUNK].copy_from_slice(&from[..CHUNK]);
+        } else {
+            self.buffer[self.len..self.len + len].copy_from_slice(&from[..len]);
+        }
+        self.len += len;
+    }
+
+    /// The code from a position on.
+    #[inline]
+    pub(crate) fn from(&mut self, at: usize) -> &mut [u8] {
+        &mut self.buffer[at..self.len]
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.code.extend_from_slice(bytes);
+        self.room(bytes.len());
+        self.buffer[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.put([byte], 1);
+    }
+
+    #[inline]
     pub(crate) fn u32(&mut self, n: u32) {
-        self.bytes(&n.to_le_bytes());
+        self.put(n.to_le_bytes(), 4);
     }
 
     /// Writes 32 bits over what is there.
     pub(crate) fn patch(&mut self, at: u32, n: u32) {
-        self.code[at as usize..at as usize + 4].copy_from_slice(&n.to_le_bytes());
+        self.buffer[at as usize..at as usize + 4].copy_from_slice(&n.to_le_bytes());
     }
 
     pub(crate) fn read(&self, at: u32) -> u32 {
-        let b = &self.code[at as usize..at as usize + 4];
+        let b = &self.buffer[at as usize..at as usize + 4];
         u32::from_le_bytes([b[0], b[1], b[2], b[3]])
     }
 
@@ -63,36 +160,26 @@ impl Assembler {
     }
 
     /// `[prefix] REX opcode modrm` with a memory operand.
+    #[inline]
     fn mem(&mut self, prefix: Option<u8>, wide: bool, opcode: &[u8], register: u8, m: Mem) {
         let Mem(base, disp) = m;
-        self.code.extend(prefix);
-        let rex = 0x40 | u8::from(wide) << 3 | (register >> 3) << 2 | base >> 3;
-        if rex != 0x40 {
-            self.code.push(rex);
-        }
-        self.bytes(opcode);
+        let mut i = Instruction::new(prefix, wide, opcode, register, base);
         let short = i8::try_from(disp).is_ok();
         let mode = if short { 0x40 } else { 0x80 };
-        self.code.push(mode | (register & 7) << 3 | base & 7);
+        i.push(mode | (register & 7) << 3 | base & 7);
         if base & 7 == RSP {
-            self.code.push(0x24);
+            i.push(0x24);
         }
-        if short {
-            self.code.push(disp as u8);
-        } else {
-            self.u32(disp as u32);
-        }
+        self.put(i.bytes.to_le_bytes(), i.bits as usize / 8);
+        self.put(disp.to_le_bytes(), if short { 1 } else { 4 });
     }
 
     /// `REX opcode modrm` with registers.
+    #[inline]
     fn reg(&mut self, prefix: Option<u8>, wide: bool, opcode: &[u8], register: u8, rm: u8) {
-        self.code.extend(prefix);
-        let rex = 0x40 | u8::from(wide) << 3 | (register >> 3) << 2 | rm >> 3;
-        if rex != 0x40 {
-            self.code.push(rex);
-        }
-        self.bytes(opcode);
-        self.code.push(0xc0 | (register & 7) << 3 | rm & 7);
+        let mut i = Instruction::new(prefix, wide, opcode, register, rm);
+        i.push(0xc0 | (register & 7) << 3 | rm & 7);
+        self.put(i.bytes.to_le_bytes(), i.bits as usize / 8);
     }
 
     /// 64 bits from memory.
@@ -157,13 +244,30 @@ impl Assembler {
         self.reg(Some(0x66), true, &[0x0f, 0x6e], to, from);
     }
 
+    pub(crate) fn zero_vector(&mut self, to: u8) {
+        self.reg(None, false, &[0x0f, 0x57], to, to);
+    }
+
+    /// The low half of a vector to its high half.
+    pub(crate) fn double_low_half(&mut self, to: u8) {
+        self.reg(Some(0x66), false, &[0x0f, 0x6c], to, to);
+    }
+
+    /// 64 bits of a general-purpose register to the high half of a vector.
+    pub(crate) fn int_to_high_half(&mut self, to: u8, from: u8) {
+        self.reg(Some(0x66), true, &[0x0f, 0x3a, 0x22], to, from);
+        self.byte(1);
+    }
+
     /// A constant; flags are changed.
     pub(crate) fn constant(&mut self, to: u8, n: i64) {
         if n == 0 {
             self.reg(None, false, &[0x31], to, to);
         } else if u32::try_from(n).is_ok() {
-            self.code.extend((to > 7).then_some(0x41));
-            self.code.push(0xb8 | to & 7);
+            if to > 7 {
+                self.byte(0x41);
+            }
+            self.byte(0xb8 | to & 7);
             self.u32(n as u32);
         } else if let Ok(n) = i32::try_from(n) {
             self.reg(None, true, &[0xc7], 0, to);
@@ -182,16 +286,23 @@ impl Assembler {
 
     /// Adds to a register; flags are changed.
     pub(crate) fn add(&mut self, to: u8, n: i32) {
-        if n != 0 {
-            self.reg(None, true, &[0x81], 0, to);
-            self.u32(n as u32);
+        match i8::try_from(n) {
+            Ok(0) => {}
+            Ok(n) => {
+                self.reg(None, true, &[0x83], 0, to);
+                self.byte(n as u8);
+            }
+            Err(_) => {
+                self.reg(None, true, &[0x81], 0, to);
+                self.u32(n as u32);
+            }
         }
     }
 
     /// Adds to 32 bits of memory.
     pub(crate) fn add_memory(&mut self, to: Mem, n: i8) {
         self.mem(None, false, &[0x83], 0, to);
-        self.code.push(n as u8);
+        self.byte(n as u8);
     }
 
     /// Compares memory with a register.
@@ -237,7 +348,7 @@ impl Assembler {
 
     /// Makes such a jump lead here.
     pub(crate) fn bind_near(&mut self, field: u32) {
-        self.code[field as usize] = (self.position() - field - 1) as u8;
+        self.buffer[field as usize] = (self.position() - field - 1) as u8;
     }
 
     pub(crate) fn jump_to_register(&mut self, to: u8) {

@@ -10,7 +10,7 @@ use crate::abi::{Loc, Signature};
 use crate::asm::reg::*;
 use crate::asm::{Mem, condition};
 use crate::read::Reader;
-use crate::state::{Entry, Func, INT_TEMP, Place, signature, slot};
+use crate::state::{Entry, FLOAT_TEMP, Func, INT_TEMP, Place, set_signature, slot};
 
 /// What is called: by name, or by its code in `rax` with its context in `rdi`.
 #[derive(Clone, Copy)]
@@ -22,16 +22,23 @@ enum Callee {
 impl Func<'_> {
     pub(crate) fn call_operator(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
         let (callee, ty) = self.callee_of(op, reader)?;
-        let signature = signature(&self.facts, ty);
+        let mut signature = std::mem::take(&mut self.callee);
+        set_signature(&mut signature, &self.facts, ty);
+        let from = self.stack.len() - signature.params.len();
+        let mut arguments = std::mem::take(&mut self.arguments);
+        arguments.clear();
+        arguments.extend_from_slice(&self.stack[from..]);
+        self.truncate(from);
         if matches!(op, 0x12 | 0x13 | 0x15) {
-            self.return_call(callee, &signature);
+            self.return_call(callee, &signature, &arguments);
             self.unreachable(reader);
-            return Ok(());
+        } else {
+            if matches!(op, 0x11 | 0x14) && self.facts.counters {
+                self.record_callee();
+            }
+            self.call(callee, &signature, &arguments);
         }
-        if matches!(op, 0x11 | 0x14) && self.facts.counters {
-            self.record_callee();
-        }
-        self.call(callee, &signature);
+        (self.callee, self.arguments) = (signature, arguments);
         Ok(())
     }
 
@@ -65,11 +72,14 @@ impl Func<'_> {
             0x10 | 0x12 => {
                 let func = FuncIndex(reader.u32());
                 let ty = facts.module.funcs[func].ty;
-                self.flush_all();
                 self.save_pins();
                 if let Some(defined) = facts.module.defined_func(func) {
+                    // Arguments that are constants and locals are loaded from where they are.
+                    let arguments = facts.module.signature(ty).params.len();
+                    self.flush_to(self.stack.len() - arguments);
                     return Ok((Callee::Direct(defined), ty));
                 }
+                self.flush_all();
                 values[value::PLACE] = facts.layout.imported_func(func).into();
                 self.callee(stencil::CALLEE_IMPORT, 0, &mut values)?;
                 Ok((Callee::Indirect, ty))
@@ -101,37 +111,67 @@ impl Func<'_> {
         }
     }
 
-    /// Arguments from their slots to where a callee wants them. `shift`: how far the stack pointer is down, `stack` of it
-    /// arguments.
+    /// Arguments to where a callee wants them: from their slots, where pinned locals are as well, and from temporaries.
+    /// `shift`: how far the stack pointer is down, `stack` of it arguments.
     fn load_arguments(&mut self, entries: &[Entry], s: &Signature, shift: u32) {
+        // What is in a temporary comes first: its register may be that of another argument.
         for ((v, loc), entry) in s.params.iter().zip(entries) {
-            let Loc::Stack(at) = loc else { continue };
-            if v.ty == Ty::V128 {
-                self.asm.load_vector(XMM_SCRATCH, slot(entry.slot, shift));
-                self.asm.store_vector(Mem(RSP, *at as i32), XMM_SCRATCH);
-            } else {
-                self.asm.load(R11, slot(entry.slot, shift));
-                self.asm.store(Mem(RSP, *at as i32), R11);
+            match loc {
+                Loc::Stack(at) if entry.place() == Place::Temp => {
+                    let to = Mem(RSP, *at as i32);
+                    match v.ty {
+                        Ty::V128 => self.asm.store_vector(to, FLOAT_TEMP),
+                        ty if ty.is_int() => self.asm.store(to, INT_TEMP),
+                        _ => self.asm.store_float(to, FLOAT_TEMP),
+                    }
+                }
+                Loc::Int(to) | Loc::Float(to) if entry.place() == Place::Temp => self.load_entry(*to, entry, shift),
+                _ => {}
             }
         }
         for ((v, loc), entry) in s.params.iter().zip(entries) {
-            if let Loc::Int(to) | Loc::Float(to) = loc {
-                self.load_slot(*to, *v, entry.slot, shift);
+            let Loc::Stack(at) = loc else { continue };
+            let to = Mem(RSP, *at as i32);
+            let from = match entry.place() {
+                Place::Temp => continue,
+                Place::Const(n) => {
+                    self.store_const_by(n, to, R11);
+                    continue;
+                }
+                Place::Local(local) => self.locals[local as usize].slot,
+                Place::Slot => entry.slot(),
+            };
+            if v.ty == Ty::V128 {
+                self.asm.load_vector(XMM_SCRATCH, slot(from, shift));
+                self.asm.store_vector(to, XMM_SCRATCH);
+            } else {
+                self.asm.load(R11, slot(from, shift));
+                self.asm.store(to, R11);
+            }
+        }
+        for ((v, loc), entry) in s.params.iter().zip(entries) {
+            let (Loc::Int(to) | Loc::Float(to)) = loc else { continue };
+            match entry.place() {
+                Place::Temp => {}
+                Place::Slot => self.load_slot(*to, *v, entry.slot(), shift),
+                Place::Local(local) => self.load_slot(*to, *v, self.locals[local as usize].slot, shift),
+                Place::Const(n) if v.ty.is_int() => self.asm.constant(*to, n),
+                Place::Const(n) => {
+                    self.asm.constant(R11, n);
+                    self.asm.int_to_float(*to, R11);
+                }
             }
         }
     }
 
-    fn call(&mut self, callee: Callee, s: &Signature) {
-        let from = self.stack.len() - s.params.len();
-        let entries: Vec<Entry> = self.stack[from..].to_vec();
-        self.truncate(from);
+    fn call(&mut self, callee: Callee, s: &Signature, entries: &[Entry]) {
         let shift = s.argument_bytes + s.result_bytes;
         self.asm.add(RSP, -(shift as i32));
         if s.result_bytes > 0 {
             self.asm.mov(RSI, RDI);
             self.asm.lea(RDI, Mem(RSP, s.argument_bytes as i32));
         }
-        self.load_arguments(&entries, s, shift);
+        self.load_arguments(entries, s, shift);
         self.note_address();
         match callee {
             Callee::Direct(func) => self.call_key(FuncKey::Wasm(func)),
@@ -161,14 +201,14 @@ impl Func<'_> {
         let first = self.stack.len();
         for (v, loc) in &s.results {
             self.push(Place::Slot, *v);
-            let to = self.stack[self.stack.len() - 1].slot;
+            let to = self.stack[self.stack.len() - 1].slot();
             if let Loc::Int(from) | Loc::Float(from) = loc {
                 self.store_slot(to, *v, *from, s.result_bytes);
             }
         }
         for (i, (v, loc)) in s.results.iter().enumerate() {
             let Loc::Stack(at) = loc else { continue };
-            let to = self.stack[first + i].slot;
+            let to = self.stack[first + i].slot();
             if v.ty == Ty::V128 {
                 self.asm.load_vector(XMM_SCRATCH, Mem(RSP, *at as i32));
                 self.asm.store_vector(slot(to, s.result_bytes), XMM_SCRATCH);
@@ -181,16 +221,13 @@ impl Func<'_> {
         self.after_call();
     }
 
-    fn return_call(&mut self, callee: Callee, s: &Signature) {
-        let from = self.stack.len() - s.params.len();
-        let entries: Vec<Entry> = self.stack[from..].to_vec();
-        self.truncate(from);
+    fn return_call(&mut self, callee: Callee, s: &Signature, entries: &[Entry]) {
         self.asm.add(RSP, -(s.argument_bytes as i32));
         if s.result_bytes > 0 {
             self.asm.mov(RSI, RDI);
             self.asm.load(RDI, Mem(RBP, -16));
         }
-        self.load_arguments(&entries, s, s.argument_bytes);
+        self.load_arguments(entries, s, s.argument_bytes);
         self.epilogue();
         self.leave_for(s.argument_bytes);
         match callee {

@@ -46,7 +46,7 @@ impl Func<'_> {
     pub(crate) fn open(&mut self, kind: Kind, sig: Sig) {
         let params = if kind == Kind::Function { 0 } else { sig.params(self.facts.module).len() };
         let height = self.stack.len() - params;
-        let base = self.stack.get(height).map_or(self.top, |e| e.slot);
+        let base = self.stack.get(height).map_or(self.top, |e| e.slot());
         self.frames.push(Frame {
             kind,
             sig,
@@ -96,7 +96,7 @@ impl Func<'_> {
 
     /// Whether the topmost `n` operands are in slots but not where a frame's label wants them.
     fn misplaced(&self, frame: usize, n: usize) -> bool {
-        n > 0 && self.stack[self.stack.len() - n].slot != self.frames[frame].base
+        n > 0 && self.stack[self.stack.len() - n].slot() != self.frames[frame].base
     }
 
     /// Moves the topmost `n` operands, which are in their slots, to where a frame's label wants them.
@@ -104,8 +104,8 @@ impl Func<'_> {
         let mut to = self.frames[frame].base;
         for i in self.stack.len() - n..self.stack.len() {
             let entry = self.stack[i];
-            self.copy(entry.v, entry.slot, to, 0);
-            to += entry.v.size();
+            self.copy(entry.v(), entry.slot(), to, 0);
+            to += entry.v().size();
         }
     }
 
@@ -153,7 +153,7 @@ impl Func<'_> {
 
     /// `if`, with a comparison that jumps where the condition is false; its operands are on the stack.
     pub(crate) fn open_if(&mut self, sig: Sig, op: u16, variant: u8, branch: u8) -> Result<(), Error> {
-        let count = usize::from(self.variant(op, variant)?.count);
+        let count = self.variant(op, variant)?.count();
         let rest = self.stack.len() - count;
         for i in self.flushed..rest {
             self.flush(i);
@@ -200,7 +200,7 @@ impl Func<'_> {
             return Ok(());
         }
         let joins = frame.chain != NONE || frame.otherwise != NONE;
-        let results: Vec<V> = frame.sig.results(self.facts.module).collect();
+        let results = frame.sig.results(self.facts.module);
         let aligned = self.stack.len() == frame.height + results.len();
         if self.reachable && !joins && aligned {
             // Nobody else comes here: what falls through stays as it is.
@@ -214,12 +214,12 @@ impl Func<'_> {
             let n = results.len();
             self.flush_from(self.stack.len() - n);
             let from = self.stack.len() - n;
-            if n > 0 && self.stack[from].slot != frame.base {
+            if n > 0 && self.stack[from].slot() != frame.base {
                 let mut to = frame.base;
                 for i in from..self.stack.len() {
                     let entry = self.stack[i];
-                    self.copy(entry.v, entry.slot, to, 0);
-                    to += entry.v.size();
+                    self.copy(entry.v(), entry.slot(), to, 0);
+                    to += entry.v().size();
                 }
             }
             self.validate_pins();
@@ -262,14 +262,14 @@ impl Func<'_> {
 
     /// A branch by a comparison (as in [`Func::branch`]) whose operands are on top of the label's values.
     pub(crate) fn br_if(&mut self, frame: usize, op: u16, variant: u8, branch: u8) -> Result<(), Error> {
-        let count = usize::from(self.variant(op, variant)?.count);
+        let count = self.variant(op, variant)?.count();
         let n = self.arity(frame);
         let rest = self.stack.len() - count;
         for i in rest - n..rest {
             self.flush(i);
         }
         self.validate_pins();
-        let misplaced = n > 0 && self.stack[rest - n].slot != self.frames[frame].base;
+        let misplaced = n > 0 && self.stack[rest - n].slot() != self.frames[frame].base;
         if !misplaced {
             let field = self.branch(op, variant, branch)?;
             self.lead(field, frame);
@@ -361,17 +361,17 @@ impl Func<'_> {
                 let Loc::Stack(at) = loc else { continue };
                 let to = Mem(R11, *at as i32);
                 if v.ty == Ty::V128 {
-                    self.asm.load_vector(XMM_SCRATCH, slot(entry.slot, 0));
+                    self.asm.load_vector(XMM_SCRATCH, slot(entry.slot(), 0));
                     self.asm.store_vector(to, XMM_SCRATCH);
                 } else {
-                    self.asm.load(RAX, slot(entry.slot, 0));
+                    self.asm.load(RAX, slot(entry.slot(), 0));
                     self.asm.store(to, RAX);
                 }
             }
         }
         for ((v, loc), entry) in results.iter().zip(&entries) {
             if let Loc::Int(to) | Loc::Float(to) = loc {
-                self.load_slot(*to, *v, entry.slot, 0);
+                self.load_slot(*to, *v, entry.slot(), 0);
             }
         }
     }
@@ -379,23 +379,37 @@ impl Func<'_> {
     /// Sets a local to the topmost operand, which `tee` leaves there.
     pub(crate) fn set_local(&mut self, index: u32, tee: bool) {
         let entry = self.pop();
-        if entry.place == Place::Local(index) {
+        if entry.place() == Place::Local(index) {
             if tee {
-                self.push(Place::Local(index), entry.v);
+                self.push(Place::Local(index), entry.v());
             }
             return;
         }
         if self.aliases > 0 {
             for i in self.flushed..self.stack.len() {
-                if self.stack[i].place == Place::Local(index) {
+                if self.stack[i].place() == Place::Local(index) {
                     // The operand that is about to be stored may be in a temporary: only scratch registers change.
                     self.flush(i);
                 }
             }
         }
         let local = self.locals[index as usize];
+        let class = usize::from(!entry.v().ty.is_int());
+        if self.homes[class] == Some(index) {
+            self.homes[class] = None;
+        }
         match self.pins.get(usize::from(local.pin)).copied() {
-            None => self.store_to(&entry, local.slot),
+            None => {
+                self.store_to(&entry, local.slot);
+                if entry.place() == Place::Temp {
+                    self.in_temp[class] = Some((index, self.asm.position()));
+                    if tee {
+                        self.push(Place::Temp, entry.v());
+                        self.homes[class] = Some(index);
+                        return;
+                    }
+                }
+            }
             Some(pin) => {
                 self.load_entry(pin.register, &entry, 0);
                 let pin = &mut self.pins[usize::from(local.pin)];
@@ -403,7 +417,7 @@ impl Func<'_> {
             }
         }
         if tee {
-            self.push(Place::Local(index), entry.v);
+            self.push(Place::Local(index), entry.v());
         }
     }
 }

@@ -5,11 +5,13 @@ use kiln_env::{Builtin, FuncKey, TrapCode, machine::TrapSite};
 
 use crate::Error;
 use crate::asm::reg::*;
-use crate::library::{Stencil, Variant};
+use crate::library::{Found, Stencil, Variant};
 use crate::state::{Entry, FLOAT_TEMP, Func, INT_TEMP, NO_PIN, Place, slot};
 
 /// Values for holes.
 pub(crate) type Values = [i64; value::COUNT];
+
+const NO_OPERAND: Operand = Operand { kind: stencil::SLOT, value: 0 };
 
 /// An operand as a stencil takes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,24 +22,28 @@ struct Operand {
 
 impl Func<'_> {
     /// An operator or piece of glue in a variant.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn variant(&self, op: u16, variant: u8) -> Result<Variant, Error> {
         self.lib.variant(op, variant).ok_or(Error::NoStencil(op, variant))
     }
 
     /// Copies a stencil. Gives the position of its branch's displacement.
-    fn copy_stencil(&mut self, s: &Stencil, values: &Values) -> u32 {
+    fn copy_stencil(&mut self, found: Found, values: &Values) -> u32 {
+        let s = self.lib.stencil(found);
+        if !s.sites.is_empty() {
+            self.flush_fuel();
+        }
         if s.aligned {
-            while self.asm.code.len() % 16 != stencil::ALIGN_PHASE {
+            while self.asm.position() as usize % 16 != stencil::ALIGN_PHASE {
                 self.asm.bytes(&[0x90]);
             }
         }
-        let start = self.asm.code.len();
+        let start = self.asm.position();
         if !s.sites.is_empty() {
             self.note_address();
         }
-        self.asm.code.extend_from_slice(s.code);
-        let code = &mut self.asm.code[start..];
+        self.asm.copy(s.code, s.len);
+        let code = self.asm.from(start as usize);
         for hole in s.holes.chunks_exact(record::HOLE) {
             let at = usize::from(u16::from_le_bytes([hole[0], hole[1]]));
             let addend = i32::from_le_bytes([hole[4], hole[5], hole[6], hole[7]]);
@@ -47,7 +53,7 @@ impl Func<'_> {
                 fill::WORD => {
                     code[at..at + 4].copy_from_slice(&(v as u32).wrapping_add(addend as u32).to_le_bytes());
                     if usize::from(hole[2]) == value::SPILL {
-                        self.spills.push((start + at) as u32);
+                        self.spills.push(start + at as u32);
                     }
                 }
                 fill::LONG => code[at..at + 8].copy_from_slice(&v.wrapping_add(addend.into()).to_le_bytes()),
@@ -55,9 +61,9 @@ impl Func<'_> {
             }
         }
         if !s.sites.is_empty() {
-            self.note_sites(s, start as u32);
+            self.note_sites(&s, start);
         }
-        start as u32 + u32::from(s.branch)
+        start + u32::from(s.branch)
     }
 
     fn note_sites(&mut self, s: &Stencil, start: u32) {
@@ -77,8 +83,8 @@ impl Func<'_> {
 
     /// Puts an operand that is no longer on the stack into a slot: its own if it is nowhere else.
     fn put_in_slot(&mut self, entry: &Entry) -> Operand {
-        let at = match entry.place {
-            Place::Slot => entry.slot,
+        let at = match entry.place() {
+            Place::Slot => entry.slot(),
             Place::Local(local) => {
                 let local = self.locals[local as usize];
                 if local.pin != NO_PIN {
@@ -87,34 +93,34 @@ impl Func<'_> {
                 local.slot
             }
             _ => {
-                self.store_to(entry, entry.slot);
-                self.high = self.high.max(entry.slot + entry.v.size());
-                entry.slot
+                self.store_to(entry, entry.slot());
+                self.high = self.high.max(entry.slot() + entry.v().size());
+                entry.slot()
             }
         };
         Operand { kind: stencil::SLOT, value: at.into() }
     }
 
     /// An operand that is no longer on the stack, as the stencil likes it best.
-    fn operand(&mut self, variant: &Variant, i: usize, entry: &Entry, float_is_free: bool) -> Operand {
+    fn operand(&mut self, variant: Variant, i: usize, entry: &Entry, float_is_free: bool) -> Operand {
         let choosable = match i {
-            0 => variant.shape.a,
-            1 => variant.shape.b,
+            0 => variant.shape().a,
+            1 => variant.shape().b,
             _ => false,
         };
         if !choosable {
             return self.put_in_slot(entry);
         }
-        match entry.place {
+        match entry.place() {
             Place::Temp => Operand { kind: stencil::TEMP, value: 0 },
             Place::Local(local) if self.locals[local as usize].pin != NO_PIN => {
                 let pin = self.valid_pin(self.locals[local as usize].pin);
                 Operand { kind: pin.kind, value: 0 }
             }
-            Place::Const(n) if entry.v.ty.is_int() && i32::try_from(n).is_ok() => {
+            Place::Const(n) if entry.v().ty.is_int() && i32::try_from(n).is_ok() => {
                 Operand { kind: stencil::IMM, value: n }
             }
-            Place::Const(n) if !entry.v.ty.is_int() && float_is_free => {
+            Place::Const(n) if !entry.v().ty.is_int() && float_is_free => {
                 self.asm.constant(RAX, n);
                 self.asm.int_to_float(FLOAT_TEMP, RAX);
                 Operand { kind: stencil::TEMP, value: 0 }
@@ -124,34 +130,54 @@ impl Func<'_> {
     }
 
     /// Takes operands off the stack and finds a stencil for them. `branch` as in [`Choice`].
-    fn operands(&mut self, op: u16, v: &Variant, values: &mut Values, branch: u8) -> Result<u16, Error> {
-        let count = usize::from(v.count);
-        let mut entries = [Entry { place: Place::Slot, v: crate::abi::V::GC, slot: 0 }; 3];
-        for i in (0..count).rev() {
-            entries[i] = self.pop();
+    fn operands(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
+        let count = v.count();
+        let mut entries = [Entry::new(Place::Slot, crate::abi::V::GC, 0); 3];
+        for entry in entries[..count].iter_mut().rev() {
+            *entry = self.pop();
         }
-        let mut operands = [Operand { kind: stencil::SLOT, value: 0 }; 3];
-        let is_float_temp = |e: &Entry| e.place == Place::Temp && !e.v.ty.is_int();
+        let mut operands = [NO_OPERAND; 3];
+        let is_float_temp = |e: &Entry| e.is_temp() && !e.v().ty.is_int();
         let mut float_is_free = self.temps[1].is_none() && !entries[..count].iter().any(is_float_temp);
         for i in 0..count {
             operands[i] = self.operand(v, i, &entries[i], float_is_free);
             float_is_free &= operands[i].kind != stencil::TEMP;
         }
-        let shift = (0x74..=0x78).contains(&op) || (0x86..=0x8a).contains(&op);
-        if shift && operands[1].kind == stencil::IMM {
-            operands[1].value &= if op < 0x80 { 31 } else { 63 };
+        if operands[1].kind == stencil::IMM
+            && let Some(mask) = stencil::shift_mask(op)
+        {
+            operands[1].value &= i64::from(mask);
         }
-        // A constant that the operator does not take goes to the temporary if that is free, else to a slot.
+        let found = match self.find(v, &operands, count, branch, values) {
+            Some(found) => found,
+            None => self.other_operands(op, v, values, branch, &entries, &mut operands)?,
+        };
+        for (value, operand) in values.iter_mut().zip(operands).take(count) {
+            *value = operand.value;
+        }
+        Ok(found)
+    }
+
+    /// Finds operands that there is a stencil for: a constant that the operator does not take goes to the temporary if that is
+    /// free, all else to slots.
+    #[cold]
+    fn other_operands(
+        &mut self,
+        op: u16,
+        v: Variant,
+        values: &Values,
+        branch: u8,
+        entries: &[Entry; 3],
+        operands: &mut [Operand; 3],
+    ) -> Result<Found, Error> {
+        let count = v.count();
         for i in (0..count.min(2)).rev() {
-            if self.find(v, &operands, count, branch, values).is_some() {
-                break;
-            }
             match operands[i].kind {
                 stencil::IMM => {
                     let free = self.temps[0].is_none() && operands.iter().all(|o| o.kind != stencil::TEMP);
                     let n = operands[i].value;
                     operands[i] = if free {
-                        self.asm.constant(INT_TEMP, if v.params[i] == Ty::I32 { i64::from(n as u32) } else { n });
+                        self.asm.constant(INT_TEMP, if v.param(i) == Ty::I32 { i64::from(n as u32) } else { n });
                         Operand { kind: stencil::TEMP, value: 0 }
                     } else {
                         self.put_in_slot(&entries[i])
@@ -160,74 +186,69 @@ impl Func<'_> {
                 stencil::SLOT => {}
                 _ => operands[i] = self.put_in_slot(&entries[i]),
             }
-        }
-        let found = self.find(v, &operands, count, branch, values);
-        let found = match found {
-            Some(found) => found,
-            None => {
-                for i in 0..count.min(2) {
-                    if operands[i].kind != stencil::SLOT {
-                        operands[i] = match (operands[i].kind, entries[i].place) {
-                            // It is in the temporary by now.
-                            (stencil::TEMP, Place::Const(_)) => {
-                                let temp = Entry { place: Place::Temp, ..entries[i] };
-                                self.put_in_slot(&temp)
-                            }
-                            _ => self.put_in_slot(&entries[i]),
-                        };
-                    }
-                }
-                self.find(v, &operands, count, branch, values).ok_or(Error::NoStencil(op, 0))?
+            if let Some(found) = self.find(v, operands, count, branch, values) {
+                return Ok(found);
             }
-        };
-        for (value, operand) in values.iter_mut().zip(operands).take(count) {
-            *value = operand.value;
         }
-        Ok(found)
+        for i in 0..count.min(2) {
+            if operands[i].kind != stencil::SLOT {
+                operands[i] = match (operands[i].kind, entries[i].place()) {
+                    // It is in the temporary by now.
+                    (stencil::TEMP, Place::Const(_)) => {
+                        let temp = entries[i].at(Place::Temp);
+                        self.put_in_slot(&temp)
+                    }
+                    _ => self.put_in_slot(&entries[i]),
+                };
+            }
+        }
+        self.find(v, operands, count, branch, values).ok_or(Error::NoStencil(op, 0))
     }
 
     /// The stencil for these kinds of operands.
-    fn find(&self, v: &Variant, operands: &[Operand; 3], count: usize, branch: u8, values: &Values) -> Option<u16> {
-        let mut slots = operands[..count].iter().filter(|o| o.kind == stencil::SLOT).peekable();
-        let near = slots.peek().is_some() && slots.all(|o| o.value < 128);
-        let short = v.shape.short && values[value::OFFSET] < 128;
-        let a = if v.shape.a { operands[0].kind } else { 0 };
-        let b = if v.shape.b { operands[1].kind } else { 0 };
-        let near = near && (v.shape.a || v.shape.b);
-        self.lib.find(v, Choice { a, b, near, short, branch })
+    #[inline]
+    fn find(&self, v: Variant, operands: &[Operand; 3], count: usize, branch: u8, values: &Values) -> Option<Found> {
+        let mut near = false;
+        for operand in &operands[..count] {
+            if operand.kind == stencil::SLOT {
+                near = operand.value < 128;
+                if !near {
+                    break;
+                }
+            }
+        }
+        let short = values[value::OFFSET] < 128;
+        self.lib.find(v, Choice { a: operands[0].kind, b: operands[1].kind, near, short, branch })
     }
 
     /// An operator whose operands are on the stack and whose result goes there.
+    #[inline]
     pub(crate) fn operator(&mut self, op: u16, number: u8, values: &mut Values) -> Result<(), Error> {
         let v = self.variant(op, number)?;
-        let result = v.result.map(crate::abi::V::new);
-        self.operator_of(op, &v, values, result)
+        let result = v.result().map(crate::abi::V::new);
+        self.operator_of(op, v, values, result)
     }
 
     /// The same with the result's type given.
     pub(crate) fn operator_of(
         &mut self,
         op: u16,
-        v: &Variant,
+        v: Variant,
         values: &mut Values,
         result: Option<crate::abi::V>,
     ) -> Result<(), Error> {
-        if v.framed {
+        if v.framed() {
             self.flush_all();
             self.save_pins();
         }
-        let number = self.operands(op, v, values, stencil::PLAIN)?;
+        let found = self.operands(op, v, values, stencil::PLAIN)?;
         if let Some(result) = result
-            && !v.framed
+            && !v.framed()
         {
             self.free_temp(result.ty.is_int());
         }
-        let s = self.lib.stencil(number);
-        if !s.sites.is_empty() {
-            self.flush_fuel();
-        }
-        self.copy_stencil(&s, values);
-        if v.framed {
+        self.copy_stencil(found, values);
+        if v.framed() {
             if result.is_some_and(|r| r.ty.is_int()) {
                 self.asm.mov(INT_TEMP, RDI);
             }
@@ -244,19 +265,8 @@ impl Func<'_> {
         self.flush_fuel();
         let v = self.variant(op, number)?;
         let mut values = [0; value::COUNT];
-        let number = self.operands(op, &v, &mut values, branch)?;
-        let s = self.lib.stencil(number);
-        Ok(self.copy_stencil(&s, &values))
-    }
-
-    /// A stencil whose operands are in slots and in the temporary: not on the stack.
-    pub(crate) fn raw(&mut self, op: u16, kinds: [u8; 2], values: &Values) -> Result<(), Error> {
-        let v = self.variant(op, 0)?;
-        let operands = [0, 1, 2].map(|i| Operand { kind: *kinds.get(i).unwrap_or(&0), value: values[i] });
-        let number = self.find(&v, &operands, v.count.into(), stencil::PLAIN, values);
-        let s = self.lib.stencil(number.ok_or(Error::NoStencil(op, 0))?);
-        self.copy_stencil(&s, values);
-        Ok(())
+        let found = self.operands(op, v, &mut values, branch)?;
+        Ok(self.copy_stencil(found, &values))
     }
 
     /// Code and context of a callee: to `rax` and `rdi`. The operand, if it has one, is taken off the stack; all others
@@ -264,18 +274,17 @@ impl Func<'_> {
     pub(crate) fn callee(&mut self, op: u16, number: u8, values: &mut Values) -> Result<(), Error> {
         self.flush_fuel();
         let v = self.variant(op, number)?;
-        let number = self.operands(op, &v, values, stencil::PLAIN)?;
-        let s = self.lib.stencil(number);
-        self.copy_stencil(&s, values);
+        let found = self.operands(op, v, values, stencil::PLAIN)?;
+        self.copy_stencil(found, values);
         self.asm.mov(RAX, RSI);
         Ok(())
     }
 
     /// A value to a register of its class.
     pub(crate) fn load_entry(&mut self, to: u8, entry: &Entry, shift: u32) {
-        let int = entry.v.ty.is_int();
-        match entry.place {
-            Place::Slot => self.load_slot(to, entry.v, entry.slot, shift),
+        let int = entry.v().ty.is_int();
+        match entry.place() {
+            Place::Slot => self.load_slot(to, entry.v(), entry.slot(), shift),
             Place::Local(local) => {
                 let local = self.locals[local as usize];
                 match self.pins.get(usize::from(local.pin)) {
@@ -287,7 +296,7 @@ impl Func<'_> {
                         let register = pin.register;
                         self.asm.mov_vector(to, register);
                     }
-                    _ => self.load_slot(to, entry.v, local.slot, shift),
+                    _ => self.load_slot(to, entry.v(), local.slot, shift),
                 }
             }
             Place::Temp if int => self.asm.mov(to, INT_TEMP),
@@ -321,17 +330,21 @@ impl Func<'_> {
     }
 
     /// Brings the store's fuel counter up to date.
+    #[inline]
     pub(crate) fn flush_fuel(&mut self) {
-        if self.fuel == 0 {
-            return;
+        if self.fuel > 0 {
+            self.store_fuel();
         }
+    }
+
+    #[cold]
+    fn store_fuel(&mut self) {
         let mut values = [0; value::COUNT];
         values[0] = std::mem::take(&mut self.fuel) as i64;
         if let Some(v) = self.lib.variant(stencil::FUEL, 0)
-            && let Some(number) = self.lib.find(&v, Choice::default())
+            && let Some(found) = self.lib.find(v, Choice::default())
         {
-            let s = self.lib.stencil(number);
-            self.copy_stencil(&s, &values);
+            self.copy_stencil(found, &values);
         }
     }
 }

@@ -175,7 +175,7 @@ impl Func<'_> {
         self.at_landing();
         // The exception stays below the payload, for `rethrow`.
         self.push(Place::Slot, V::GC);
-        let exception = self.stack[self.stack.len() - 1].slot;
+        let exception = self.stack[self.stack.len() - 1].slot();
         self.asm.store(slot(exception, 0), RAX);
         if let Some(frame) = self.frames.last_mut() {
             frame.caught = Some(exception);
@@ -196,6 +196,7 @@ impl Func<'_> {
             (pin.valid, pin.dirty) = (false, false);
         }
         self.memory_valid = false;
+        self.in_temp = [None; 2];
     }
 
     fn tag_types(&self, tag: TagIndex) -> Vec<V> {
@@ -252,18 +253,18 @@ impl Func<'_> {
             // The exception waits behind everything that is live here and behind the label's values.
             let end = base + types.iter().map(|v| v.size()).sum::<u32>();
             self.high = self.high.max(end.max(self.top) + 8);
-            let exception = Entry { place: Place::Slot, v: V::GC, slot: end.max(self.top) };
-            self.asm.store(slot(exception.slot, 0), RAX);
+            let exception = Entry::new(Place::Slot, V::GC, end.max(self.top));
+            self.asm.store(slot(exception.slot(), 0), RAX);
             // A collection must see it.
             let top = self.top;
             self.stack.push(exception);
             self.gc_operands += 1;
-            self.payload(&types, exception.slot, base);
+            self.payload(&types, exception.slot(), base);
             self.stack.pop();
             self.gc_operands -= 1;
             self.top = top;
             if pass {
-                self.copy(V::GC, exception.slot, end, 0);
+                self.copy(V::GC, exception.slot(), end, 0);
             }
             self.validate_pins();
             let field = self.asm.jump();
@@ -342,11 +343,11 @@ impl Func<'_> {
         self.asm.add(RSP, -(bytes as i32));
         for (i, entry) in entries.iter().enumerate() {
             let to = Mem(RSP, i as i32 * SLOT_SIZE as i32);
-            if entry.v.ty == Ty::V128 {
-                self.asm.load_vector(XMM_SCRATCH, slot(entry.slot, bytes));
+            if entry.v().ty == Ty::V128 {
+                self.asm.load_vector(XMM_SCRATCH, slot(entry.slot(), bytes));
                 self.asm.store_vector(to, XMM_SCRATCH);
             } else {
-                self.asm.load(R11, slot(entry.slot, bytes));
+                self.asm.load(R11, slot(entry.slot(), bytes));
                 self.asm.store(to, R11);
             }
         }

@@ -2,7 +2,7 @@
 
 use kiln_env::layout::{context, store_context};
 use kiln_env::limits::MAX_OSR_SLOTS;
-use kiln_env::machine::{CfiOp, MachineFunc, NO_WASM_OFFSET, UnwindOp};
+use kiln_env::machine::{CfiOp, NO_WASM_OFFSET, UnwindOp};
 use kiln_env::stencil::{self, Ty, value};
 use kiln_env::tier::{entry_counter, loop_counter, osr_slot};
 use kiln_env::{Builtin, DefinedFuncIndex, TrapCode};
@@ -38,10 +38,10 @@ enum State {
 const SAVED: [u8; 5] = [RBX, R12, R13, R14, R15];
 
 /// Bytes of machine code of one function: displacements have 31 bits.
-const MAX_CODE: usize = 1 << 30;
+const MAX_CODE: u32 = 1 << 30;
 
 impl Func<'_> {
-    pub(crate) fn compile(mut self, body: &Body<'_>) -> Result<MachineFunc, Error> {
+    pub(crate) fn compile(&mut self, body: &Body<'_>) -> Result<(), Error> {
         let mut reader = Reader::new(body.bytes);
         let params = self.signature.params.len();
         self.declare(&mut reader, body.weights);
@@ -55,10 +55,11 @@ impl Func<'_> {
         self.cold_code();
         let size = self.frame_size();
         self.asm.patch(size_field, size);
-        if self.asm.code.len() > MAX_CODE {
+        if self.asm.position() > MAX_CODE {
             return Err(Error::TooLarge);
         }
-        Ok(self.finish(size))
+        self.finish(size);
+        Ok(())
     }
 
     /// Bytes at the top of the frame: context, struct-return pointer, saved registers.
@@ -183,7 +184,7 @@ impl Func<'_> {
         let back = self.asm.position();
         let state = Some(if self.has_vectors {
             let locals = self.locals.iter().map(|l| (l.slot, l.v.ty == Ty::V128));
-            State::Spread(locals.chain(self.stack.iter().map(|e| (e.slot, e.v.ty == Ty::V128))).collect())
+            State::Spread(locals.chain(self.stack.iter().map(|e| (e.slot(), e.v().ty == Ty::V128))).collect())
         } else {
             State::Row(self.top)
         });
@@ -193,7 +194,8 @@ impl Func<'_> {
     }
 
     fn cold_code(&mut self) {
-        for (i, cold) in std::mem::take(&mut self.cold).into_iter().enumerate() {
+        let mut all = std::mem::take(&mut self.cold);
+        for (i, cold) in all.drain(..).enumerate() {
             let here = self.asm.position();
             self.asm.bind(cold.field, here);
             self.offset = cold.offset;
@@ -225,6 +227,7 @@ impl Func<'_> {
             let field = self.asm.jump();
             self.asm.bind(field, cold.back);
         }
+        self.cold = all;
     }
 
     /// Leaves the state in the store's buffer and goes on in the code at `rax`.
@@ -288,11 +291,11 @@ impl Func<'_> {
         self.asm.float_to_int(RBP, XMM_SCRATCH);
     }
 
-    fn finish(mut self, size: u32) -> MachineFunc {
+    fn finish(&mut self, size: u32) {
         let spill = self.high.next_multiple_of(16);
-        for field in std::mem::take(&mut self.spills) {
-            let n = self.asm.read(field).wrapping_add(spill);
-            self.asm.patch(field, n);
+        for field in &self.spills {
+            let n = self.asm.read(*field).wrapping_add(spill);
+            self.asm.patch(*field, n);
         }
         self.tables.stack_maps.iter_mut().for_each(|m| m.fp_to_sp = size);
         self.finish_handlers(size);
@@ -306,9 +309,6 @@ impl Func<'_> {
         self.tables.stack_maps.sort_by_key(|m| m.offset);
         self.tables.handlers.sort_by_key(|h| h.offset);
         self.relocs.sort_by_key(|r| r.offset);
-        let mut code = self.asm.code;
-        code.shrink_to_fit();
-        MachineFunc { code, align: 16, relocs: self.relocs, tables: self.tables, sites: self.sites }
     }
 }
 

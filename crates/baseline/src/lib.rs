@@ -76,6 +76,10 @@ impl Baseline {
     /// # Errors
     /// What there are no stencils for; the function is then to be compiled by the optimising compiler.
     pub fn compile(&self, facts: &Facts<'_>, body: &Body<'_>) -> Result<MachineFunc, Error> {
-        state::Func::new(self.library(), *facts, body).compile(body)
+        let mut func = state::Func::new(self.library(), *facts, body, self.take_scratch());
+        let result = func.compile(body);
+        let (code, scratch) = func.into_parts();
+        self.keep_scratch(scratch);
+        result.map(|()| code)
     }
 }

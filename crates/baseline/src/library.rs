@@ -1,6 +1,10 @@
 //! A library of stencils, used in the form in which it was built into the program.
 
+use std::sync::{Mutex, PoisonError};
+
 use kiln_env::stencil::{self, Choice, Shape, Ty, record};
+
+use crate::state::Scratch;
 
 /// A library with the features that it needs.
 pub(crate) struct Level {
@@ -37,28 +41,64 @@ pub(crate) struct Library {
     variants: &'static [u8],
     cells: &'static [u8],
     stencils: &'static [u8],
-    holes: &'static [u8],
-    sites: &'static [u8],
-    code: &'static [u8],
     /// Bytes of the area for spills.
     pub(crate) spill: u32,
 }
 
-/// One operator in one variant.
-#[derive(Clone, Copy, Debug)]
+/// One operator in one variant: its record as it is.
+#[derive(Clone, Copy)]
 pub(crate) struct Variant {
-    first_cell: u32,
-    pub(crate) shape: Shape,
-    pub(crate) framed: bool,
-    pub(crate) count: u8,
-    pub(crate) params: [Ty; 3],
-    pub(crate) result: Option<Ty>,
+    first_cell: usize,
+    /// The rest of the record.
+    rest: u64,
 }
+
+impl Variant {
+    #[inline]
+    fn byte(self, i: usize) -> u8 {
+        (self.rest >> (8 * i)) as u8
+    }
+
+    #[inline]
+    pub(crate) fn shape(self) -> Shape {
+        Shape::from_bits(self.byte(0))
+    }
+
+    /// Whether the stencils call the runtime or end in a callee.
+    #[inline]
+    pub(crate) fn framed(self) -> bool {
+        self.byte(1) & stencil::FRAMED != 0
+    }
+
+    /// Number of operands.
+    #[inline]
+    pub(crate) fn count(self) -> usize {
+        self.byte(2).into()
+    }
+
+    #[inline]
+    pub(crate) fn result(self) -> Option<Ty> {
+        let number = self.byte(3);
+        (number != stencil::NO_RESULT).then(|| ty(number))
+    }
+
+    /// Type of an operand.
+    #[inline]
+    pub(crate) fn param(self, i: usize) -> Ty {
+        ty(self.byte(4 + i))
+    }
+}
+
+/// Where a stencil's record is.
+#[derive(Clone, Copy)]
+pub(crate) struct Found(u16);
 
 /// A stencil's record.
 #[derive(Clone, Copy)]
 pub(crate) struct Stencil {
+    /// The code, and at least [`record::PADDING`] bytes more.
     pub(crate) code: &'static [u8],
+    pub(crate) len: usize,
     pub(crate) holes: &'static [u8],
     pub(crate) sites: &'static [u8],
     pub(crate) traps: u8,
@@ -66,33 +106,52 @@ pub(crate) struct Stencil {
     pub(crate) aligned: bool,
 }
 
+/// Strides of all shapes, by their numbers.
+const STRIDES: [[u8; 5]; 16] = {
+    let mut all = [[0; 5]; 16];
+    let mut bits = 0;
+    while bits < 16 {
+        all[bits] = Shape::from_bits(bits as u8).strides();
+        bits += 1;
+    }
+    all
+};
+
+#[inline]
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+    let b = &bytes[at..at + 2];
+    u16::from_le_bytes([b[0], b[1]])
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    let b = &bytes[at..at + 4];
+    u32::from_le_bytes([b[0], b[1], b[2], b[3]])
 }
 
+#[inline]
 fn ty(number: u8) -> Ty {
-    Ty::ALL[usize::from(number)]
+    match number {
+        0 => Ty::I32,
+        1 => Ty::I64,
+        2 => Ty::F32,
+        3 => Ty::F64,
+        _ => Ty::V128,
+    }
 }
 
 impl Library {
     pub(crate) fn new(level: &Level) -> Library {
         let bytes = level.bytes;
         assert_eq!(u32_at(bytes, 0), stencil::MAGIC, "the build made this library");
-        let at = |i: usize| if i < 7 { u32_at(bytes, 4 + 4 * i) as usize } else { bytes.len() };
+        let at = |i: usize| if i < 4 { u32_at(bytes, 4 + 4 * i) as usize } else { bytes.len() };
         let section = |i: usize| &bytes[at(i)..at(i + 1)];
         Library {
             ops: section(0),
             variants: section(1),
             cells: section(2),
             stencils: section(3),
-            holes: section(4),
-            sites: section(5),
-            code: section(6),
-            spill: u32_at(bytes, 32),
+            spill: u32_at(bytes, 20),
         }
     }
 
@@ -105,58 +164,52 @@ impl Library {
     #[inline]
     pub(crate) fn variant(&self, op: u16, variant: u8) -> Option<Variant> {
         let at = usize::from(op) * record::OP;
-        let first = u16_at(self.ops, at);
-        if first == stencil::ABSENT || variant >= self.ops[at + 2] {
+        let o = &self.ops[at..at + record::OP];
+        let first = u16::from_le_bytes([o[0], o[1]]);
+        if variant >= o[2] {
             return None;
         }
         let v = (usize::from(first) + usize::from(variant)) * record::VARIANT;
         let v = &self.variants[v..v + record::VARIANT];
-        let first_cell = u32_at(v, 0);
-        if first_cell == u32::MAX {
-            return None;
-        }
-        Some(Variant {
-            first_cell,
-            shape: Shape::from_bits(v[4]),
-            framed: v[5] & stencil::FRAMED != 0,
-            count: v[6],
-            result: (v[7] != stencil::NO_RESULT).then(|| ty(v[7])),
-            params: [ty(v[8]), ty(v[9]), ty(v[10])],
-        })
+        let first_cell = u32::from_le_bytes([v[0], v[1], v[2], v[3]]);
+        let rest = u64::from_le_bytes([v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11]]);
+        (first_cell != u32::MAX).then_some(Variant { first_cell: first_cell as usize, rest })
     }
 
-    /// The number of the stencil for a choice.
+    /// The stencil for a choice.
     #[inline]
-    pub(crate) fn find(&self, variant: &Variant, choice: Choice) -> Option<u16> {
-        let cell = variant.first_cell as usize + variant.shape.cell(choice);
-        let number = u16_at(self.cells, cell * record::CELL);
-        (number != stencil::ABSENT).then_some(number)
+    pub(crate) fn find(&self, variant: Variant, choice: Choice) -> Option<Found> {
+        let strides = STRIDES[usize::from(variant.byte(0) & 15)];
+        let cell = variant.first_cell + stencil::cell(strides, choice);
+        let unit = u16_at(self.cells, cell * record::CELL);
+        (unit != stencil::ABSENT).then_some(Found(unit))
     }
 
-    /// A stencil by its number.
-    #[inline]
-    pub(crate) fn stencil(&self, number: u16) -> Stencil {
-        let at = usize::from(number) * record::STENCIL;
-        let r = &self.stencils[at..at + record::STENCIL];
-        let (code, hole, site) = (u32_at(r, 0) as usize, u32_at(r, 4) as usize, u32_at(r, 8) as usize);
-        let len = usize::from(u16_at(r, 12));
-        let sites = usize::from(r[17]) + usize::from(r[18]);
+    /// What was found.
+    #[inline(always)]
+    pub(crate) fn stencil(&self, found: Found) -> Stencil {
+        let bytes = &self.stencils[usize::from(found.0) * record::UNIT..];
+        let (r, rest) = bytes.split_at(record::STENCIL);
+        let (holes, rest) = rest.split_at(usize::from(r[4]) * record::HOLE);
+        let (sites, code) = rest.split_at((usize::from(r[5]) + usize::from(r[6])) * record::SITE);
         Stencil {
-            code: &self.code[code..code + len],
-            holes: &self.holes[hole * record::HOLE..(hole + usize::from(r[16])) * record::HOLE],
-            sites: &self.sites[site * record::SITE..(site + sites) * record::SITE],
-            traps: r[17],
-            branch: u16_at(r, 14),
-            aligned: r[19] & stencil::ALIGNED != 0,
+            code,
+            len: usize::from(u16::from_le_bytes([r[0], r[1]])),
+            holes,
+            sites,
+            traps: r[5],
+            branch: u16::from_le_bytes([r[2], r[3]]),
+            aligned: r[7] & stencil::ALIGNED != 0,
         }
     }
 }
 
 /// The baseline compiler for one target.
-#[derive(Clone, Copy)]
 pub struct Baseline {
     library: Library,
     name: &'static str,
+    /// Memory for functions to come, as much as there were threads at once.
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 impl Baseline {
@@ -167,7 +220,7 @@ impl Baseline {
             return None;
         }
         let level = Level::for_flags(flags)?;
-        Some(Baseline { library: Library::new(level), name: level.name })
+        Some(Baseline { library: Library::new(level), name: level.name, scratch: Mutex::default() })
     }
 
     /// The set of processor features that its stencils use.
@@ -177,5 +230,13 @@ impl Baseline {
 
     pub(crate) fn library(&self) -> Library {
         self.library
+    }
+
+    pub(crate) fn take_scratch(&self) -> Scratch {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_scratch(&self, scratch: Scratch) {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
     }
 }

@@ -97,20 +97,32 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn u64(&mut self) -> u64 {
-        let mut b = self.byte();
-        let mut n = u64::from(b & 0x7f);
-        let mut shift = 7;
-        while b >= 0x80 {
-            b = self.byte();
-            n |= u64::from(b & 0x7f) << shift;
-            shift += 7;
-        }
-        n
+        let b = self.byte();
+        if b < 0x80 { b.into() } else { self.long(b) }
     }
 
+    fn long(&mut self, first: u8) -> u64 {
+        let mut n = u64::from(first & 0x7f);
+        let mut shift = 7;
+        loop {
+            let b = self.byte();
+            n |= u64::from(b & 0x7f) << shift;
+            shift += 7;
+            if b < 0x80 {
+                return n;
+            }
+        }
+    }
+
+    #[inline]
     pub(crate) fn i64(&mut self) -> i64 {
-        let mut n = 0;
-        let mut shift = 0;
+        let b = self.byte();
+        if b < 0x80 { i64::from(b) << 57 >> 57 } else { self.long_signed(b) }
+    }
+
+    fn long_signed(&mut self, first: u8) -> i64 {
+        let mut n = i64::from(first & 0x7f);
+        let mut shift = 7;
         loop {
             let b = self.byte();
             n |= i64::from(b & 0x7f) << shift;

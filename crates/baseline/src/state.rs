@@ -1,8 +1,9 @@
 //! What is known about a function while its code is made: locals, the operand stack, registers.
 
-use kiln_env::machine::{AddressEntry, FuncTables, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite};
+use kiln_env::layout::{MemoryPlace, MemoryStyle, memory};
+use kiln_env::machine::{AddressEntry, FuncTables, MachineFunc, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite};
 use kiln_env::stencil::{self, Ty};
-use kiln_env::{Builtin, FuncKey, TrapCode, TypeIndex};
+use kiln_env::{Builtin, FuncKey, MemoryIndex, TrapCode, TypeIndex};
 
 use crate::abi::{Signature, V};
 use crate::asm::reg::*;
@@ -27,13 +28,66 @@ pub(crate) enum Place {
     Const(i64),
 }
 
-/// An operand.
-#[derive(Clone, Copy, Debug)]
+/// An operand. Two words: what is written in pieces cannot be read as a whole soon after without a delay.
+#[derive(Clone, Copy)]
 pub(crate) struct Entry {
-    pub(crate) place: Place,
-    pub(crate) v: V,
+    /// The local or the constant.
+    number: i64,
+    /// From the lowest bits up: kind of place (8), type (8), whether it is a collected reference (8), its slot (32).
+    packed: u64,
+}
+
+impl Entry {
+    #[inline]
+    pub(crate) fn new(place: Place, v: V, slot: u32) -> Entry {
+        let (kind, number) = match place {
+            Place::Slot => (0, 0),
+            Place::Local(local) => (1, local.into()),
+            Place::Temp => (2, 0),
+            Place::Const(n) => (3, n),
+        };
+        let packed = kind | (v.ty as u64) << 8 | u64::from(v.gc) << 16 | u64::from(slot) << 32;
+        Entry { number, packed }
+    }
+
+    #[inline]
+    pub(crate) fn place(&self) -> Place {
+        match self.packed & 3 {
+            0 => Place::Slot,
+            1 => Place::Local(self.number as u32),
+            2 => Place::Temp,
+            _ => Place::Const(self.number),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_temp(&self) -> bool {
+        self.packed & 3 == 2
+    }
+
+    #[inline]
+    pub(crate) fn v(&self) -> V {
+        let ty = match self.packed >> 8 & 7 {
+            0 => Ty::I32,
+            1 => Ty::I64,
+            2 => Ty::F32,
+            3 => Ty::F64,
+            _ => Ty::V128,
+        };
+        V { ty, gc: self.packed >> 16 & 1 != 0 }
+    }
+
     /// Its slot.
-    pub(crate) slot: u32,
+    #[inline]
+    pub(crate) fn slot(&self) -> u32 {
+        (self.packed >> 32) as u32
+    }
+
+    /// The same value in another place.
+    #[inline]
+    pub(crate) fn at(self, place: Place) -> Entry {
+        Entry::new(place, self.v(), self.slot())
+    }
 }
 
 /// A local.
@@ -61,9 +115,32 @@ pub(crate) struct Pin {
     pub(crate) dirty: bool,
 }
 
+/// Largest access in bytes.
+const MAX_ACCESS: u64 = 16;
+
 const INT_PINS: [u8; stencil::INT_PINS] = [RCX, R8, R9];
 pub(crate) const INT_TEMP: u8 = RDX;
 pub(crate) const FLOAT_TEMP: u8 = 0;
+
+/// Memory that one function after the other uses. All of it is empty in between.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    buffer: Vec<u8>,
+    locals: Vec<Local>,
+    pins: Vec<Pin>,
+    stack: Vec<Entry>,
+    frames: Vec<Frame>,
+    spills: Vec<u32>,
+    cold: Vec<Cold>,
+    relocs: Vec<Reloc>,
+    traps: Vec<TrapSite>,
+    addresses: Vec<AddressEntry>,
+    signatures: [Signature; 2],
+    arguments: Vec<Entry>,
+}
+
+/// Bytes of a buffer that is kept.
+const MAX_KEPT: usize = 1 << 20;
 
 /// A function under compilation.
 pub(crate) struct Func<'a> {
@@ -88,6 +165,10 @@ pub(crate) struct Func<'a> {
     pub(crate) aliases: u32,
     /// The operand in each temporary: integer, float.
     pub(crate) temps: [Option<u32>; 2],
+    /// The local, not pinned, that has the same value as the operand in each temporary.
+    pub(crate) homes: [Option<u32>; 2],
+    /// The local, not pinned, whose value each temporary has at this position of the code.
+    pub(crate) in_temp: [Option<(u32, u32)>; 2],
     /// The base of the first memory is in its register.
     pub(crate) memory_valid: bool,
     pub(crate) has_vectors: bool,
@@ -109,29 +190,42 @@ pub(crate) struct Func<'a> {
     /// Offsets of the calls that have a record of their targets.
     pub(crate) sites: Vec<u32>,
     last_address: u32,
+    /// For the signature and the arguments of a callee.
+    pub(crate) callee: Signature,
+    pub(crate) arguments: Vec<Entry>,
+    /// The first memory, if its base is in its register when it is used: where the context has the base, and the end of the
+    /// offsets at which accesses need no check.
+    pub(crate) base: Option<(i32, u64)>,
 }
 
 impl<'a> Func<'a> {
-    pub(crate) fn new(lib: Library, facts: Facts<'a>, body: &Body<'_>) -> Func<'a> {
+    pub(crate) fn new(lib: Library, facts: Facts<'a>, body: &Body<'_>, scratch: Scratch) -> Func<'a> {
         let index = facts.module.func_index(body.func);
         let ty = facts.module.funcs[index].ty;
+        let [mut signature, callee] = scratch.signatures;
+        set_signature(&mut signature, &facts, ty);
         Func {
             lib,
             facts,
-            asm: Assembler { code: Vec::with_capacity(64 + body.bytes.len() * 3) },
-            signature: signature(&facts, ty),
+            asm: Assembler::new(scratch.buffer),
+            signature,
+            callee,
+            arguments: scratch.arguments,
+            base: base(&facts),
             index: body.func.0,
-            locals: Vec::new(),
-            pins: Vec::new(),
+            locals: scratch.locals,
+            pins: scratch.pins,
             gc_locals: Vec::new(),
-            stack: Vec::new(),
-            frames: Vec::new(),
+            stack: scratch.stack,
+            frames: scratch.frames,
             exceptions: Exceptions::default(),
             top: 0,
             high: 0,
             flushed: 0,
             aliases: 0,
             temps: [None; 2],
+            homes: [None; 2],
+            in_temp: [None; 2],
             memory_valid: false,
             has_vectors: false,
             saves_registers: body.catches,
@@ -140,19 +234,48 @@ impl<'a> Func<'a> {
             cold_references: Vec::new(),
             fuel: 0,
             offset: NO_WASM_OFFSET,
-            tables: FuncTables::default(),
-            relocs: Vec::new(),
-            spills: Vec::new(),
-            cold: Vec::new(),
+            tables: FuncTables { traps: scratch.traps, addresses: scratch.addresses, ..FuncTables::default() },
+            relocs: scratch.relocs,
+            spills: scratch.spills,
+            cold: scratch.cold,
             sites: Vec::new(),
             last_address: NO_WASM_OFFSET,
         }
     }
 
+    /// Gives the memory back, and the code with its tables.
+    pub(crate) fn into_parts(self) -> (MachineFunc, Scratch) {
+        let (code, mut buffer) = self.asm.finish();
+        if buffer.len() > MAX_KEPT {
+            buffer = Vec::new();
+        }
+        let FuncTables { traps, addresses, inlined, stack_maps, handlers, unwind } = self.tables;
+        let tables =
+            FuncTables { traps: traps.to_vec(), addresses: addresses.to_vec(), inlined, stack_maps, handlers, unwind };
+        let code = MachineFunc { code, align: 16, relocs: self.relocs.to_vec(), tables, sites: self.sites };
+        let mut scratch = Scratch {
+            buffer,
+            locals: self.locals,
+            pins: self.pins,
+            stack: self.stack,
+            frames: self.frames,
+            spills: self.spills,
+            cold: self.cold,
+            relocs: self.relocs,
+            traps,
+            addresses,
+            signatures: [self.signature, self.callee],
+            arguments: self.arguments,
+        };
+        scratch.clear();
+        (code, scratch)
+    }
+
     /// Declares parameters and locals, and decides which are pinned.
     pub(crate) fn declare(&mut self, reader: &mut Reader<'_>, weights: &[(u32, u64)]) {
-        let params: Vec<V> = self.signature.params.iter().map(|(v, _)| *v).collect();
-        params.into_iter().for_each(|v| self.local(v));
+        for i in 0..self.signature.params.len() {
+            self.local(self.signature.params[i].0);
+        }
         for _ in 0..reader.u32() {
             let count = reader.u32();
             let v = reader.value_type();
@@ -192,10 +315,36 @@ impl<'a> Func<'a> {
     }
 }
 
+impl Scratch {
+    fn clear(&mut self) {
+        self.locals.clear();
+        self.pins.clear();
+        self.stack.clear();
+        self.frames.clear();
+        self.spills.clear();
+        self.cold.clear();
+        self.relocs.clear();
+        self.traps.clear();
+        self.addresses.clear();
+        self.arguments.clear();
+    }
+}
+
 /// Locations of a function type's parameters and results.
-pub(crate) fn signature(facts: &Facts<'_>, ty: TypeIndex) -> Signature {
+pub(crate) fn set_signature(signature: &mut Signature, facts: &Facts<'_>, ty: TypeIndex) {
     let ty = facts.module.signature(ty);
-    Signature::new(ty.params.iter().map(|t| V::from(*t)), ty.results.iter().map(|t| V::from(*t)))
+    signature.set(ty.params.iter().map(|t| V::from(*t)), ty.results.iter().map(|t| V::from(*t)));
+}
+
+/// See [`Func::base`].
+fn base(facts: &Facts<'_>) -> Option<(i32, u64)> {
+    let ty = facts.module.memories.get(MemoryIndex(0))?;
+    let MemoryStyle::Reserved { guard } = MemoryStyle::of(ty, facts.tunables) else { return None };
+    let field = match facts.layout.memory(MemoryIndex(0)) {
+        MemoryPlace::Inline(at) => at + memory::base,
+        MemoryPlace::Indirect(at) => at + 8,
+    };
+    Some((field as i32, (guard + 1).saturating_sub(MAX_ACCESS).min(i32::MAX as u64)))
 }
 
 /// A slot, with the stack pointer `shift` bytes below where it is between stencils.
@@ -205,6 +354,7 @@ pub(crate) fn slot(offset: u32, shift: u32) -> Mem {
 
 /// The operand stack.
 impl Func<'_> {
+    #[inline]
     pub(crate) fn push(&mut self, place: Place, v: V) {
         let slot = self.top;
         self.top += v.size();
@@ -218,21 +368,26 @@ impl Func<'_> {
             _ => {}
         }
         self.gc_operands += u32::from(v.gc);
-        self.stack.push(Entry { place, v, slot });
+        self.stack.push(Entry::new(place, v, slot));
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Entry {
         let entry = self.stack.pop().expect("validated: there is an operand");
-        self.top = entry.slot;
-        self.gc_operands -= u32::from(entry.v.gc);
+        self.top = entry.slot();
+        self.gc_operands -= u32::from(entry.v().gc);
         self.flushed = self.flushed.min(self.stack.len());
         self.forget(&entry);
         entry
     }
 
+    #[inline]
     fn forget(&mut self, entry: &Entry) {
-        match entry.place {
-            Place::Temp => self.temps[usize::from(!entry.v.ty.is_int())] = None,
+        match entry.place() {
+            Place::Temp => {
+                let class = usize::from(!entry.v().ty.is_int());
+                (self.temps[class], self.homes[class]) = (None, None);
+            }
             Place::Local(_) => self.aliases -= 1,
             _ => {}
         }
@@ -247,10 +402,10 @@ impl Func<'_> {
     /// Puts an operand into its slot.
     pub(crate) fn flush(&mut self, i: usize) {
         let entry = self.stack[i];
-        if entry.place != Place::Slot {
-            self.store_to(&entry, entry.slot);
+        if entry.place() != Place::Slot {
+            self.store_to(&entry, entry.slot());
             self.forget(&entry);
-            self.stack[i].place = Place::Slot;
+            self.stack[i] = entry.at(Place::Slot);
         }
     }
 
@@ -264,44 +419,76 @@ impl Func<'_> {
         }
     }
 
+    /// Puts all operands below `end` into their slots.
+    pub(crate) fn flush_to(&mut self, end: usize) {
+        for i in self.flushed..end {
+            self.flush(i);
+        }
+        self.flushed = self.flushed.max(end);
+    }
+
     pub(crate) fn flush_all(&mut self) {
         self.flush_from(0);
     }
 
     /// Puts an operand in a temporary into its slot, so that the temporary is free.
     pub(crate) fn free_temp(&mut self, int: bool) {
-        if let Some(i) = self.temps[usize::from(!int)] {
-            self.flush(i as usize);
+        let class = usize::from(!int);
+        let Some(i) = self.temps[class] else { return };
+        match self.homes[class] {
+            None => self.flush(i as usize),
+            Some(local) => {
+                (self.temps[class], self.homes[class]) = (None, None);
+                self.stack[i as usize] = self.stack[i as usize].at(Place::Local(local));
+                self.aliases += 1;
+            }
+        }
+    }
+
+    /// Puts the value of a local on the stack.
+    pub(crate) fn push_local(&mut self, local: u32) {
+        let v = self.locals[local as usize].v;
+        let class = usize::from(!v.ty.is_int());
+        if self.in_temp[class] == Some((local, self.asm.position())) && self.temps[class].is_none() {
+            self.push(Place::Temp, v);
+            self.homes[class] = Some(local);
+        } else {
+            self.push(Place::Local(local), v);
         }
     }
 
     /// Stores an operand's value to a slot. Scratch registers are changed.
     pub(crate) fn store_to(&mut self, entry: &Entry, to: u32) {
         let to_memory = slot(to, 0);
-        match entry.place {
-            Place::Slot => self.copy(entry.v, entry.slot, to, 0),
+        match entry.place() {
+            Place::Slot => self.copy(entry.v(), entry.slot(), to, 0),
             Place::Local(local) => {
                 let local = self.locals[local as usize];
                 if local.pin == NO_PIN {
-                    self.copy(entry.v, local.slot, to, 0);
+                    self.copy(entry.v(), local.slot, to, 0);
                 } else {
                     let pin = self.valid_pin(local.pin);
                     self.store_register(to_memory, pin.register, pin.int);
                 }
             }
-            Place::Temp if entry.v.ty == Ty::V128 => self.asm.store_vector(to_memory, FLOAT_TEMP),
-            Place::Temp if entry.v.ty.is_int() => self.asm.store(to_memory, INT_TEMP),
+            Place::Temp if entry.v().ty == Ty::V128 => self.asm.store_vector(to_memory, FLOAT_TEMP),
+            Place::Temp if entry.v().ty.is_int() => self.asm.store(to_memory, INT_TEMP),
             Place::Temp => self.asm.store_float(to_memory, FLOAT_TEMP),
             Place::Const(n) => self.store_const(n, to_memory),
         }
     }
 
     pub(crate) fn store_const(&mut self, n: i64, to: Mem) {
+        self.store_const_by(n, to, RAX);
+    }
+
+    /// Stores a constant, by way of a register if it is a long one.
+    pub(crate) fn store_const_by(&mut self, n: i64, to: Mem, register: u8) {
         match i32::try_from(n) {
             Ok(n) => self.asm.store_constant(to, n),
             Err(_) => {
-                self.asm.constant(RAX, n);
-                self.asm.store(to, RAX);
+                self.asm.constant(register, n);
+                self.asm.store(to, register);
             }
         }
     }
@@ -373,6 +560,7 @@ impl Func<'_> {
             (pin.valid, pin.dirty) = (true, true);
         }
         self.memory_valid = false;
+        self.in_temp = [None; 2];
     }
 }
 
@@ -414,7 +602,7 @@ impl Func<'_> {
     fn references(&self) -> Vec<u32> {
         let mut slots = self.gc_locals.clone();
         if self.gc_operands > 0 {
-            slots.extend(self.stack.iter().filter(|e| e.v.gc && e.place == Place::Slot).map(|e| e.slot));
+            slots.extend(self.stack.iter().filter(|e| e.v().gc && e.place() == Place::Slot).map(|e| e.slot()));
         }
         slots
     }

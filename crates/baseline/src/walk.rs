@@ -1,7 +1,7 @@
 //! The walk over a function's operators.
 
-use kiln_env::layout::{MemoryPlace, MemoryStyle, Place as At, memory};
-use kiln_env::stencil::{self, FD, FE, FORM_BASE, LANE, Ty, checked_form, place_variant, value};
+use kiln_env::layout::{MemoryPlace, Place as At};
+use kiln_env::stencil::{self, FD, FE, FORM_BASE, LANE, Ty, checked_form, place_variant, shuffle, value};
 use kiln_env::types::RefRepr;
 use kiln_env::{GlobalIndex, MemoryIndex, TableIndex, TagIndex, TrapCode};
 
@@ -11,10 +11,7 @@ use crate::asm::Mem;
 use crate::asm::reg::*;
 use crate::emit::Values;
 use crate::read::Reader;
-use crate::state::{Func, INT_TEMP, Place, slot};
-
-/// Largest access in bytes.
-const MAX_ACCESS: u64 = 16;
+use crate::state::{FLOAT_TEMP, Func, INT_TEMP, Place, slot};
 
 const NONE: Values = [0; value::COUNT];
 
@@ -48,8 +45,7 @@ impl Func<'_> {
             }
             0x20 => {
                 let local = reader.u32();
-                let v = self.locals[local as usize].v;
-                self.push(Place::Local(local), v);
+                self.push_local(local);
             }
             0x21 | 0x22 => {
                 let local = reader.u32();
@@ -185,9 +181,9 @@ impl Func<'_> {
         if op == 0x1c {
             reader.skip(op);
         }
-        let v = self.stack[self.stack.len() - 2].v;
+        let v = self.stack[self.stack.len() - 2].v();
         let variant = self.variant(0x1b, v.ty as u8)?;
-        self.operator_of(0x1b, &variant, &mut NONE.clone(), Some(v))?;
+        self.operator_of(0x1b, variant, &mut NONE.clone(), Some(v))?;
         self.keep_reference(v);
         Ok(())
     }
@@ -204,8 +200,8 @@ impl Func<'_> {
         self.flush_all();
         let reference = self.stack[self.stack.len() - 1];
         // The comparison takes a copy: the reference stays, or goes along with the branch.
-        let v = reference.v;
-        self.asm.load(INT_TEMP, slot(reference.slot, 0));
+        let v = reference.v();
+        self.asm.load(INT_TEMP, slot(reference.slot(), 0));
         if op == 0xd5 {
             // Without it if it is null.
             self.pop();
@@ -231,7 +227,7 @@ impl Func<'_> {
                 let v = V::from(self.facts.module.globals[global].content);
                 let number = place_variant(indirect) + 2 * v.ty as u8;
                 let variant = self.variant(op, number)?;
-                self.operator_of(op, &variant, &mut values, (op == 0x23).then_some(v))?;
+                self.operator_of(op, variant, &mut values, (op == 0x23).then_some(v))?;
                 if op == 0x23 {
                     self.keep_reference(v);
                 }
@@ -245,16 +241,16 @@ impl Func<'_> {
                 Ok(())
             }
             0xd1 => {
-                let v = self.stack[self.stack.len() - 1].v;
+                let v = self.stack[self.stack.len() - 1].v();
                 if self.branch_follows(op, u8::from(v.gc), reader)? {
                     return Ok(());
                 }
                 self.operator(op, v.gc.into(), &mut values)
             }
             0xd4 => {
-                let v = self.stack[self.stack.len() - 1].v;
+                let v = self.stack[self.stack.len() - 1].v();
                 let variant = self.variant(op, v.gc.into())?;
-                self.operator_of(op, &variant, &mut values, Some(v))?;
+                self.operator_of(op, variant, &mut values, Some(v))?;
                 self.keep_reference(v);
                 Ok(())
             }
@@ -297,11 +293,11 @@ impl Func<'_> {
         let gc = ty.element.repr() == RefRepr::Gc;
         let number = place_variant(indirect) | u8::from(gc) << 1 | u8::from(ty.limits.is_64) << 2;
         let variant = self.variant(op, number)?;
-        let result = match variant.result {
+        let result = match variant.result() {
             Some(_) if op == 0x25 && gc => Some(V::GC),
             other => other.map(V::new),
         };
-        self.operator_of(op, &variant, &mut values, result)?;
+        self.operator_of(op, variant, &mut values, result)?;
         if let Some(v) = result {
             self.keep_reference(v);
         }
@@ -340,20 +336,17 @@ impl Func<'_> {
     /// How an access is made, with its values.
     fn form(&mut self, index: u32, offset: u64, values: &mut Values) -> u8 {
         values[value::OFFSET] = offset as i64;
-        let ty = self.facts.module.memories[MemoryIndex(index)];
-        let (at, indirect) = self.memory_place(index);
-        let style = MemoryStyle::of(&ty, self.facts.tunables);
-        if let (0, MemoryStyle::Reserved { guard }) = (index, style)
-            && offset < i32::MAX as u64
-            && offset + MAX_ACCESS <= guard
+        if let (0, Some((field, end))) = (index, self.base)
+            && offset < end
         {
             if !self.memory_valid {
                 self.memory_valid = true;
-                let field = if indirect { at + 8 } else { at + i64::from(memory::base) };
-                self.asm.load(RSI, Mem(RDI, field as i32));
+                self.asm.load(RSI, Mem(RDI, field));
             }
             return FORM_BASE;
         }
+        let ty = self.facts.module.memories[MemoryIndex(index)];
+        let (at, indirect) = self.memory_place(index);
         values[value::PLACE] = at;
         values[value::PAGE] = ty.page_size_log2.into();
         checked_form(indirect, ty.limits.is_64)
@@ -370,10 +363,10 @@ impl Func<'_> {
                 self.operator(op, form + lane * LANE, &mut values)
             }
             12 => {
-                let bytes: [u8; 16] = reader.array();
-                self.push(Place::Slot, V::new(Ty::V128));
-                let to = self.stack[self.stack.len() - 1].slot;
-                self.vector_constant(bytes, to);
+                self.free_temp(false);
+                let bytes = reader.array();
+                self.vector_constant(bytes);
+                self.push(Place::Temp, V::new(Ty::V128));
                 Ok(())
             }
             13 => self.shuffle(reader),
@@ -385,36 +378,39 @@ impl Func<'_> {
         }
     }
 
-    fn vector_constant(&mut self, bytes: [u8; 16], to: u32) {
+    /// A constant to the temporary. Through memory it would be two stores that a load cannot be served from.
+    fn vector_constant(&mut self, bytes: [u8; 16]) {
         let n = u128::from_le_bytes(bytes);
-        self.store_const(n as i64, slot(to, 0));
-        self.store_const((n >> 64) as i64, slot(to + 8, 0));
+        let (low, high) = (n as i64, (n >> 64) as i64);
+        if n == 0 {
+            return self.asm.zero_vector(FLOAT_TEMP);
+        }
+        self.asm.constant(RAX, low);
+        self.asm.int_to_float(FLOAT_TEMP, RAX);
+        if low == high {
+            self.asm.double_low_half(FLOAT_TEMP);
+        } else if high != 0 {
+            self.asm.constant(RAX, high);
+            self.asm.int_to_high_half(FLOAT_TEMP, RAX);
+        }
     }
 
-    /// A shuffle is two swizzles, of which one leaves zero in each lane: the mask is no part of the code.
     fn shuffle(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
-        const SWIZZLE: u16 = FD + 14;
-        const OR: u16 = FD + 80;
-        let lanes: [u8; 16] = reader.array();
-        let v = V::new(Ty::V128);
-        let from = self.stack.len() - 2;
-        self.flush_from(from);
-        self.free_temp(false);
-        let (y, x) = (self.pop(), self.pop());
-        let mask = self.high.max(y.slot + v.size());
-        self.high = mask + v.size();
-        self.vector_constant(lanes, mask);
+        let mut lanes: [u8; 16] = reader.array();
+        if let [.., a, b] = self.stack[..]
+            && matches!(a.place(), Place::Local(_))
+            && a.place() == b.place()
+        {
+            lanes = lanes.map(|lane| lane & 15);
+        }
+        let (form, number) = shuffle::form(&lanes);
         let mut values = NONE;
-        (values[0], values[1]) = (x.slot.into(), mask.into());
-        self.raw(SWIZZLE, [stencil::SLOT; 2], &values)?;
-        self.store_slot(x.slot, v, crate::state::FLOAT_TEMP, 0);
-        self.vector_constant(lanes.map(|lane| lane.wrapping_sub(16)), mask);
-        values[0] = y.slot.into();
-        self.raw(SWIZZLE, [stencil::SLOT; 2], &values)?;
-        values[1] = x.slot.into();
-        self.raw(OR, [stencil::TEMP, stencil::SLOT], &values)?;
-        self.push(Place::Temp, v);
-        Ok(())
+        values[value::FORM] = number.into();
+        values[value::LANES..value::LANES + 4].copy_from_slice(&shuffle::masks(&lanes));
+        if self.variant(FD + 13, form)?.count() == 1 {
+            self.pop();
+        }
+        self.operator(FD + 13, form, &mut values)
     }
 
     fn atomic(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {

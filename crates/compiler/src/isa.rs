@@ -151,6 +151,10 @@ pub(crate) fn for_stencils(preset: &str) -> Result<OwnedTargetIsa> {
         shared.set(name, value).map_err(|e| CompileError::internal(format_args!("setting {name}={value}: {e}")))?;
     }
     isa_builder.enable(preset).map_err(|e| CompileError::config(format_args!("preset {preset}: {e}")))?;
+    if preset != "x86-64-v2" {
+        // The preset has AVX2 without what it is based on, and Cranelift then uses neither.
+        isa_builder.enable("has_avx").map_err(CompileError::config)?;
+    }
     isa_builder.finish(settings::Flags::new(shared)).map_err(CompileError::config)
 }
 

@@ -155,6 +155,7 @@ impl Ty {
     pub const ALL: [Ty; 5] = [Ty::I32, Ty::I64, Ty::F32, Ty::F64, Ty::V128];
 
     /// Whether values are in general-purpose registers.
+    #[inline]
     pub fn is_int(self) -> bool {
         matches!(self, Ty::I32 | Ty::I64)
     }
@@ -198,8 +199,128 @@ pub mod value {
     pub const SPILL: usize = 8;
     /// Base-2 logarithm of a memory's page size.
     pub const PAGE: usize = 9;
+    /// Which lanes of the first operand a shuffle takes, as `pshufb` wants them: the low half, the high half.
+    pub const LANES: usize = 10;
+    /// The same of the second operand.
+    pub const LANES2: usize = 12;
+    /// The number in a shuffle's form.
+    pub const FORM: usize = 14;
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 15;
+}
+
+/// Bits of the count that a shift or rotation by an integer uses, less one; `None` for all other operators.
+#[inline]
+pub fn shift_mask(op: u16) -> Option<u8> {
+    const VECTORS: u16 = FD + 0x6b;
+    Some(match op {
+        0x74..=0x78 => 31,
+        0x86..=0x8a => 63,
+        VECTORS.. => match op - FD {
+            0x6b..=0x6d => 7,
+            0x8b..=0x8d => 15,
+            0xab..=0xad => 31,
+            0xcb..=0xcd => 63,
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// Shuffles whose lanes follow a pattern: machines have shorter instructions for them. Variants of the operator.
+pub mod shuffle {
+    /// Any lanes of both operands.
+    pub const GENERAL: u8 = 0;
+    /// Any lanes of the only operand.
+    pub const ONE: u8 = 1;
+    /// Groups of four lanes of the first operand; their numbers are two bits each of the form's number.
+    pub const DWORDS: u8 = 2;
+    /// Groups of two lanes in the low half of the first operand; the high half stays.
+    pub const LOW_WORDS: u8 = 3;
+    /// The same with the halves exchanged.
+    pub const HIGH_WORDS: u8 = 4;
+    /// Two groups of four lanes of the first operand, then two of the second.
+    pub const TWO_DWORDS: u8 = 5;
+    /// All lanes from the form's number on, of both operands one after the other.
+    pub const FROM: u8 = 6;
+    /// The low, then the high halves of both operands, lane by lane; groups of 1, 2, 4 and 8 lanes.
+    pub const INTERLEAVED: u8 = 7;
+    /// Number of forms.
+    pub const FORMS: u8 = INTERLEAVED + 8;
+
+    /// The lanes of a form. `None` for [`GENERAL`] and [`ONE`].
+    pub fn lanes(form: u8, n: u8) -> Option<[u8; 16]> {
+        let group = |i: u8| n >> (2 * i) & 3;
+        Some(std::array::from_fn(|lane| {
+            let lane = lane as u8;
+            match form {
+                DWORDS => 4 * group(lane / 4) + lane % 4,
+                LOW_WORDS if lane < 8 => 2 * group(lane / 2) + lane % 2,
+                HIGH_WORDS if lane >= 8 => 8 + 2 * group((lane - 8) / 2) + lane % 2,
+                TWO_DWORDS => (lane / 8) * 16 + 4 * group(lane / 4) + lane % 4,
+                FROM => (lane + n) & 31,
+                INTERLEAVED..FORMS => {
+                    let (high, width) = ((form - INTERLEAVED) / 4, 1 << ((form - INTERLEAVED) % 4));
+                    let pair = lane / width;
+                    16 * (pair % 2) + 8 * high + pair / 2 * width + lane % width
+                }
+                _ => lane,
+            }
+        }))
+        .filter(|_| form > ONE)
+    }
+
+    /// The form that these lanes have, and its number.
+    pub fn form(l: &[u8; 16]) -> (u8, u8) {
+        let number = |form: u8| match form {
+            DWORDS | TWO_DWORDS => (0..4).fold(0, |n, i| n | (l[4 * i] >> 2 & 3) << (2 * i)),
+            LOW_WORDS => (0..4).fold(0, |n, i| n | (l[2 * i] >> 1 & 3) << (2 * i)),
+            HIGH_WORDS => (0..4).fold(0, |n, i| n | (l[8 + 2 * i] >> 1 & 3) << (2 * i)),
+            FROM => l[0],
+            _ => 0,
+        };
+        // What begins in the second operand and goes on in the first is another matter.
+        let fits = |form: &u8| (*form != FROM || l[0] <= 16) && lanes(*form, number(*form)).as_ref() == Some(l);
+        match (DWORDS..FORMS).find(fits) {
+            Some(form) => (form, number(form)),
+            None if l.iter().all(|lane| *lane < 16) => (ONE, 0),
+            None => (GENERAL, 0),
+        }
+    }
+
+    /// Lanes as two masks, one for each operand, low and high halves: what is of the other one is out of range.
+    pub fn masks(lanes: &[u8; 16]) -> [i64; 4] {
+        let half = |second: bool, high: bool| {
+            let bytes: [u8; 8] = std::array::from_fn(|i| {
+                let lane = lanes[i + 8 * usize::from(high)];
+                if (lane >= 16) == second { lane & 15 } else { 0x80 }
+            });
+            i64::from_le_bytes(bytes)
+        };
+        [half(false, false), half(false, true), half(true, false), half(true, true)]
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn forms_are_recognised() {
+            for form in DWORDS..FORMS {
+                for n in 0..=if form == FROM { 16 } else { 255 } {
+                    let Some(l) = lanes(form, n) else { panic!("form {form}") };
+                    let (found, number) = super::form(&l);
+                    assert_eq!(lanes(found, number), Some(l), "form {form}, {n}");
+                }
+            }
+            let mixed = [0, 16, 1, 17, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+            assert_eq!(super::form(&mixed), (GENERAL, 0));
+            assert_eq!(super::form(&[3; 16]), (ONE, 0));
+            let [a, a2, b, b2] = masks(&mixed);
+            assert_eq!((a as u64, a2), (0x0706_0504_8001_8000, 0x0f0e_0d0c_0b0a_0908));
+            assert_eq!((b as u64, b2 as u64), (0x8080_8080_0180_0080, 0x8080_8080_8080_8080));
+        }
+    }
 }
 
 /// What makes one stencil different from others of its operator and variant.
@@ -237,8 +358,25 @@ impl Shape {
     }
 
     /// From that number.
-    pub fn from_bits(bits: u8) -> Shape {
+    pub const fn from_bits(bits: u8) -> Shape {
         Shape { a: bits & 1 != 0, b: bits & 2 != 0, short: bits & 4 != 0, branch: bits & 8 != 0 }
+    }
+
+    /// By how much each part of a choice moves its number: operands, near, short, branch. What the shape has not moves nothing.
+    pub const fn strides(self) -> [u8; 5] {
+        let branch = if self.branch { 3 } else { 1 };
+        let short = if self.short { 2 } else { 1 };
+        let operand = 2 * short * branch;
+        let has_operands = self.a || self.b;
+        let b = if self.b { operand } else { 0 };
+        let a = if !self.a {
+            0
+        } else if self.b {
+            operand * KINDS as u8
+        } else {
+            operand
+        };
+        [a, b, if has_operands { short * branch } else { 0 }, if self.short { branch } else { 0 }, self.branch as u8]
     }
 
     /// How many choices there are.
@@ -247,22 +385,18 @@ impl Shape {
         kinds(self.a) * kinds(self.b) * 2 * (1 + usize::from(self.short)) * (1 + 2 * usize::from(self.branch))
     }
 
-    /// The number of a choice. What the shape has not must be 0 in it.
+    /// The number of a choice.
     #[inline]
     pub fn cell(self, c: Choice) -> usize {
-        let mut n = usize::from(c.a);
-        if self.b {
-            n = n * KINDS + usize::from(c.b);
-        }
-        n = n * 2 + usize::from(c.near);
-        if self.short {
-            n = n * 2 + usize::from(c.short);
-        }
-        if self.branch {
-            n = n * 3 + usize::from(c.branch);
-        }
-        n
+        cell(self.strides(), c)
     }
+}
+
+/// The number of a choice among those of a shape with these [strides](Shape::strides).
+#[inline]
+pub fn cell(strides: [u8; 5], c: Choice) -> usize {
+    let n = |i: usize, part: u8| usize::from(strides[i]) * usize::from(part);
+    n(0, c.a) + n(1, c.b) + n(2, c.near.into()) + n(3, c.short.into()) + n(4, c.branch)
 }
 
 /// The operator calls the runtime or ends in a callee: nothing but its results is in registers behind it.
@@ -293,29 +427,33 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"kstl");
 
 /// Bytes of the records of a library. All numbers are little-endian.
 ///
-/// Header: magic, then for each section its offset (u32), in this order: operators, variants, cells, stencils, holes,
-/// sites, code; then the bytes of the area for spills.
+/// Header: magic, then for each section its offset (u32), in this order: operators, variants, cells, stencils; then the bytes
+/// of the area for spills. The last section ends with [`record::PADDING`] bytes, so that code can be read in pieces of a fixed size.
 ///
 /// * Operator: first variant (u16, [`ABSENT`] for none), number of variants (u8), units of fuel (u8).
 /// * Variant: first cell (u32, `u32::MAX` for none), shape (u8), flags (u8), number of operands (u8), result (u8), operands (3 × u8, u8 free).
-/// * Cell: number of the stencil (u16, [`ABSENT`] for none).
-/// * Stencil: code (u32), first hole (u32), first site (u32), length (u16), position of the branch's displacement (u16, [`ABSENT`]
-///   for none), number of holes, traps and calls, flags (u8 each).
+/// * Cell: offset of the stencil in units of [`record::UNIT`] bytes (u16, [`ABSENT`] for none).
+/// * Stencil: length of the code (u16), position of the branch's displacement (u16, [`ABSENT`] for none), number of holes, traps and
+///   calls, flags (u8 each); then its holes, its sites (traps, then calls), and its code.
 /// * Hole: position (u16), value (u8), fill (u8), addend (i32).
 /// * Site: position (u16), and a trap's number or a builtin's (u16). The position of a call is that of its displacement.
 pub mod record {
     /// Bytes of the header.
-    pub const HEADER: usize = 36;
+    pub const HEADER: usize = 24;
     /// Bytes of an operator.
     pub const OP: usize = 4;
     /// Bytes of a variant.
     pub const VARIANT: usize = 12;
     /// Bytes of a cell.
     pub const CELL: usize = 2;
-    /// Bytes of a stencil.
-    pub const STENCIL: usize = 20;
+    /// Stencils begin at multiples of this.
+    pub const UNIT: usize = 32;
+    /// Bytes of a stencil before its holes.
+    pub const STENCIL: usize = 8;
     /// Bytes of a hole.
     pub const HOLE: usize = 8;
     /// Bytes of a site.
     pub const SITE: usize = 4;
+    /// Bytes behind the last stencil.
+    pub const PADDING: usize = 64;
 }

@@ -68,7 +68,9 @@ pub(super) fn cut(raw: &Raw, one_jump: bool) -> Result<Cut, String> {
     if let Some(at) = taken {
         let jump = at.checked_sub(EXIT + 6).filter(|j| {
             let b = &c[*j..];
+            // Constants behind the code are addressed by their distance, which must stay.
             one_jump
+                && !raw.aligned
                 && raw.blocks == 3
                 && raw.traps.is_empty()
                 && next > at

@@ -17,6 +17,7 @@ use kiln_env::{ContextLayout, FuncIndex, FuncKey, Module, TableIndex, Tunables, 
 
 use super::cut::Raw;
 use super::signatures::{Values, decode, encode};
+use super::subjects;
 use crate::codegen::from_trap_code;
 use crate::info::FuncInfos;
 use crate::module_env::ModuleEnv;
@@ -175,6 +176,15 @@ impl Maker {
     }
 }
 
+/// Lanes of a shuffle from its masks.
+fn lanes(v: &[i64; value::COUNT]) -> [u8; 16] {
+    let mask = |at: usize, lane: usize| v[at + lane / 8].to_le_bytes()[lane % 8];
+    std::array::from_fn(|lane| match mask(value::LANES, lane) {
+        first @ 0..16 => first,
+        _ => 16 + mask(value::LANES2, lane) % 16,
+    })
+}
+
 /// Positions of parameters in registers.
 const TEMP: usize = 2;
 const PIN: usize = 3;
@@ -257,7 +267,10 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
     }
 
     fn body(&mut self, v: &[i64; value::COUNT]) -> Result<(), String> {
-        let args: Vec<Value> = (0..self.s.params.len()).map(|i| self.operand(i, v)).collect();
+        let mut args: Vec<Value> = (0..self.s.params.len()).map(|i| self.operand(i, v)).collect();
+        if self.s.op == subjects::SHUFFLE && args.len() == 1 {
+            args.push(args[0]);
+        }
         // Cranelift would compute the address of a slot in a register of its own to make the load part of the operator.
         self.e.b.ins().sequence_point();
         let e = &mut self.e;
@@ -294,6 +307,7 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
                     index2: v[value::INDEX2] as u32,
                     lane: if matches!(stencil::immediates(op), Some(stencil::Immediates::Index)) { 0 } else { lane },
                     align: if is_access { self.s.align } else { 0 },
+                    lanes: stencil::shuffle::lanes(lane, v[value::FORM] as u8).unwrap_or_else(|| lanes(v)),
                 };
                 let bytes = encode(op, &values);
                 let op = decode(&bytes).ok_or_else(|| format!("{bytes:02x?} is no operator"))?;

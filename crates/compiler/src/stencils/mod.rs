@@ -131,6 +131,17 @@ fn pack_entry(
     Ok(())
 }
 
+/// Lanes of shuffles without a pattern.
+const LANES: [[u8; 16]; 4] = [
+    [3, 17, 4, 22, 0, 31, 9, 2, 28, 5, 13, 16, 8, 1, 30, 7],
+    [20, 6, 29, 1, 15, 4, 18, 27, 0, 25, 2, 11, 21, 14, 3, 24],
+    [12, 19, 23, 8, 26, 10, 1, 16, 31, 3, 6, 18, 0, 29, 5, 9],
+    [30, 0, 2, 28, 7, 17, 22, 13, 4, 11, 24, 1, 20, 26, 8, 15],
+];
+
+/// Numbers of shuffles' forms: no form is another one with any of them.
+const FORMS: [i64; 4] = [0x1b, 0x0d, 0x07, 0x0b];
+
 /// What a value stands for: decides about its hole and about the values that it is tried with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Role {
@@ -139,6 +150,11 @@ enum Role {
     Imm32,
     Imm64,
     Shift,
+    LaneShift,
+    Lanes,
+    OnlyLanes,
+    Form,
+    FirstLane,
     Bits64,
     Short,
     Offset,
@@ -154,8 +170,10 @@ enum Role {
 impl Role {
     fn fill(self) -> u8 {
         match self {
-            Role::Near | Role::Shift | Role::Short | Role::Page => fill::BYTE,
-            Role::Bits64 | Role::Offset64 => fill::LONG,
+            Role::Near | Role::Shift | Role::LaneShift | Role::Short | Role::Page | Role::Form | Role::FirstLane => {
+                fill::BYTE
+            }
+            Role::Bits64 | Role::Offset64 | Role::Lanes | Role::OnlyLanes => fill::LONG,
             _ => fill::WORD,
         }
     }
@@ -170,6 +188,19 @@ impl Role {
             Role::Imm32 => [0x1234_5670 + i, 0x3556_789a + 5 * i, -0x6165_4321 + i, 0x0765_4321 + i],
             Role::Imm64 => [-0x1234_5670 - i, -0x3556_789b - 5 * i, -0x6165_4321 - i, 0x0765_4321 - i],
             Role::Shift => [5, 11, 23, 30],
+            Role::LaneShift => [5, 3, 6, 2],
+            // Of each half of a mask. Where the first operand's lane is out of range, the second one's is not.
+            Role::Lanes => {
+                let round = |lanes: &[u8; 16]| stencil::shuffle::masks(lanes)[i as usize - value::LANES];
+                LANES.each_ref().map(round)
+            }
+            Role::OnlyLanes => {
+                let round =
+                    |lanes: &[u8; 16]| stencil::shuffle::masks(&lanes.map(|l| l & 15))[i as usize - value::LANES];
+                LANES.each_ref().map(round)
+            }
+            Role::Form => FORMS,
+            Role::FirstLane => [5, 11, 3, 14],
             Role::Bits64 => {
                 [0x1234_5678_9abc_def0, 0x3557_799b_bbde_f013, -0x6165_4321_0123_4568, 0x0123_4567_89ab_cdef]
             }
@@ -200,6 +231,10 @@ fn role(s: &Subject, c: Choice, i: usize) -> Role {
         value::INDEX2 => Role::Index2,
         value::SPILL => Role::Spill,
         value::PAGE => Role::Page,
+        value::LANES..value::FORM if s.variant == stencil::shuffle::ONE => Role::OnlyLanes,
+        value::LANES..value::FORM => Role::Lanes,
+        value::FORM if s.variant == stencil::shuffle::FROM => Role::FirstLane,
+        value::FORM => Role::Form,
         _ if s.op == 0x44 => Role::Bits64,
         _ if s.params.is_empty() => {
             if s.op == stencil::FUEL {
@@ -209,7 +244,8 @@ fn role(s: &Subject, c: Choice, i: usize) -> Role {
             }
         }
         _ if [c.a, c.b, stencil::SLOT][i] == stencil::IMM => match s.params[i] {
-            _ if subjects::is_shift(s.op) && i == 1 => Role::Shift,
+            _ if i == 1 && stencil::shift_mask(s.op).is_some_and(|m| m < 31) => Role::LaneShift,
+            _ if i == 1 && stencil::shift_mask(s.op).is_some() => Role::Shift,
             // A stored constant of 64 bits, too, is 32 bits that are sign-extended.
             Ty::I64 => Role::Imm64,
             _ => Role::Imm32,
@@ -233,7 +269,8 @@ fn used(maker: &mut Maker, s: &Subject) -> std::result::Result<Vec<usize>, Strin
     let code = maker.make(s, c, &base)?.code;
     let mut used = Vec::new();
     let facts = if s.params.is_empty() { 0..value::SPILL } else { value::OFFSET..value::SPILL };
-    for i in facts.chain([value::PAGE]) {
+    let lanes = if s.op == subjects::SHUFFLE { value::LANES..value::COUNT } else { 0..0 };
+    for i in facts.chain([value::PAGE]).chain(lanes) {
         let mut v = base;
         v[i] = other[i];
         if maker.make(s, c, &v)?.code != code {

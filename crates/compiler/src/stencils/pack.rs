@@ -11,9 +11,6 @@ pub(super) struct Pack {
     variants: Vec<u8>,
     cells: Vec<u16>,
     stencils: Vec<u8>,
-    holes: Vec<u8>,
-    sites: Vec<u8>,
-    code: Vec<u8>,
     spill: u32,
     count: usize,
 }
@@ -25,9 +22,6 @@ impl Pack {
             variants: Vec::new(),
             cells: Vec::new(),
             stencils: Vec::new(),
-            holes: Vec::new(),
-            sites: Vec::new(),
-            code: Vec::new(),
             spill: 0,
             count: 0,
         }
@@ -63,43 +57,47 @@ impl Pack {
     /// Adds a stencil.
     pub(super) fn stencil(&mut self, first_cell: usize, shape: Shape, choice: Choice, stencil: &Stencil) {
         let cut = &stencil.cut;
-        self.cells[first_cell + shape.cell(choice)] = u16::try_from(self.count).expect("fewer than 65,535 stencils");
+        let unit = self.stencils.len() / record::UNIT;
+        let unit = u16::try_from(unit).ok().filter(|u| *u != stencil::ABSENT).expect("fewer than 2 MB of stencils");
+        let cell = &mut self.cells[first_cell + shape.cell(choice)];
+        assert_eq!(*cell, stencil::ABSENT, "two choices with one number");
+        *cell = unit;
         self.count += 1;
-        self.stencils.extend((self.code.len() as u32).to_le_bytes());
-        self.stencils.extend(((self.holes.len() / record::HOLE) as u32).to_le_bytes());
-        self.stencils.extend(((self.sites.len() / record::SITE) as u32).to_le_bytes());
-        self.stencils.extend((cut.code.len() as u16).to_le_bytes());
-        self.stencils.extend(cut.branch.map_or(stencil::ABSENT, |at| at as u16).to_le_bytes());
+        let out = &mut self.stencils;
+        out.extend((cut.code.len() as u16).to_le_bytes());
+        out.extend(cut.branch.map_or(stencil::ABSENT, |at| at as u16).to_le_bytes());
         let flags = if cut.aligned { stencil::ALIGNED } else { 0 };
-        self.stencils.extend([stencil.holes.len() as u8, cut.traps.len() as u8, cut.calls.len() as u8, flags]);
+        out.extend([stencil.holes.len() as u8, cut.traps.len() as u8, cut.calls.len() as u8, flags]);
         for hole in &stencil.holes {
-            self.holes.extend((hole.at as u16).to_le_bytes());
-            self.holes.extend([hole.value as u8, hole.fill]);
-            self.holes.extend(hole.addend.to_le_bytes());
+            out.extend((hole.at as u16).to_le_bytes());
+            out.extend([hole.value as u8, hole.fill]);
+            out.extend(hole.addend.to_le_bytes());
             if hole.value == stencil::value::SPILL {
                 self.spill = self.spill.max(hole.addend as u32 + 16);
             }
         }
         for (at, trap) in &cut.traps {
-            self.sites.extend((*at as u16).to_le_bytes());
-            self.sites.extend((*trap as u16).to_le_bytes());
+            out.extend((*at as u16).to_le_bytes());
+            out.extend((*trap as u16).to_le_bytes());
         }
         for (at, builtin) in &cut.calls {
-            self.sites.extend((*at as u16).to_le_bytes());
-            self.sites.extend((*builtin as u16).to_le_bytes());
+            out.extend((*at as u16).to_le_bytes());
+            out.extend((*builtin as u16).to_le_bytes());
         }
-        self.code.extend(&cut.code);
+        out.extend(&cut.code);
+        out.resize(out.len().next_multiple_of(record::UNIT), 0);
     }
 
     /// The library and the number of its stencils.
-    pub(super) fn finish(self) -> (Vec<u8>, usize) {
+    pub(super) fn finish(mut self) -> (Vec<u8>, usize) {
+        self.stencils.extend([0; record::PADDING]);
         let ops = self.ops.iter().enumerate().flat_map(|(op, [first, count])| {
             let [low, high] = first.to_le_bytes();
             [low, high, *count as u8, subjects::fuel(op as u16)]
         });
         let ops: Vec<u8> = ops.collect();
         let cells: Vec<u8> = self.cells.iter().flat_map(|n| n.to_le_bytes()).collect();
-        let sections = [&ops, &self.variants, &cells, &self.stencils, &self.holes, &self.sites, &self.code];
+        let sections = [&ops, &self.variants, &cells, &self.stencils];
         let mut bytes = stencil::MAGIC.to_le_bytes().to_vec();
         let mut at = record::HEADER;
         for section in sections {

@@ -49,6 +49,8 @@ pub(super) struct Values {
     pub(super) lane: u8,
     /// The access' size in bytes as a base-2 logarithm.
     pub(super) align: u8,
+    /// The lanes of a shuffle.
+    pub(super) lanes: [u8; 16],
 }
 
 /// The binary form of an operator.
@@ -75,7 +77,7 @@ pub(super) fn encode(op: u16, v: &Values) -> Vec<u8> {
         Immediates::I64 => signed_leb(&mut bytes, v.number),
         Immediates::F32 => bytes.extend(&v.number.to_le_bytes()[..4]),
         Immediates::F64 => bytes.extend(v.number.to_le_bytes()),
-        Immediates::V128 => bytes.extend([v.lane; 16]),
+        Immediates::V128 => bytes.extend(v.lanes),
         _ => {}
     }
     bytes

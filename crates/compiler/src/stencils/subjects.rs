@@ -20,10 +20,8 @@ fn is_comparison(op: u16) -> bool {
     matches!(op, 0x45..=0x66 | 0xd1)
 }
 
-/// Shifts and rotations: the second operand is a count.
-pub(super) fn is_shift(op: u16) -> bool {
-    matches!(op, 0x74..=0x78 | 0x86..=0x8a)
-}
+/// `i8x16.shuffle`.
+pub(super) const SHUFFLE: u16 = FD + 13;
 
 /// Whether an operand may be a constant.
 fn takes_constant(op: u16, i: usize) -> bool {
@@ -32,7 +30,7 @@ fn takes_constant(op: u16, i: usize) -> bool {
         0x46..=0x4f | 0x51..=0x5a => true,
         // add, sub, mul, and, or, xor
         0x6a..=0x6c | 0x71..=0x73 | 0x7c..=0x7e | 0x83..=0x85 => true,
-        _ if is_shift(op) => i == 1,
+        _ if stencil::shift_mask(op).is_some() => i == 1,
         // Stores of integers.
         0x36 | 0x37 | 0x3a..=0x3e => i == 1,
         _ => false,
@@ -46,7 +44,7 @@ impl Entry {
         let on = [self.shape.a, self.shape.b];
         let (Some(ty), Some(true)) = (s.params.get(i), on.get(i)) else { return vec![SLOT] };
         let mut kinds = vec![SLOT, TEMP];
-        let many = (0x28..=0xc4).contains(&s.op) || (FC..FC + 8).contains(&s.op);
+        let many = (0x28..=0xc4).contains(&s.op) || (FC..FC + 8).contains(&s.op) || (FD..FE).contains(&s.op);
         if many && *ty != Ty::V128 && (s.align == u8::MAX || s.module.based) {
             let pins = if ty.is_int() { INT_PINS } else { FLOAT_PINS };
             kinds.extend((0..pins).map(|p| PIN + p as u8));
@@ -68,7 +66,7 @@ impl Entry {
                 if same_class && a == b && matches!(a, stencil::TEMP | stencil::IMM) {
                     continue;
                 }
-                let slots = (0..s.params.len()).any(|i| [a, b, stencil::SLOT][i] == stencil::SLOT);
+                let slots = self.shape.a && (0..s.params.len()).any(|i| [a, b, stencil::SLOT][i] == stencil::SLOT);
                 for near in flags(slots) {
                     for short in flags(self.shape.short) {
                         for branch in 0..if self.shape.branch { 3 } else { 1 } {
@@ -137,7 +135,8 @@ fn plain(op: u16, all: &mut Vec<Entry>) {
     let lanes = match op {
         0x43..=0x44 | 0x45..=0xc4 | 0x100..=0x107 => 1,
         FD.. if op < FE => match op - FD {
-            12 | 13 => return,
+            12 => return,
+            13 => return shuffles(all),
             21..=23 => 16,
             24..=26 => 8,
             27 | 28 | 31 | 32 => 4,
@@ -152,6 +151,16 @@ fn plain(op: u16, all: &mut Vec<Entry>) {
     let Some((params, result)) = signature(op, count, 0) else { return };
     for lane in 0..lanes {
         all.push(entry(op, lane, &params, result, NO_ACCESS, Facts::default()));
+    }
+}
+
+/// Shuffles in all their forms.
+fn shuffles(all: &mut Vec<Entry>) {
+    use stencil::shuffle::{DWORDS, FORMS, HIGH_WORDS, LOW_WORDS, ONE};
+    for form in 0..FORMS {
+        let only_one = matches!(form, ONE | DWORDS | LOW_WORDS | HIGH_WORDS);
+        let params = if only_one { &[Ty::V128][..] } else { &[Ty::V128; 2] };
+        all.push(entry(SHUFFLE, form, params, Some(Ty::V128), NO_ACCESS, Facts::default()));
     }
 }
 
