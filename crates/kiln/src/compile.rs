@@ -436,6 +436,10 @@ pub(crate) fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if bytes.starts_with(b"\0asm") {
         return Ok(Cow::Borrowed(bytes));
     }
+    anyhow::ensure!(
+        !bytes.is_empty(),
+        "this is not a module: it is empty, without the magic number `\\0asm` at byte 0"
+    );
     let no_text = |at: usize| {
         anyhow::anyhow!(
             "this is not a module: byte 0 does not begin the magic number `\\0asm`, and at byte {at} it is no text"

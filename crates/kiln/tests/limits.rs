@@ -191,6 +191,8 @@ fn what_is_no_module_is_refused_by_place() {
         assert!(error.contains("not a module"), "{bytes:?}: {error}");
         assert!(error.contains(&format!("at byte {place} ")), "{bytes:?}: {error}");
     }
+    let error = Module::new(&engine, b"").unwrap_err().to_string();
+    assert!(error.contains("it is empty"), "{error}");
     let error = Module::new(&engine, "(module (bogus))").unwrap_err().to_string();
     assert!(error.contains("<anon>:1:10"), "{error}");
 }
