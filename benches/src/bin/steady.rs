@@ -202,7 +202,10 @@ fn main() -> Result<()> {
     }
     for (name, wasm) in folder.map(|f| kernels(&f)).transpose()?.unwrap_or_default() {
         if wanted(&name) {
-            print(kernel(&wasm, name)?);
+            match kernel(&wasm, name.clone()) {
+                Ok(row) => print(row),
+                Err(error) => eprintln!("skip {name}: {error:#}"),
+            }
         }
     }
     Ok(())
