@@ -50,11 +50,15 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const PATIENT_PART: u32 = 8;
 
 /// One that goes on where another one ended also waits for this part of the time it took, but not longer than this, for
-/// hot functions to be compiled. If not one is, the next run waits twice as long.
+/// hot functions to be compiled. If not one is, the next run waits twice as long, until it takes twice its time.
 const SETTLING_PART: u32 = 8;
 const MAX_SETTLING: Duration = Duration::from_millis(50);
 
-/// What is not done when so many runs have tried is not worth waiting for: the last of them waited for a second.
+/// With fewer uses of functions at the first tier a run would hardly have been shorter had they been at the second, and
+/// noting that, compiling and keeping them takes more than a millisecond at the end of a run.
+const WORTH_NOTING: u64 = 200_000;
+
+/// What is not done when so many runs have tried is not worth waiting for: the last of them waited for a second to write.
 const MAX_TRIES: u8 = 9;
 
 /// How long to wait for what `base` is usually enough for, after so many runs in which it was not.
@@ -65,7 +69,7 @@ fn patience(base: Duration, tries: u8) -> Duration {
 /// How long to wait for hot functions at the end of a run that took so long.
 fn settling(elapsed: Duration, tries: u8) -> Duration {
     let wait = (elapsed / SETTLING_PART).min(MAX_SETTLING) * (1 << tries.min(MAX_TRIES));
-    if tries < MAX_TRIES { wait.min(Duration::from_secs(1)) } else { Duration::ZERO }
+    if tries < MAX_TRIES { wait.min(elapsed) } else { Duration::ZERO }
 }
 
 /// A module's file, and what the cache has of it.
@@ -218,7 +222,8 @@ impl UserCache {
     pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline, start: Instant) {
         let is_settled = module.settle(Instant::now());
         // Of a module that was resumed this is known at once, and others outgrew nothing.
-        if is_settled && !module.outgrew_snapshot() && module.warmth().is_ok_and(|warmth| warmth.is_none()) {
+        if is_settled && !module.outgrew_snapshot() && module.warmth(WORTH_NOTING).is_ok_and(|warmth| warmth.is_none())
+        {
             return;
         }
         let resumed = module.compile_statistics().tiers.is_some_and(|tiers| tiers.resumed_functions > 0);
@@ -234,7 +239,7 @@ impl UserCache {
                 let compiled = module.compile_statistics().tiers.map_or(0, |t| t.optimized_functions + t.osr_functions);
                 cache.progress.store(compiled > 0, Ordering::Relaxed);
             }
-            if let Some(warmth) = module.warmth()? {
+            if let Some(warmth) = module.warmth(WORTH_NOTING)? {
                 index.keep(&outline.warmth, &warmth)?;
             }
             match module.snapshot()? {
@@ -483,7 +488,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(
             [0, 1, MAX_TRIES - 1, MAX_TRIES].map(|tries| settling(ms(80), tries)),
-            [ms(10), ms(20), ms(1000), ms(0)]
+            [ms(10), ms(20), ms(80), ms(0)]
         );
         assert_eq!(settling(ms(100_000), 0), MAX_SETTLING);
     }

@@ -112,8 +112,8 @@ pub(crate) fn snapshot(module: &ModuleData) -> Result<Option<Vec<u8>>> {
 }
 
 /// How much functions were used at the first tier, if it is worth noting.
-pub(crate) fn warmth(module: &ModuleData) -> Result<Option<Vec<u8>>> {
-    let Some(warmth) = module.code.warmth() else { return Ok(None) };
+pub(crate) fn warmth(module: &ModuleData, least: u64) -> Result<Option<Vec<u8>>> {
+    let Some(warmth) = module.code.warmth(least) else { return Ok(None) };
     Ok(Some(artifact::write_warmth(&root(module)?, &warmth)))
 }
 

@@ -68,7 +68,7 @@ impl Files {
 
     /// Leaves what a run compiled and counted.
     fn leave(&self, run: &Run) -> bool {
-        let warmth = run.module.warmth().unwrap();
+        let warmth = run.module.warmth(1_000).unwrap();
         warmth.into_iter().for_each(|bytes| fs::write(self.path("warmth"), bytes).unwrap());
         let snapshot = run.module.snapshot().unwrap();
         let more = snapshot.is_some();

@@ -341,10 +341,10 @@ impl ModuleCode {
     }
 
     /// How much functions were used at the first tier, if it was much.
-    pub(crate) fn warmth(&self) -> Option<Warmth> {
+    pub(crate) fn warmth(&self, least: u64) -> Option<Warmth> {
         match &self.form {
             Form::Sealed(_) | Form::Mapped(_) => None,
-            Form::Lazy(code) => code.warmth(),
+            Form::Lazy(code) => code.warmth(least),
         }
     }
 

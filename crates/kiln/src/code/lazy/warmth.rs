@@ -10,13 +10,10 @@ use super::tiers::{HOT_ENTRIES, HOT_LOOPS, LOOPS_PER_HEAT};
 use super::{LazyCode, state};
 use crate::tier::TierUp;
 
-/// With so few uses of functions at the first tier a run would hardly have been shorter had they been at the second.
-const WORTH_NOTING: u64 = 1_000;
-
 impl LazyCode {
     /// How much each function was used at the first tier, in this run and those that it goes on from. `None` if this run
-    /// adds next to nothing.
-    pub(in crate::code) fn warmth(&self) -> Option<Warmth> {
+    /// adds fewer than `least` uses.
+    pub(in crate::code) fn warmth(&self, least: u64) -> Option<Warmth> {
         let tiers = self.tiers.as_ref().filter(|tiers| tiers.strategy() == TierUp::Background)?;
         let funcs = self.compiled();
         let mut total = 0;
@@ -28,7 +25,7 @@ impl LazyCode {
                 warmth.push((func.0, before.saturating_add(uses)));
             }
         }
-        if total < WORTH_NOTING {
+        if total < least {
             return None;
         }
         let others =
