@@ -220,21 +220,19 @@ impl UserCache {
     /// Keeps what was compiled of a module, if that is more than before, and what is to be compiled in later runs.
     /// The run began at `start`.
     pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline, start: Instant) {
-        let is_settled = module.settle(Instant::now());
-        // Of a module that was resumed this is known at once, and others outgrew nothing.
-        if is_settled && !module.outgrew_snapshot() && module.warmth(WORTH_NOTING).is_ok_and(|warmth| warmth.is_none())
-        {
+        let is_worth_it = !module.warmth(WORTH_NOTING).is_ok_and(|warmth| warmth.is_none());
+        if !is_worth_it && !module.outgrew_snapshot() {
             return;
         }
         let resumed = module.compile_statistics().tiers.is_some_and(|tiers| tiers.resumed_functions > 0);
-        let wait = if resumed { settling(start.elapsed(), outline.tries()) } else { Duration::ZERO };
+        let wait = if resumed && is_worth_it { settling(start.elapsed(), outline.tries()) } else { Duration::ZERO };
         let end = Instant::now() + wait;
         _ = self.settling.set(wait);
         let (module, cache, outline) = (module.clone(), self.clone(), outline.clone());
         _ = self.left.set(outline.clone());
         self.beside(move || {
             let index = cache.modules.as_ref().context("there is an index if there is a place")?;
-            if resumed && !module.settle(end) {
+            if resumed && is_worth_it && !module.settle(end) {
                 cache.unsettled.store(true, Ordering::Relaxed);
                 let compiled = module.compile_statistics().tiers.map_or(0, |t| t.optimized_functions + t.osr_functions);
                 cache.progress.store(compiled > 0, Ordering::Relaxed);
