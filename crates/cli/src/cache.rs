@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const PATIENT_PART: u32 = 8;
 
 /// One that goes on where another one ended also waits for this part of the time it took, but not longer than this, for
-/// hot functions to be compiled. If not one is, the next run waits twice as long, until it takes twice its time.
+/// hot functions to be compiled.
 const SETTLING_PART: u32 = 8;
 const MAX_SETTLING: Duration = Duration::from_millis(50);
 
@@ -68,8 +68,7 @@ fn patience(base: Duration, tries: u8) -> Duration {
 
 /// How long to wait for hot functions at the end of a run that took so long.
 fn settling(elapsed: Duration, tries: u8) -> Duration {
-    let wait = (elapsed / SETTLING_PART).min(MAX_SETTLING) * (1 << tries.min(MAX_TRIES));
-    if tries < MAX_TRIES { wait.min(elapsed) } else { Duration::ZERO }
+    if tries < MAX_TRIES { (elapsed / SETTLING_PART).min(MAX_SETTLING) } else { Duration::ZERO }
 }
 
 /// A module's file, and what the cache has of it.
@@ -484,10 +483,7 @@ mod tests {
         assert_eq!(outline.tries(), 1);
         assert_eq!(patience(Duration::from_secs(3), 1), Duration::from_secs(3));
         let ms = Duration::from_millis;
-        assert_eq!(
-            [0, 1, MAX_TRIES - 1, MAX_TRIES].map(|tries| settling(ms(80), tries)),
-            [ms(10), ms(20), ms(80), ms(0)]
-        );
+        assert_eq!([0, MAX_TRIES - 1, MAX_TRIES].map(|tries| settling(ms(80), tries)), [ms(10), ms(10), ms(0)]);
         assert_eq!(settling(ms(100_000), 0), MAX_SETTLING);
     }
 }
