@@ -10,7 +10,7 @@
 
 use kiln_env::layout::{MemoryPlace, MemoryStyle, Place};
 use kiln_env::module::Module;
-use kiln_env::types::{FuncType, GlobalType, HeapType, Limits, MemoryType, RefRepr, RefType, TableType, ValType};
+use kiln_env::types::{FuncType, GlobalType, Limits, MemoryType, RefRepr, RefType, TableType, ValType};
 use kiln_env::{
     ContextLayout, DefinedFuncIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex, TagIndex, Tunables, TypeIndex,
 };
@@ -94,34 +94,19 @@ impl Material {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// The type that a concrete reference names makes no difference to code beyond the representation.
     fn val_type(&mut self, ty: ValType) {
-        match ty {
-            ValType::I32 => self.bytes.push(1),
-            ValType::I64 => self.bytes.push(2),
-            ValType::F32 => self.bytes.push(3),
-            ValType::F64 => self.bytes.push(4),
-            ValType::V128 => self.bytes.push(5),
-            ValType::Ref(ty) => self.ref_type(ty),
+        self.bytes.push(ty.number());
+        if let ValType::Ref(ty) = ty {
+            self.bytes.push(match ty.repr() {
+                RefRepr::FuncPointer => 0,
+                RefRepr::Gc => 1,
+            });
         }
     }
 
     fn ref_type(&mut self, ty: RefType) {
-        let RefType { nullable, heap } = ty;
-        // The type that a concrete one names makes no difference to code beyond the representation.
-        let heap = match heap {
-            HeapType::Func => 0,
-            HeapType::NoFunc => 1,
-            HeapType::Extern => 2,
-            HeapType::NoExtern => 3,
-            HeapType::Exn => 4,
-            HeapType::NoExn => 5,
-            HeapType::Concrete(_) => 6,
-        };
-        let repr = match ty.repr() {
-            RefRepr::FuncPointer => 0,
-            RefRepr::Gc => 1,
-        };
-        self.bytes.extend([6, u8::from(nullable), heap, repr]);
+        self.val_type(ValType::Ref(ty));
     }
 
     fn limits(&mut self, limits: Limits) {

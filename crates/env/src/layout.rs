@@ -285,23 +285,8 @@ impl Slots {
 fn signature_hash(ty: &SubType) -> Option<u64> {
     let func = ty.as_func()?;
     let code = |ty: &ValType| match ty {
-        ValType::I32 => Some(1),
-        ValType::I64 => Some(2),
-        ValType::F32 => Some(3),
-        ValType::F64 => Some(4),
-        ValType::V128 => Some(5),
-        ValType::Ref(RefType { heap, nullable }) => {
-            let heap = match heap {
-                HeapType::Func => 0,
-                HeapType::NoFunc => 1,
-                HeapType::Extern => 2,
-                HeapType::NoExtern => 3,
-                HeapType::Exn => 4,
-                HeapType::NoExn => 5,
-                HeapType::Concrete(_) => return None,
-            };
-            Some(16 + heap * 2 + u8::from(*nullable))
-        }
+        ValType::Ref(RefType { heap: HeapType::Concrete(_), .. }) => None,
+        ty => Some(ty.number()),
     };
     let params = func.params.iter().map(code);
     let bytes = params.chain([Some(0)]).chain(func.results.iter().map(code)).collect::<Option<Vec<u8>>>()?;

@@ -37,6 +37,27 @@ impl ValType {
         matches!(self, ValType::Ref(r) if r.repr() == RefRepr::Gc)
     }
 
+    /// A number for hashes, the same in all modules. References to concrete types have one for all of those.
+    pub fn number(self) -> u8 {
+        let heap = |heap| match heap {
+            HeapType::Func => 0,
+            HeapType::NoFunc => 1,
+            HeapType::Extern => 2,
+            HeapType::NoExtern => 3,
+            HeapType::Exn => 4,
+            HeapType::NoExn => 5,
+            HeapType::Concrete(_) => 6,
+        };
+        match self {
+            ValType::I32 => 1,
+            ValType::I64 => 2,
+            ValType::F32 => 3,
+            ValType::F64 => 4,
+            ValType::V128 => 5,
+            ValType::Ref(r) => 16 + heap(r.heap) * 2 + u8::from(r.nullable),
+        }
+    }
+
     /// How many bytes a value takes in compiled code (a collected reference is 32 bits wide).
     pub fn size(self) -> u32 {
         match self {
