@@ -346,6 +346,12 @@ impl Assembler {
         self.position() - 1
     }
 
+    /// A jump over less than 128 bytes; the position of its displacement.
+    pub(crate) fn jump_near(&mut self) -> u32 {
+        self.bytes(&[0xeb, 0]);
+        self.position() - 1
+    }
+
     /// Makes such a jump lead here.
     pub(crate) fn bind_near(&mut self, field: u32) {
         self.buffer[field as usize] = (self.position() - field - 1) as u8;
@@ -389,5 +395,6 @@ pub(crate) mod condition {
     pub(crate) const BELOW: u8 = 2;
     pub(crate) const EQUAL: u8 = 4;
     pub(crate) const ABOVE: u8 = 7;
+    pub(crate) const SIGN: u8 = 8;
     pub(crate) const NOT_SIGN: u8 = 9;
 }

@@ -29,13 +29,13 @@ impl Func<'_> {
         arguments.clear();
         arguments.extend_from_slice(&self.stack[from..]);
         self.truncate(from);
+        if matches!(op, 0x11 | 0x13..=0x15) && self.facts.counters {
+            self.record_callee();
+        }
         if matches!(op, 0x12 | 0x13 | 0x15) {
             self.return_call(callee, &signature, &arguments);
             self.unreachable(reader);
         } else {
-            if matches!(op, 0x11 | 0x14) && self.facts.counters {
-                self.record_callee();
-            }
             self.call(callee, &signature, &arguments);
         }
         (self.callee, self.arguments) = (signature, arguments);
@@ -44,23 +44,42 @@ impl Func<'_> {
 
     /// Counts what is called: `kiln_env::tier` says how.
     fn record_callee(&mut self) {
+        const FIRST: i32 = 0;
+        const SECOND: i32 = site::NEXT as i32;
+        let code = |candidate: i32| Mem(R11, candidate + site::CODE as i32);
+        let count = |candidate: i32| Mem(R11, candidate + site::COUNT as i32);
         let func = DefinedFuncIndex(self.index);
         let record = self.sites.len() as i32 * site::SIZE as i32;
-        let field = |offset: u32| Mem(R11, record + offset as i32);
         self.sites.push(self.offset);
-        self.asm.load(R11, Mem(RBP, -8));
-        self.asm.load(R11, Mem(R11, context::counters as i32));
-        self.asm.load(R11, Mem(R11, sites_address(func) as i32));
-        self.asm.add_memory(field(site::BALANCE), 1);
-        self.asm.compare_memory(field(site::CODE), RAX);
-        let same = self.asm.jump_if_near(condition::EQUAL);
-        self.asm.add_memory(field(site::OTHERS), 1);
-        self.asm.add_memory(field(site::BALANCE), -2);
-        let outweighed = self.asm.jump_if_near(condition::NOT_SIGN);
-        self.asm.store(field(site::CODE), RAX);
-        self.asm.add_memory(field(site::BALANCE), 1);
-        self.asm.bind_near(outweighed);
-        self.asm.bind_near(same);
+        let asm = &mut self.asm;
+        asm.load(R11, Mem(RBP, -8));
+        asm.load(R11, Mem(R11, context::counters as i32));
+        asm.load(R11, Mem(R11, sites_address(func) as i32));
+        asm.add(R11, record);
+        asm.compare_memory(code(FIRST), RAX);
+        let first = asm.jump_if_near(condition::EQUAL);
+        asm.compare_memory(code(SECOND), RAX);
+        let second = asm.jump_if_near(condition::EQUAL);
+        asm.add_memory(count(FIRST), -1);
+        let first_is_free = asm.jump_if_near(condition::SIGN);
+        asm.add_memory(count(SECOND), -1);
+        let second_is_free = asm.jump_if_near(condition::SIGN);
+        asm.add_memory(Mem(R11, site::OTHERS as i32), 1);
+        let other = asm.jump_near();
+        asm.bind_near(second_is_free);
+        asm.add_memory(count(FIRST), 1);
+        asm.store(code(SECOND), RAX);
+        asm.add_memory(count(SECOND), 1);
+        asm.bind_near(second);
+        asm.add_memory(count(SECOND), 1);
+        let done = asm.jump_near();
+        asm.bind_near(first_is_free);
+        asm.store(code(FIRST), RAX);
+        asm.add_memory(count(FIRST), 1);
+        asm.bind_near(first);
+        asm.add_memory(count(FIRST), 1);
+        asm.bind_near(done);
+        asm.bind_near(other);
     }
 
     /// Finds out what is called. All operands behind that are in slots, all pins as well.

@@ -148,6 +148,7 @@ impl Codegen {
         ir: FuncIr,
     ) -> Result<(MachineFunc, u32)> {
         let key = ir.key;
+        let sites = ir.sites;
         self.context.func = ir.func;
         let result = guarded(|| self.generate_current(target, tunables, &ir.inlined, key));
         match &result {
@@ -155,7 +156,8 @@ impl Codegen {
             Err(e) if e.kind() == crate::ErrorKind::Internal => self.forget(),
             _ => self.context.clear(),
         }
-        result.map_err(|e| e.for_key(key))
+        let (func, frame) = result.map_err(|e| e.for_key(key))?;
+        Ok((MachineFunc { sites, ..func }, frame))
     }
 
     fn generate_current(
@@ -460,7 +462,7 @@ mod tests {
         let mut cursor = FuncCursor::new(&mut func);
         cursor.insert_block(block);
         emit(&mut cursor);
-        FuncIr { key: FuncKey::WasmToBuiltin(kiln_env::Builtin::Raise), func, inlined: Vec::new() }
+        FuncIr { key: FuncKey::WasmToBuiltin(kiln_env::Builtin::Raise), func, inlined: Vec::new(), sites: Vec::new() }
     }
 
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {

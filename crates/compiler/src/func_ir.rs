@@ -22,4 +22,6 @@ pub struct FuncIr {
     pub func: Function,
     /// The bodies of other functions that were inlined, by ascending `start`: the code depends on these as well.
     pub inlined: Vec<InlinedBody>,
+    /// Wasm offsets of the calls that have a record of their targets, by position of the record; in the first tier only.
+    pub sites: Vec<u32>,
 }

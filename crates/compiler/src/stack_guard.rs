@@ -33,7 +33,8 @@ pub(crate) fn join(key: FuncKey, guard: MachineFunc, body: MachineFunc) -> Resul
             joined.relocs.push(reloc);
         }
     }
-    let MachineFunc { code, relocs, tables, .. } = moved(body, start);
+    let MachineFunc { code, relocs, tables, sites, .. } = moved(body, start);
+    joined.sites = sites;
     joined.code.extend(code);
     joined.relocs.extend(relocs);
     if !tables.unwind.is_empty() {

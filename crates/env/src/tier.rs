@@ -15,11 +15,12 @@
 //!   the sum is not negative, it calls [`Builtin::Osr`](crate::Builtin::Osr). If that returns 0, it goes on.
 //!
 //! # Targets of indirect calls
-//! Behind its counters a function has the address of its *sites*, records of [`site::SIZE`] bytes for those of its indirect
-//! calls that return (`call_indirect`, `call_ref`), by position in the body. Before such a call, when the callee is known and
-//! nothing can fail any more, the code compares it with the record's `code`. If they are equal it adds 1 to `balance`.
-//! If not, it adds 1 to `others` and takes 1 off `balance`; if that becomes negative, the callee is put in place of the
-//! one that was there, and `balance` is 0. So what most calls call is what is found there in the end.
+//! Behind its counters a function has the address of its *sites*, records of [`site::SIZE`] bytes for its indirect calls
+//! (`call_indirect`, `call_ref`, and those that are tail calls), by position in the body. A record has two candidates, each
+//! code and a count, and the number of others. Before such a call, when the callee is known and nothing can fail any more,
+//! 1 is added to the count of the candidate whose code it is. If it is neither's, it takes the place of the first one whose
+//! count is 0, and has a count of 1. If none is 0, 1 is taken off both, and added to the number of others. So what more than
+//! a third of all calls call is found there in the end.
 //!
 //! # On-stack replacement
 //! Otherwise [`Builtin::Osr`](crate::Builtin::Osr) returned the address of [`FuncKey::Osr`](crate::FuncKey::Osr), code of
@@ -46,16 +47,18 @@ pub const fn sites_address(func: DefinedFuncIndex) -> u32 {
     entry_counter(func) + 8
 }
 
-/// The record of an indirect call.
+/// The record of an indirect call: two candidates, with the number of others behind the first one.
 pub mod site {
-    /// Offset of the callee's code, 64 bits.
+    /// Offset of the code in a candidate, 64 bits.
     pub const CODE: u32 = 0;
-    /// Offset of how much oftener it was called than others, signed, 32 bits.
-    pub const BALANCE: u32 = 8;
-    /// Offset of the number of calls that called another one than what was there, 32 bits.
+    /// Offset of the count in a candidate, 32 bits, never negative as a signed number.
+    pub const COUNT: u32 = 8;
+    /// Offset of the number of others, 32 bits.
     pub const OTHERS: u32 = 12;
+    /// From the first candidate to the second, in bytes.
+    pub const NEXT: u32 = 16;
     /// Bytes of a record.
-    pub const SIZE: u32 = 16;
+    pub const SIZE: u32 = 32;
 }
 
 /// Offset of a function's counter of entries in the array of counters.

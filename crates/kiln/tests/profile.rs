@@ -44,10 +44,15 @@ const WAT: &str = r#"(module
             (try_table (result i32) (catch $tag $h)
                 (call_indirect $funcs (type $t) (local.get $x) (local.get $slot)))
             (return (i32.add (i32.const 100)))))
-    (func (export "tail") (param $slot i32) (param $x i32) (result i32)
-        (return_call_indirect $funcs (type $t) (local.get $x) (local.get $slot))))"#;
+    (func $tail (export "tail") (param $slot i32) (param $x i32) (result i32)
+        (return_call_indirect $funcs (type $t) (local.get $x) (local.get $slot)))
+    (func $tail_ref (export "tail_ref") (param $slot i32) (param $x i32) (result i32)
+        (return_call_ref $t (local.get $x) (table.get $refs (local.get $slot))))
+    (func (export "calls_tail") (param $slot i32) (param $x i32) (result i32)
+        (i32.add (call $tail (local.get $slot) (local.get $x)) (call $tail_ref (local.get $slot) (local.get $x))))
+    (func (export "grow") (result i32) (table.grow $funcs (ref.null func) (i32.const 1))))"#;
 
-const CALLERS: [&str; 5] = ["indirect", "loop", "ref", "catch", "tail"];
+const CALLERS: [&str; 7] = ["indirect", "loop", "ref", "catch", "tail", "tail_ref", "calls_tail"];
 const CALLEES: [&str; 5] = ["add", "divide", "throw", "nested", "counting"];
 
 fn config() -> Config {
@@ -102,6 +107,12 @@ impl Run {
         }
     }
 
+    /// Makes the table one element longer.
+    fn grow(&mut self) {
+        let grow = self.instances[0].get_typed_func::<(), i32>(&mut self.store, "grow").unwrap();
+        self.seen.push(format!("grown: {}", grow.call(&mut self.store, ()).unwrap()));
+    }
+
     /// Notes results or trap, with the backtrace, and the fuel that is left.
     fn call(&mut self, caller: &str, slot: u64, x: i32) {
         let f = self.instances[0].get_typed_func::<(i32, i32), i32>(&mut self.store, caller).unwrap();
@@ -118,20 +129,21 @@ impl Run {
         self.seen.push(format!("{caller} {slot} {x}: {outcome} {fuel}"));
     }
 
-    /// Calls and changes of the tables that follow from a seed: mostly the same slot for a while.
+    /// Calls and changes of the tables that follow from a seed: mostly one slot or two for a while.
     fn steps(&mut self, seed: u64) {
         let mut random = Random(seed);
         for _ in 0..12 {
-            let usual = random.below(8);
+            let usual = [random.below(8), random.below(8)];
             for _ in 0..20 {
-                let (caller, unusual) = (CALLERS[random.below(5) as usize], random.below(8) == 0);
-                let slot = if unusual { random.below(10) } else { usual };
+                let (caller, unusual) = (CALLERS[random.below(CALLERS.len() as u64) as usize], random.below(8) == 0);
+                let slot = if unusual { random.below(10) } else { usual[random.below(2) as usize] };
                 let x = [1, 1, 1, 2, 0][random.below(5) as usize];
                 match random.below(24) {
                     0 => self.set(slot % 8, None),
                     1 => self.set(slot % 8, Some((1, CALLEES[random.below(5) as usize]))),
                     2 => self.set(slot % 8, Some((0, "other_type"))),
-                    3..6 => self.set(slot % 8, Some((0, CALLEES[random.below(5) as usize]))),
+                    3 => self.grow(),
+                    4..7 => self.set(slot % 8, Some((0, CALLEES[random.below(5) as usize]))),
                     _ => self.call(caller, slot, x),
                 }
             }
@@ -142,6 +154,8 @@ impl Run {
 #[test]
 fn nobody_sees_the_profile() {
     let seeds: u64 = std::env::var("KILN_SEEDS").map_or(8, |n| n.parse().expect("KILN_SEEDS is a number"));
+    let traps = ["BadSignature", "IntegerDivisionByZero", "Null", "UndefinedElement"];
+    let mut met = traps.map(|_| false);
     for seed in 0..seeds {
         let observe = |config: &Config| {
             let mut run = Run::new(&Engine::new(config).unwrap());
@@ -149,36 +163,48 @@ fn nobody_sees_the_profile() {
             run.seen
         };
         let expected = observe(config().tiering(Tiering::Eager));
-        assert!(
-            ["BadSignature", "IntegerDivisionByZero", "Null"].iter().all(|t| expected.iter().any(|s| s.contains(t)))
-        );
+        for (was_met, trap) in met.iter_mut().zip(traps) {
+            *was_met |= expected.iter().any(|s| s.contains(trap));
+        }
         for when in [TierUp::AtOnce, TierUp::Random(seed), TierUp::Random(seed + 100), TierUp::Background] {
-            for (signals, inlining) in [(true, Inlining::Yes), (false, Inlining::Stress), (true, Inlining::No)] {
+            for (signals, inlining, baseline) in [
+                (true, Inlining::Yes, BaselineCompiler::Stencils),
+                (true, Inlining::Stress, BaselineCompiler::Cranelift),
+                (false, Inlining::Stress, BaselineCompiler::Stencils),
+                (true, Inlining::No, BaselineCompiler::Stencils),
+            ] {
                 let mut config = config();
+                config.baseline_compiler(baseline);
                 config.tiering(Tiering::Dynamic).tier_up(when).signals_based_traps(signals).compiler_inlining(inlining);
                 let seen = observe(&config);
                 let first = seen.iter().zip(&expected).position(|(a, b)| a != b);
                 let differs = first.map(|at| (at, &seen[at], &expected[at]));
-                assert_eq!(differs, None, "seed {seed}, {when:?}, signals {signals}, {inlining:?}");
+                assert_eq!(differs, None, "seed {seed}, {when:?}, signals {signals}, {inlining:?}, {baseline:?}");
                 assert_eq!(seen.len(), expected.len());
             }
         }
     }
+    assert_eq!(met, [true; 4], "{traps:?}");
 }
 
-/// The usual way: a call is hot with one target, and meets all the others behind that.
+/// The usual way: a call is hot with one target or two, and meets all the others behind that.
 #[test]
 fn targets_change_after_functions_have_become_hot() {
-    let script = |run: &mut Run| {
-        run.set(0, Some((0, "add")));
+    let script = |run: &mut Run, usual: [&str; 2]| {
+        run.set(0, Some((0, usual[0])));
         for caller in CALLERS {
             for _ in 0..3 {
                 run.call(caller, 0, 1);
             }
         }
         for caller in CALLERS {
-            for (slot, callee) in [(1, Some((1, "add"))), (0, None), (0, Some((0, "divide"))), (0, Some((0, "throw")))]
-            {
+            for (slot, callee) in [
+                (1, Some((1, "add"))),
+                (0, Some((0, usual[1]))),
+                (0, None),
+                (0, Some((0, "divide"))),
+                (0, Some((0, "throw"))),
+            ] {
                 run.set(slot, callee);
                 for x in 0..3 {
                     run.call(caller, slot, x);
@@ -187,30 +213,59 @@ fn targets_change_after_functions_have_become_hot() {
             run.set(0, Some((0, "other_type")));
             run.call(caller, 0, 1);
             run.call(caller, 8, 1);
-            run.set(0, Some((0, "add")));
+            run.grow();
+            run.call(caller, 8, 1);
+            run.set(0, Some((0, usual[0])));
             run.call(caller, 0, 3);
         }
     };
-    let mut expected = Run::new(&Engine::new(config().tiering(Tiering::Eager)).unwrap());
-    script(&mut expected);
-    let mut run = Run::new(&Engine::new(config().tiering(Tiering::Dynamic)).unwrap());
-    let start = Instant::now();
-    // Until all callers have been compiled again.
-    run.set(0, Some((0, "add")));
-    let module = run.instances[0].module(&run.store).clone();
-    while module.compile_statistics().tiers.unwrap().optimized_functions < 6 {
-        for _ in 0..100 {
+    let mut modes = Vec::new();
+    for baseline in [BaselineCompiler::Stencils, BaselineCompiler::Cranelift] {
+        modes.extend([["add", "add"], ["add", "nested"], ["throw", "divide"]].map(|usual| (baseline, usual)));
+    }
+    for (baseline, usual) in modes {
+        let mut expected = Run::new(&Engine::new(config().tiering(Tiering::Eager)).unwrap());
+        let mut run = Run::new(&Engine::new(config().tiering(Tiering::Dynamic).baseline_compiler(baseline)).unwrap());
+        let start = Instant::now();
+        // Until all callers have been compiled again.
+        let module = run.instances[0].module(&run.store).clone();
+        while module.compile_statistics().tiers.unwrap().optimized_functions < CALLERS.len() as u64 + 1 {
+            for i in 0..100 {
+                run.set(0, Some((0, usual[i % 2])));
+                for caller in CALLERS {
+                    run.call(caller, 0, 1);
+                }
+            }
+            assert!(start.elapsed() < Duration::from_secs(100));
+        }
+        run.seen.clear();
+        run.store.set_fuel(1 << 40).unwrap();
+        expected.store.set_fuel(1 << 40).unwrap();
+        script(&mut run, usual);
+        script(&mut expected, usual);
+        assert_eq!(run.seen, expected.seen, "{baseline:?} {usual:?}");
+    }
+}
+
+/// The tables of both compilers of the first tier, of calls of every kind.
+#[test]
+fn both_first_tiers_learn_the_same() {
+    let learnt = [BaselineCompiler::Stencils, BaselineCompiler::Cranelift].map(|baseline| {
+        let mut config = config();
+        config.tiering(Tiering::Dynamic).tier_up(TierUp::Never).baseline_compiler(baseline);
+        let mut run = Run::new(&Engine::new(&config).unwrap());
+        for i in 0..200 {
             for caller in CALLERS {
-                run.call(caller, 0, 1);
+                run.call(caller, [0, 0, 1, 0, 1, 2, 3, 5, 6, 9][i % 10], 1);
             }
         }
-        assert!(start.elapsed() < Duration::from_secs(100));
-    }
-    run.seen.clear();
-    run.store.set_fuel(1 << 40).unwrap();
-    expected.seen.clear();
-    expected.store.set_fuel(1 << 40).unwrap();
-    script(&mut run);
-    script(&mut expected);
-    assert_eq!(run.seen, expected.seen);
+        let module = run.instances[0].module(&run.store).clone();
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("snapshot");
+        std::fs::write(&path, module.snapshot().unwrap().expect("something was compiled")).unwrap();
+        format!("{:?}", Profile::of_snapshot(&path).unwrap())
+    });
+    assert_eq!(learnt[0], learnt[1]);
+    // Sites in `indirect`, `loop`, `ref`, `catch`, `nested` and two tail calls.
+    assert_eq!(learnt[0].matches("SiteCounts").count(), 7, "{}", learnt[0]);
 }

@@ -115,6 +115,7 @@ pub(super) fn translate(
     t.walk(body)?;
     t.leave_loops();
     t.role.check_entered()?;
+    let sites = t.role.take_sites();
 
     let makes_calls = t.e.env.makes_calls;
     let inlined = t.inliner.take().map_or_else(Vec::new, |i| i.bodies);
@@ -125,7 +126,7 @@ pub(super) fn translate(
     if makes_calls && env.tunables.signals {
         codegen::set_stack_limit(&mut func);
     }
-    Ok(FuncIr { key, func, inlined })
+    Ok(FuncIr { key, func, inlined, sites })
 }
 
 /// Where the locals of a function are to be.
@@ -629,23 +630,31 @@ impl FuncTranslator<'_, '_> {
                     }
                     _ => Source::reference(&mut self.e, operand),
                 };
-                if returns && let Some(func) = self.likely_target(ty) {
-                    return self.call_likely(func, source, behind);
+                let likely = self.likely_targets(ty);
+                if !likely.is_empty() {
+                    return self.call_likely(&likely, source, (ty, returns), behind);
                 }
-                (source.callee(&mut self.e, ty), ty)
+                let callee = source.callee(&mut self.e, ty);
+                self.record_target(callee);
+                (callee, ty)
             }
             _ => unreachable!("the caller looked"),
         };
         let ty = module.signature(ty);
         let args = self.pop_n(ty.params.len());
-        if returns {
-            self.call_with_handlers(callee, &args, &ty.results, None);
-        } else if self.body.is_inlined() {
-            self.return_call_inlined(callee, &args, &ty.results);
-        } else {
-            self.return_call(callee, &args);
-        }
+        self.call_callee(callee, &args, &ty.results, returns);
         Ok(())
+    }
+
+    /// A call, which returns or is a tail call.
+    fn call_callee(&mut self, callee: Callee, args: &[Value], results: &[ValType], returns: bool) {
+        if returns {
+            self.call_with_handlers(callee, args, results, None);
+        } else if self.body.is_inlined() {
+            self.return_call_inlined(callee, args, results);
+        } else {
+            self.return_call(callee, args);
+        }
     }
 
     /// How often the function comes to this call.
@@ -662,45 +671,63 @@ impl FuncTranslator<'_, '_> {
         }
     }
 
-    /// The function of type `ty` that the current operator is known to call nearly always.
-    fn likely_target(&self, ty: TypeIndex) -> Option<FuncIndex> {
-        let facts = self.profile?.facts(self.body.func);
-        let func = self.e.env.module.func_index(facts.target(self.location - self.body.start)?);
-        // Of another type it may be as well, if that is the same or a subtype; then the call has to check it.
-        (self.e.env.module.funcs.get(func)?.ty == ty).then_some(func)
+    /// The functions of type `ty` of which the current operator is known to call nearly always one, the likelier first.
+    fn likely_targets(&self, ty: TypeIndex) -> SmallVec<[FuncIndex; 2]> {
+        let Some(profile) = self.profile else { return SmallVec::new() };
+        let (module, facts) = (self.e.env.module, profile.facts(self.body.func));
+        let targets = facts.targets(self.location - self.body.start).map(|func| module.func_index(func));
+        // Of another type they may be as well, if that is the same or a subtype; then the call has to check it.
+        targets.filter(|func| module.funcs.get(*func).is_some_and(|func| func.ty == ty)).collect()
     }
 
-    /// An indirect call that nearly always calls `func`, which is of its type: if it does, `func` is called directly or
-    /// inlined, else it is called like any other.
-    fn call_likely(&mut self, func: FuncIndex, mut source: Source, behind: &OperatorsReader<'_>) -> Result<()> {
+    /// An indirect call that nearly always calls one of `funcs`, which are of its type: if it does, the function is called
+    /// directly or inlined, else it is called like any other. A tail call is a direct one then.
+    fn call_likely(
+        &mut self,
+        funcs: &[FuncIndex],
+        mut source: Source,
+        (ty, returns): (TypeIndex, bool),
+        behind: &OperatorsReader<'_>,
+    ) -> Result<()> {
         let module = self.e.env.module;
-        let Some(defined) = module.defined_func(func) else {
-            return Err(CompileError::internal("a likely target has no body"));
-        };
-        let (ty, signature) = (module.funcs[func].ty, module.func_type(func));
-        let likely = source.is(&mut self.e, defined);
+        let signature = module.signature(ty);
+        let identity = source.identity(&mut self.e);
         let args = self.pop_n(signature.params.len());
         self.push_frame(FrameKind::Block, BlockSig::Func(signature), 0);
-        let (direct, other) = (self.e.b.create_block(), self.e.b.create_block());
-        self.e.b.set_cold_block(other);
-        self.e.b.ins().brif(likely, direct, &[], other, &[]);
-        self.e.b.seal_block(direct);
-        self.e.b.seal_block(other);
-
-        self.e.b.switch_to_block(other);
+        let mut direct = SmallVec::<[(FuncIndex, Block); 2]>::new();
+        for (i, func) in funcs.iter().enumerate() {
+            let Some(defined) = module.defined_func(*func) else {
+                return Err(CompileError::internal("a likely target has no body"));
+            };
+            let likely = identity.is(&mut self.e, defined);
+            let (block, other) = (self.e.b.create_block(), self.e.b.create_block());
+            if i + 1 == funcs.len() {
+                self.e.b.set_cold_block(other);
+            }
+            self.e.b.ins().brif(likely, block, &[], other, &[]);
+            self.e.b.seal_block(block);
+            self.e.b.seal_block(other);
+            self.e.b.switch_to_block(other);
+            direct.push((*func, block));
+        }
         let callee = source.callee(&mut self.e, ty);
-        self.call_with_handlers(callee, &args, &signature.results, None);
-        self.leave_part();
-        let height = self.current_frame().height;
-        self.stack.truncate(height);
-
-        self.e.b.switch_to_block(direct);
-        self.refresh_operands();
-        self.stack.extend_from_slice(&args);
-        if !self.inline(func, true, behind)? {
-            let args = self.pop_n(args.len());
-            let callee = ops::call::direct(&mut self.e, func);
-            self.call_with_handlers(callee, &args, &signature.results, None);
+        self.call_callee(callee, &args, &signature.results, returns);
+        let offset = self.location - self.body.start;
+        for (func, block) in direct {
+            self.leave_part();
+            // An inlined body has left its own.
+            self.locate(offset);
+            let height = self.current_frame().height;
+            self.stack.truncate(height);
+            self.e.b.switch_to_block(block);
+            self.refresh_operands();
+            self.reachable = true;
+            self.stack.extend_from_slice(&args);
+            if !returns || !self.inline(func, true, behind)? {
+                let args = self.pop_n(args.len());
+                let callee = ops::call::direct(&mut self.e, func);
+                self.call_callee(callee, &args, &signature.results, returns);
+            }
         }
         self.end();
         Ok(())

@@ -4,16 +4,17 @@
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{Block, BlockArg, Function, InstBuilder, Value};
+use cranelift_codegen::ir::{Block, BlockArg, Function, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::Variable;
 use kiln_env::layout::{context, store_context};
-use kiln_env::tier::{entry_counter, loop_counter, osr_slot};
+use kiln_env::tier::{entry_counter, loop_counter, osr_slot, site, sites_address};
 use kiln_env::{Builtin, DefinedFuncIndex, abi, limits};
 use smallvec::SmallVec;
 
 use super::emitter::{Emitter, Region};
 use super::func::FuncTranslator;
 use super::locals::Locals;
+use super::ops::call::{Callee, Target};
 use crate::error::{CompileError, Result};
 use crate::module_env::ModuleEnv;
 
@@ -32,6 +33,8 @@ pub(super) struct Counting {
     func: DefinedFuncIndex,
     /// Where all its loops leave it, with the code to go on in.
     exit: Option<Block>,
+    /// Offsets of its calls whose targets are recorded.
+    sites: Vec<u32>,
 }
 
 /// A function of the second tier that is entered at a loop.
@@ -57,7 +60,12 @@ const MAX_KEPT: usize = 256;
 impl Role {
     /// A function that counts.
     pub(super) fn counting(func: DefinedFuncIndex) -> Role {
-        Role::Counting(Counting { func, exit: None })
+        Role::Counting(Counting { func, exit: None, sites: Vec::new() })
+    }
+
+    /// Offsets of the calls that have a record of their targets, by position of the record.
+    pub(super) fn take_sites(&mut self) -> Vec<u32> {
+        if let Role::Counting(counting) = self { std::mem::take(&mut counting.sites) } else { Vec::new() }
     }
 
     /// An error if the loop at which the function is to be entered is not there.
@@ -109,6 +117,78 @@ fn count(e: &mut Emitter, offset: u32) -> Value {
     e.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, 0)
 }
 
+/// The record of an indirect call.
+struct Candidates {
+    /// Where the function's records are.
+    sites: Value,
+    /// Where this one is among them.
+    first: i32,
+    flags: MemFlagsData,
+}
+
+impl Candidates {
+    /// `address`: where the address of the function's records is among the counters.
+    fn new(e: &mut Emitter, address: u32, first: i32) -> Candidates {
+        let counters = e.context_constant(I64, context::counters);
+        let flags = e.trusted(Region::Counters);
+        let sites = e.b.ins().load(I64, flags, counters, address as i32);
+        Candidates { sites, first, flags }
+    }
+
+    /// Offset of a field of one of the two.
+    fn field(&self, candidate: i32, offset: u32) -> i32 {
+        self.first + candidate * site::NEXT as i32 + offset as i32
+    }
+
+    fn add(&self, e: &mut Emitter, (candidate, offset): (i32, u32), n: i64) {
+        let at = self.field(candidate, offset);
+        let value = e.b.ins().load(I32, self.flags, self.sites, at);
+        let value = e.b.ins().iadd_imm_s(value, n);
+        e.b.ins().store(self.flags, value, self.sites, at);
+    }
+
+    /// Counts that `code` is called: `kiln_env::tier` says how.
+    fn count(&self, e: &mut Emitter, code: Value) {
+        let [known, taken] = [(); 2].map(|()| [(); 2].map(|()| e.b.create_block()));
+        let done = e.b.create_block();
+        for (candidate, known) in (0..).zip(known) {
+            let found = e.b.ins().load(I64, self.flags, self.sites, self.field(candidate, site::CODE));
+            let same = e.b.ins().icmp(IntCC::Equal, found, code);
+            branch_or_next(e, same, known);
+        }
+        for (candidate, taken) in (0..).zip(taken) {
+            let count = e.b.ins().load(I32, self.flags, self.sites, self.field(candidate, site::COUNT));
+            let free = e.b.ins().icmp_imm_u(IntCC::Equal, count, 0);
+            branch_or_next(e, free, taken);
+        }
+        for candidate in 0..2 {
+            self.add(e, (candidate, site::COUNT), -1);
+        }
+        self.add(e, (0, site::OTHERS), 1);
+        e.b.ins().jump(done, &[]);
+        for ((candidate, known), taken) in (0..).zip(known).zip(taken) {
+            e.b.seal_block(taken);
+            e.b.switch_to_block(taken);
+            e.b.ins().store(self.flags, code, self.sites, self.field(candidate, site::CODE));
+            e.b.ins().jump(known, &[]);
+            e.b.seal_block(known);
+            e.b.switch_to_block(known);
+            self.add(e, (candidate, site::COUNT), 1);
+            e.b.ins().jump(done, &[]);
+        }
+        e.b.seal_block(done);
+        e.b.switch_to_block(done);
+    }
+}
+
+/// Branches to a block, or goes on in a new one.
+fn branch_or_next(e: &mut Emitter, condition: Value, block: Block) {
+    let next = e.b.create_block();
+    e.b.ins().brif(condition, block, &[], next, &[]);
+    e.b.seal_block(next);
+    e.b.switch_to_block(next);
+}
+
 /// Removes what nothing leads to: passes need not see it.
 pub(super) fn remove_unreachable(env: &ModuleEnv<'_>, func: Function) -> Result<Function> {
     let mut context = Context::for_function(func);
@@ -129,10 +209,22 @@ impl FuncTranslator<'_, '_> {
         });
     }
 
+    /// Before an indirect call: notes what is called.
+    pub(super) fn record_target(&mut self, callee: Callee) {
+        let (Role::Counting(Counting { func, sites, .. }), Target::Indirect(_, code)) = (&mut self.role, callee.target)
+        else {
+            return;
+        };
+        let first = sites.len() as i32 * site::SIZE as i32;
+        sites.push(self.location);
+        let address = sites_address(*func);
+        Candidates::new(&mut self.e, address, first).count(&mut self.e, code);
+    }
+
     /// At the header of the loop at `offset` in the body.
     pub(super) fn count_loop(&mut self, offset: u32) {
         let in_handler = self.exceptions.open_handlers > 0;
-        let Role::Counting(Counting { func, exit }) = &mut self.role else { return };
+        let Role::Counting(Counting { func, exit, .. }) = &mut self.role else { return };
         let slots = self.body.locals.len() + self.stack.len();
         if in_handler || slots > limits::MAX_OSR_SLOTS as usize {
             return;

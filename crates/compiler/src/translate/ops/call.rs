@@ -90,17 +90,16 @@ impl Source {
         Source { kind: SourceKind::Reference, address: reference, next }
     }
 
-    /// Whether it is this function of the same instance; an element that is null or not built yet is none.
-    pub(crate) fn is(&mut self, e: &mut Emitter, func: DefinedFuncIndex) -> Value {
+    /// Which function it is; an element that is null or not built yet is none.
+    pub(crate) fn identity(&mut self, e: &mut Emitter) -> Identity {
         let trusted = e.trusted(Region::Table);
         let number_field = e.own_number_field();
         let number = e.b.ins().load(I32, self.next, self.address, number_field);
         self.next = trusted;
         let context = e.b.ins().load(I64, trusted, self.address, func_ref::context as i32);
-        let same_number = e.b.ins().icmp_imm_u(IntCC::Equal, number, i64::from(own_number(func)));
         let vmctx = e.env.vmctx;
-        let same_context = e.b.ins().icmp(IntCC::Equal, context, vmctx);
-        e.b.ins().band(same_number, same_context)
+        let is_own = e.b.ins().icmp(IntCC::Equal, context, vmctx);
+        Identity { number, is_own }
     }
 
     /// The callee, which is to be of a type.
@@ -110,6 +109,22 @@ impl Source {
             SourceKind::Element(table, element) => indirect(e, ty, (table, element), (address, next)),
             SourceKind::Reference => reference(e, ty, address, next),
         }
+    }
+}
+
+/// What tells which function an indirect call calls.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity {
+    /// Its number, if it is one of the same instance.
+    number: Value,
+    is_own: Value,
+}
+
+impl Identity {
+    /// Whether it is this function of the same instance.
+    pub(crate) fn is(self, e: &mut Emitter, func: DefinedFuncIndex) -> Value {
+        let same_number = e.b.ins().icmp_imm_u(IntCC::Equal, self.number, i64::from(own_number(func)));
+        e.b.ins().band(same_number, self.is_own)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use kiln_env::DefinedFuncIndex;
-use kiln_env::profile::{FuncCounts, FuncFacts, SiteCounts};
+use kiln_env::profile::{Candidate, FuncCounts, FuncFacts, SiteCounts};
 use kiln_env::tier::{site, sites_address};
 
 use super::tiers::Tiers;
@@ -15,18 +15,22 @@ use crate::code::arch::STUB_SIZE;
 use crate::tier::TierUp;
 
 /// The record of an indirect call. Compiled code uses it as plain words, and may lose updates.
+type Record = [Slot; 2];
+
+/// A function that was called often; the first one also has how often others were called.
 #[repr(C)]
 #[derive(Default)]
-struct Record {
+struct Slot {
     code: AtomicU64,
-    balance: AtomicI32,
+    count: AtomicU32,
     others: AtomicU32,
 }
 
 const _: () = assert!(
-    offset_of!(Record, code) == site::CODE as usize
-        && offset_of!(Record, balance) == site::BALANCE as usize
-        && offset_of!(Record, others) == site::OTHERS as usize
+    offset_of!(Slot, code) == site::CODE as usize
+        && offset_of!(Slot, count) == site::COUNT as usize
+        && offset_of!(Slot, others) == site::OTHERS as usize
+        && size_of::<Slot>() == site::NEXT as usize
         && size_of::<Record>() == site::SIZE as usize
 );
 
@@ -69,11 +73,16 @@ impl LazyCode {
 
     /// Gives a function records that hold what they held.
     fn resume_sites(&self, func: DefinedFuncIndex, counts: &FuncCounts) {
-        let record = |site: &SiteCounts| {
-            let target = site.target.filter(|target| target.0 < self.num_funcs);
+        let slot = |candidate: &Candidate, others: u32| {
+            let target = candidate.target.filter(|target| target.0 < self.num_funcs);
             let code = target.map_or(0, |target| self.entry(target).as_ptr() as u64);
-            let balance = if target.is_some() { site.balance.min(i32::MAX as u32) as i32 } else { 0 };
-            Record { code: code.into(), balance: balance.into(), others: site.others.into() }
+            // A place that is nobody's is taken by the next one.
+            let count = if target.is_some() { candidate.count.min(i32::MAX as u32) } else { 0 };
+            Slot { code: code.into(), count: count.into(), others: others.into() }
+        };
+        let record = |site: &SiteCounts| {
+            let [first, second] = &site.candidates;
+            [slot(first, site.others), slot(second, 0)]
         };
         let records = counts.sites.iter().map(record).collect();
         let offsets = counts.sites.iter().map(|site| site.offset).collect();
@@ -98,14 +107,16 @@ impl LazyCode {
 
     /// How a function ran so far, with these records.
     fn counts(&self, tiers: &Tiers, func: DefinedFuncIndex, sites: Option<&Sites>) -> FuncCounts {
+        let candidate = |slot: &Slot| {
+            let target = self.function_of_stub(slot.code.load(Ordering::Relaxed) as usize);
+            // Negative while the code that counts is about to change it.
+            let count = slot.count.load(Ordering::Relaxed) as i32;
+            Candidate { target, count: count.max(0) as u32 }
+        };
         let count = |(offset, record): (&u32, &Record)| {
-            let code = record.code.load(Ordering::Relaxed) as usize;
-            SiteCounts {
-                offset: *offset,
-                target: self.function_of_stub(code),
-                balance: record.balance.load(Ordering::Relaxed).max(0) as u32,
-                others: record.others.load(Ordering::Relaxed),
-            }
+            let [first, second] = record;
+            let others = first.others.load(Ordering::Relaxed);
+            SiteCounts { offset: *offset, candidates: [candidate(first), candidate(second)], others }
         };
         let sites = sites.map_or_else(Vec::new, |s| s.offsets.iter().zip(&s.records).map(count).collect());
         FuncCounts { entries: self.entries(tiers, func), sites }
