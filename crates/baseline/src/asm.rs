@@ -24,6 +24,8 @@ pub(crate) mod reg {
 
 use reg::*;
 
+use crate::library::{Hole, Stencil, Values};
+
 /// A memory operand: base register and displacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mem(pub(crate) u8, pub(crate) i32);
@@ -37,34 +39,76 @@ pub(crate) struct Assembler {
 }
 
 /// Bytes that are written at once when code is copied.
-pub(crate) const CHUNK: usize = 32;
+const CHUNK: usize = 32;
 
-/// An instruction without its displacement, in the lowest bytes.
+/// Bytes that an instruction may have at most.
+const LONGEST: usize = 16;
+
+/// An opcode: what is before the registers' number, without the REX prefix.
+#[derive(Clone, Copy)]
+struct Opcode {
+    /// 0 for none.
+    prefix: u8,
+    wide: bool,
+    bytes: u32,
+    len: u32,
+}
+
+impl Opcode {
+    const fn new(prefix: u8, wide: bool, bytes: &[u8]) -> Opcode {
+        let mut packed = 0;
+        let mut i = 0;
+        while i < bytes.len() {
+            packed |= (bytes[i] as u32) << (8 * i);
+            i += 1;
+        }
+        Opcode { prefix, wide, bytes: packed, len: bytes.len() as u32 }
+    }
+
+    /// For 32 bits.
+    const fn narrow(byte: u8) -> Opcode {
+        Opcode::new(0, false, &[byte])
+    }
+
+    /// For 64 bits.
+    const fn wide(byte: u8) -> Opcode {
+        Opcode::new(0, true, &[byte])
+    }
+}
+
+/// An instruction without its displacement, in the lowest bytes. With a constant opcode little of this is left.
 struct Instruction {
     bytes: u64,
     bits: u32,
 }
 
 impl Instruction {
-    /// `[prefix] REX opcode`, for a register of the instruction and one of its operand.
-    #[inline]
-    fn new(prefix: Option<u8>, wide: bool, opcode: &[u8], register: u8, rm: u8) -> Instruction {
+    /// `[prefix] [REX] opcode`, for a register of the instruction and one of its operand.
+    #[inline(always)]
+    fn new(opcode: Opcode, register: u8, rm: u8) -> Instruction {
         let mut i = Instruction { bytes: 0, bits: 0 };
-        if let Some(prefix) = prefix {
-            i.push(prefix);
+        if opcode.prefix != 0 {
+            i.push(opcode.prefix);
         }
-        let rex = 0x40 | u8::from(wide) << 3 | (register >> 3) << 2 | rm >> 3;
-        if rex != 0x40 {
-            i.push(rex);
+        let rex = u8::from(opcode.wide) << 3 | (register >> 3) << 2 | rm >> 3;
+        if rex != 0 {
+            i.push(0x40 | rex);
         }
-        opcode.iter().for_each(|byte| i.push(*byte));
+        i.bytes |= u64::from(opcode.bytes) << i.bits;
+        i.bits += 8 * opcode.len;
         i
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, byte: u8) {
         self.bytes |= u64::from(byte) << self.bits;
         self.bits += 8;
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // At most 7; said so that nothing has to be checked where it is used.
+        (self.bits / 8) as usize & 7
     }
 }
 
@@ -88,50 +132,59 @@ impl Assembler {
         self.len as u32
     }
 
-    /// Makes room for so many bytes.
-    #[inline]
-    fn room(&mut self, n: usize) {
-        if self.buffer.len() < self.len + n {
-            self.grow(n);
+    /// The next `N` bytes, to be written.
+    #[inline(always)]
+    fn window<const N: usize>(&mut self) -> &mut [u8; N] {
+        if self.buffer.len() < self.len + N {
+            self.grow(N);
         }
+        self.buffer[self.len..].first_chunk_mut().expect("there is room")
     }
 
     #[cold]
+    #[inline(never)]
     fn grow(&mut self, n: usize) {
         let len = (2 * self.buffer.len()).max(self.len + n + 4096);
         self.buffer.resize(len, 0);
     }
 
     /// Appends the first `len` of these bytes.
-    #[inline]
+    #[inline(always)]
     fn put<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
-        self.room(N);
-        self.buffer[self.len..self.len + N].copy_from_slice(&bytes);
+        *self.window() = bytes;
         self.len += len;
     }
 
-    /// Appends the first `len` bytes of these, of which there are at least [`CHUNK`], so that short pieces cost two moves.
-    #[inline]
-    pub(crate) fn copy(&mut self, from: &[u8], len: usize) {
-        self.room(len.max(CHUNK));
-        if len <= CHUNK {
-            self.buffer[self.len..self.len + CHUNK].copy_from_slice(&from[..CHUNK]);
-        } else {
-            self.buffer[self.len..self.len + len].copy_from_slice(&from[..len]);
+    /// Appends the code of a stencil with values in its holes. Code and holes are written in pieces of a fixed size, whatever
+    /// their length.
+    #[inline(always)]
+    pub(crate) fn copy(&mut self, stencil: &Stencil, values: &Values) {
+        let room = stencil.len.next_multiple_of(CHUNK) + size_of::<u64>();
+        if self.buffer.len() < self.len + room {
+            self.grow(room);
         }
-        self.len += len;
+        let to = &mut self.buffer[self.len..self.len + room];
+        let mut at = 0;
+        while at < stencil.len {
+            to[at..at + CHUNK].copy_from_slice(&stencil.code[at..at + CHUNK]);
+            at += CHUNK;
+        }
+        // Holes ascend: what is written behind one is what was there, and the next one comes later.
+        for hole in stencil.holes {
+            let hole = Hole(u64::from_le_bytes(*hole));
+            let at = hole.at();
+            let old = &stencil.code[at..at + size_of::<u64>()];
+            let mut old = u64::from_le_bytes(*old.first_chunk().expect("there are 8 bytes"));
+            let mask = hole.mask();
+            old = old & !mask | hole.fill(values) & mask;
+            to[at..at + size_of::<u64>()].copy_from_slice(&old.to_le_bytes());
+        }
+        self.len += stencil.len;
     }
 
-    /// The code from a position on.
-    #[inline]
-    pub(crate) fn from(&mut self, at: usize) -> &mut [u8] {
-        &mut self.buffer[at..self.len]
-    }
-
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.room(bytes.len());
-        self.buffer[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+    #[inline(always)]
+    pub(crate) fn bytes<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.put(bytes, N);
     }
 
     #[inline]
@@ -159,110 +212,112 @@ impl Assembler {
         self.patch(field, target.wrapping_sub(field + 4));
     }
 
-    /// `[prefix] REX opcode modrm` with a memory operand.
-    #[inline]
-    fn mem(&mut self, prefix: Option<u8>, wide: bool, opcode: &[u8], register: u8, m: Mem) {
+    /// An instruction with a memory operand.
+    #[inline(always)]
+    fn mem(&mut self, opcode: Opcode, register: u8, m: Mem) {
         let Mem(base, disp) = m;
-        let mut i = Instruction::new(prefix, wide, opcode, register, base);
-        let short = i8::try_from(disp).is_ok();
+        let mut i = Instruction::new(opcode, register, base);
+        let short = disp == i32::from(disp as i8);
         let mode = if short { 0x40 } else { 0x80 };
         i.push(mode | (register & 7) << 3 | base & 7);
         if base & 7 == RSP {
             i.push(0x24);
         }
-        self.put(i.bytes.to_le_bytes(), i.bits as usize / 8);
-        self.put(disp.to_le_bytes(), if short { 1 } else { 4 });
+        let window: &mut [u8; LONGEST] = self.window();
+        window[..8].copy_from_slice(&i.bytes.to_le_bytes());
+        window[i.len()..i.len() + 4].copy_from_slice(&disp.to_le_bytes());
+        self.len += i.len() + if short { 1 } else { 4 };
     }
 
-    /// `REX opcode modrm` with registers.
-    #[inline]
-    fn reg(&mut self, prefix: Option<u8>, wide: bool, opcode: &[u8], register: u8, rm: u8) {
-        let mut i = Instruction::new(prefix, wide, opcode, register, rm);
+    /// An instruction with registers.
+    #[inline(always)]
+    fn reg(&mut self, opcode: Opcode, register: u8, rm: u8) {
+        let mut i = Instruction::new(opcode, register, rm);
         i.push(0xc0 | (register & 7) << 3 | rm & 7);
-        self.put(i.bytes.to_le_bytes(), i.bits as usize / 8);
+        self.put(i.bytes.to_le_bytes(), i.len());
     }
 
     /// 64 bits from memory.
     pub(crate) fn load(&mut self, to: u8, from: Mem) {
-        self.mem(None, true, &[0x8b], to, from);
+        self.mem(Opcode::wide(0x8b), to, from);
     }
 
     /// 32 bits from memory, zero-extended.
     pub(crate) fn load32(&mut self, to: u8, from: Mem) {
-        self.mem(None, false, &[0x8b], to, from);
+        self.mem(Opcode::narrow(0x8b), to, from);
     }
 
     /// 64 bits to memory.
     pub(crate) fn store(&mut self, to: Mem, from: u8) {
-        self.mem(None, true, &[0x89], from, to);
+        self.mem(Opcode::wide(0x89), from, to);
     }
 
     /// 64 bits to a float register.
     pub(crate) fn load_float(&mut self, to: u8, from: Mem) {
-        self.mem(Some(0xf3), false, &[0x0f, 0x7e], to, from);
+        self.mem(const { Opcode::new(0xf3, false, &[0x0f, 0x7e]) }, to, from);
     }
 
     /// 64 bits from a float register.
     pub(crate) fn store_float(&mut self, to: Mem, from: u8) {
-        self.mem(Some(0x66), false, &[0x0f, 0xd6], from, to);
+        self.mem(const { Opcode::new(0x66, false, &[0x0f, 0xd6]) }, from, to);
     }
 
     /// 128 bits to a vector register.
     pub(crate) fn load_vector(&mut self, to: u8, from: Mem) {
-        self.mem(None, false, &[0x0f, 0x10], to, from);
+        self.mem(const { Opcode::new(0, false, &[0x0f, 0x10]) }, to, from);
     }
 
     /// 128 bits from a vector register.
     pub(crate) fn store_vector(&mut self, to: Mem, from: u8) {
-        self.mem(None, false, &[0x0f, 0x11], from, to);
+        self.mem(const { Opcode::new(0, false, &[0x0f, 0x11]) }, from, to);
     }
 
     /// The address of a memory operand.
     pub(crate) fn lea(&mut self, to: u8, from: Mem) {
-        self.mem(None, true, &[0x8d], to, from);
+        self.mem(Opcode::wide(0x8d), to, from);
     }
 
     pub(crate) fn mov(&mut self, to: u8, from: u8) {
         if to != from {
-            self.reg(None, true, &[0x89], from, to);
+            self.reg(Opcode::wide(0x89), from, to);
         }
     }
 
     pub(crate) fn mov_vector(&mut self, to: u8, from: u8) {
         if to != from {
-            self.reg(None, false, &[0x0f, 0x28], to, from);
+            self.reg(const { Opcode::new(0, false, &[0x0f, 0x28]) }, to, from);
         }
     }
 
     /// 64 bits of a float register to a general-purpose one.
     pub(crate) fn float_to_int(&mut self, to: u8, from: u8) {
-        self.reg(Some(0x66), true, &[0x0f, 0x7e], from, to);
+        self.reg(const { Opcode::new(0x66, true, &[0x0f, 0x7e]) }, from, to);
     }
 
     /// The other way round.
     pub(crate) fn int_to_float(&mut self, to: u8, from: u8) {
-        self.reg(Some(0x66), true, &[0x0f, 0x6e], to, from);
+        self.reg(const { Opcode::new(0x66, true, &[0x0f, 0x6e]) }, to, from);
     }
 
     pub(crate) fn zero_vector(&mut self, to: u8) {
-        self.reg(None, false, &[0x0f, 0x57], to, to);
+        self.reg(const { Opcode::new(0, false, &[0x0f, 0x57]) }, to, to);
     }
 
     /// The low half of a vector to its high half.
     pub(crate) fn double_low_half(&mut self, to: u8) {
-        self.reg(Some(0x66), false, &[0x0f, 0x6c], to, to);
+        self.reg(const { Opcode::new(0x66, false, &[0x0f, 0x6c]) }, to, to);
     }
 
     /// 64 bits of a general-purpose register to the high half of a vector.
     pub(crate) fn int_to_high_half(&mut self, to: u8, from: u8) {
-        self.reg(Some(0x66), true, &[0x0f, 0x3a, 0x22], to, from);
+        self.reg(const { Opcode::new(0x66, true, &[0x0f, 0x3a, 0x22]) }, to, from);
         self.byte(1);
     }
 
     /// A constant; flags are changed.
     pub(crate) fn constant(&mut self, to: u8, n: i64) {
         if n == 0 {
-            self.reg(None, false, &[0x31], to, to);
+            self.reg(Opcode::narrow(0x31), to, to);
         } else if u32::try_from(n).is_ok() {
             if to > 7 {
                 self.byte(0x41);
@@ -270,17 +325,17 @@ impl Assembler {
             self.byte(0xb8 | to & 7);
             self.u32(n as u32);
         } else if let Ok(n) = i32::try_from(n) {
-            self.reg(None, true, &[0xc7], 0, to);
+            self.reg(Opcode::wide(0xc7), 0, to);
             self.u32(n as u32);
         } else {
-            self.bytes(&[0x48 | to >> 3, 0xb8 | to & 7]);
-            self.bytes(&n.to_le_bytes());
+            self.bytes([0x48 | to >> 3, 0xb8 | to & 7]);
+            self.bytes(n.to_le_bytes());
         }
     }
 
     /// A constant to memory, sign-extended to 64 bits.
     pub(crate) fn store_constant(&mut self, to: Mem, n: i32) {
-        self.mem(None, true, &[0xc7], 0, to);
+        self.mem(Opcode::wide(0xc7), 0, to);
         self.u32(n as u32);
     }
 
@@ -289,11 +344,11 @@ impl Assembler {
         match i8::try_from(n) {
             Ok(0) => {}
             Ok(n) => {
-                self.reg(None, true, &[0x83], 0, to);
+                self.reg(Opcode::wide(0x83), 0, to);
                 self.byte(n as u8);
             }
             Err(_) => {
-                self.reg(None, true, &[0x81], 0, to);
+                self.reg(Opcode::wide(0x81), 0, to);
                 self.u32(n as u32);
             }
         }
@@ -301,54 +356,54 @@ impl Assembler {
 
     /// Adds to 32 bits of memory.
     pub(crate) fn add_memory(&mut self, to: Mem, n: i8) {
-        self.mem(None, false, &[0x83], 0, to);
+        self.mem(Opcode::narrow(0x83), 0, to);
         self.byte(n as u8);
     }
 
     /// Compares memory with a register.
     pub(crate) fn compare_memory(&mut self, m: Mem, register: u8) {
-        self.mem(None, true, &[0x39], register, m);
+        self.mem(Opcode::wide(0x39), register, m);
     }
 
     pub(crate) fn compare(&mut self, a: u8, b: u8) {
-        self.reg(None, true, &[0x39], b, a);
+        self.reg(Opcode::wide(0x39), b, a);
     }
 
     pub(crate) fn compare32(&mut self, a: u8, b: u8) {
-        self.reg(None, false, &[0x39], b, a);
+        self.reg(Opcode::narrow(0x39), b, a);
     }
 
     /// Moves if the last comparison's first operand was not below the second, unsigned.
     pub(crate) fn move_if_not_below32(&mut self, to: u8, from: u8) {
-        self.reg(None, false, &[0x0f, 0x43], to, from);
+        self.reg(const { Opcode::new(0, false, &[0x0f, 0x43]) }, to, from);
     }
 
     /// Sets flags by a register's value.
     pub(crate) fn test(&mut self, a: u8) {
-        self.reg(None, true, &[0x85], a, a);
+        self.reg(Opcode::wide(0x85), a, a);
     }
 
     /// A jump; the position of its displacement.
     pub(crate) fn jump(&mut self) -> u32 {
-        self.bytes(&[0xe9, 0, 0, 0, 0]);
+        self.bytes([0xe9, 0, 0, 0, 0]);
         self.position() - 4
     }
 
     /// A jump on a condition; the position of its displacement.
     pub(crate) fn jump_if(&mut self, condition: u8) -> u32 {
-        self.bytes(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
+        self.bytes([0x0f, 0x80 | condition, 0, 0, 0, 0]);
         self.position() - 4
     }
 
     /// A jump on a condition over less than 128 bytes; the position of its displacement.
     pub(crate) fn jump_if_near(&mut self, condition: u8) -> u32 {
-        self.bytes(&[0x70 | condition, 0]);
+        self.bytes([0x70 | condition, 0]);
         self.position() - 1
     }
 
     /// A jump over less than 128 bytes; the position of its displacement.
     pub(crate) fn jump_near(&mut self) -> u32 {
-        self.bytes(&[0xeb, 0]);
+        self.bytes([0xeb, 0]);
         self.position() - 1
     }
 
@@ -358,34 +413,34 @@ impl Assembler {
     }
 
     pub(crate) fn jump_to_register(&mut self, to: u8) {
-        self.reg(None, false, &[0xff], 4, to);
+        self.reg(Opcode::narrow(0xff), 4, to);
     }
 
     pub(crate) fn call_register(&mut self, to: u8) {
-        self.reg(None, false, &[0xff], 2, to);
+        self.reg(Opcode::narrow(0xff), 2, to);
     }
 
     /// A direct call; the position of its displacement.
     pub(crate) fn call(&mut self) -> u32 {
-        self.bytes(&[0xe8, 0, 0, 0, 0]);
+        self.bytes([0xe8, 0, 0, 0, 0]);
         self.position() - 4
     }
 
     /// An instruction that traps.
     pub(crate) fn trap(&mut self) {
-        self.bytes(&[0x0f, 0x0b]);
+        self.bytes([0x0f, 0x0b]);
     }
 
     /// `mov rsp, rbp; pop rbp`
     pub(crate) fn leave(&mut self) {
-        self.bytes(&[0xc9]);
+        self.bytes([0xc9]);
     }
 
     /// Returns and removes so many bytes of arguments.
     pub(crate) fn ret(&mut self, arguments: u32) {
         match arguments {
-            0 => self.bytes(&[0xc3]),
-            n => self.bytes(&[0xc2, n as u8, (n >> 8) as u8]),
+            0 => self.bytes([0xc3]),
+            n => self.bytes([0xc2, n as u8, (n >> 8) as u8]),
         }
     }
 }

@@ -9,8 +9,10 @@ use crate::Error;
 use crate::abi::{Loc, Signature};
 use crate::asm::reg::*;
 use crate::asm::{Mem, condition};
+use crate::entry::{Entry, Place};
+use crate::library::NO_VALUES;
 use crate::read::Reader;
-use crate::state::{Entry, FLOAT_TEMP, Func, INT_TEMP, Place, set_signature, slot};
+use crate::state::{FLOAT_TEMP, Func, INT_TEMP, set_signature, slot};
 
 /// What is called: by name, or by its code in `rax` with its context in `rdi`.
 #[derive(Clone, Copy)]
@@ -86,7 +88,7 @@ impl Func<'_> {
     fn callee_of(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(Callee, TypeIndex), Error> {
         self.flush_fuel();
         let facts = self.facts;
-        let mut values = [0; value::COUNT];
+        let mut values = NO_VALUES;
         match op {
             0x10 | 0x12 => {
                 let func = FuncIndex(reader.u32());
@@ -136,7 +138,7 @@ impl Func<'_> {
         // What is in a temporary comes first: its register may be that of another argument.
         for ((v, loc), entry) in s.params.iter().zip(entries) {
             match loc {
-                Loc::Stack(at) if entry.place() == Place::Temp => {
+                Loc::Stack(at) if entry.is_temp() => {
                     let to = Mem(RSP, *at as i32);
                     match v.ty {
                         Ty::V128 => self.asm.store_vector(to, FLOAT_TEMP),
@@ -144,7 +146,7 @@ impl Func<'_> {
                         _ => self.asm.store_float(to, FLOAT_TEMP),
                     }
                 }
-                Loc::Int(to) | Loc::Float(to) if entry.place() == Place::Temp => self.load_entry(*to, entry, shift),
+                Loc::Int(to) | Loc::Float(to) if entry.is_temp() => self.load_entry(*to, entry, shift),
                 _ => {}
             }
         }
@@ -157,7 +159,7 @@ impl Func<'_> {
                     self.store_const_by(n, to, R11);
                     continue;
                 }
-                Place::Local(local) => self.locals[local as usize].slot,
+                Place::Local(local) => self.locals[local as usize].slot(),
                 Place::Slot => entry.slot(),
             };
             if v.ty == Ty::V128 {
@@ -173,7 +175,7 @@ impl Func<'_> {
             match entry.place() {
                 Place::Temp => {}
                 Place::Slot => self.load_slot(*to, *v, entry.slot(), shift),
-                Place::Local(local) => self.load_slot(*to, *v, self.locals[local as usize].slot, shift),
+                Place::Local(local) => self.load_slot(*to, *v, self.locals[local as usize].slot(), shift),
                 Place::Const(n) if v.ty.is_int() => self.asm.constant(*to, n),
                 Place::Const(n) => {
                     self.asm.constant(R11, n);
@@ -211,7 +213,7 @@ impl Func<'_> {
                 self.asm.mov(INT_TEMP, RAX);
             }
             self.after_call();
-            self.push(Place::Temp, v);
+            self.push_temp(v);
             if v.gc {
                 self.flush_all();
             }
@@ -219,7 +221,7 @@ impl Func<'_> {
         }
         let first = self.stack.len();
         for (v, loc) in &s.results {
-            self.push(Place::Slot, *v);
+            self.push_slot(*v);
             let to = self.stack[self.stack.len() - 1].slot();
             if let Loc::Int(from) | Loc::Float(from) = loc {
                 self.store_slot(to, *v, *from, s.result_bytes);

@@ -6,8 +6,9 @@ use crate::Error;
 use crate::abi::{Loc, V};
 use crate::asm::Mem;
 use crate::asm::reg::*;
+use crate::entry::Entry;
 use crate::read::{Reader, Sig};
-use crate::state::{Entry, Func, Place, slot};
+use crate::state::{Func, slot};
 
 /// What opened a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,7 +179,7 @@ impl Func<'_> {
         let here = self.asm.position();
         self.asm.bind(field, here);
         for v in sig.params(self.facts.module) {
-            self.push(Place::Slot, v);
+            self.push_slot(v);
         }
         self.at_label();
         self.reachable = true;
@@ -234,7 +235,7 @@ impl Func<'_> {
             self.asm.bind(frame.otherwise, here);
         }
         for v in results {
-            self.push(Place::Slot, v);
+            self.push_slot(v);
         }
         self.at_label();
         self.reachable = true;
@@ -303,7 +304,7 @@ impl Func<'_> {
         self.asm.compare32(R10, R11);
         self.asm.move_if_not_below32(R10, R11);
         // lea r11, [rip + table]; movsxd r10, dword [r11 + 4 * r10]; add r11, r10; jmp r11
-        self.asm.bytes(&[0x4c, 0x8d, 0x1d, 10, 0, 0, 0, 0x4f, 0x63, 0x14, 0x93, 0x4d, 0x01, 0xd3]);
+        self.asm.bytes([0x4c, 0x8d, 0x1d, 10, 0, 0, 0, 0x4f, 0x63, 0x14, 0x93, 0x4d, 0x01, 0xd3]);
         self.asm.jump_to_register(R11);
         let table = self.asm.position();
         labels.iter().for_each(|_| self.asm.u32(0));
@@ -379,45 +380,44 @@ impl Func<'_> {
     /// Sets a local to the topmost operand, which `tee` leaves there.
     pub(crate) fn set_local(&mut self, index: u32, tee: bool) {
         let entry = self.pop();
-        if entry.place() == Place::Local(index) {
+        let local = self.locals[index as usize];
+        if entry.is_local(index) {
             if tee {
-                self.push(Place::Local(index), entry.v());
+                self.push_alias(local);
             }
             return;
         }
         if self.aliases > 0 {
             for i in self.flushed..self.stack.len() {
-                if self.stack[i].place() == Place::Local(index) {
+                if self.stack[i].is_local(index) {
                     // The operand that is about to be stored may be in a temporary: only scratch registers change.
                     self.flush(i);
                 }
             }
         }
-        let local = self.locals[index as usize];
-        let class = usize::from(!entry.v().ty.is_int());
+        let class = entry.class();
         if self.homes[class] == Some(index) {
             self.homes[class] = None;
         }
-        match self.pins.get(usize::from(local.pin)).copied() {
+        match local.pin() {
             None => {
-                self.store_to(&entry, local.slot);
-                if entry.place() == Place::Temp {
+                self.store_to(&entry, local.slot());
+                if entry.is_temp() {
                     self.in_temp[class] = Some((index, self.asm.position()));
                     if tee {
-                        self.push(Place::Temp, entry.v());
+                        self.push_temp(entry.v());
                         self.homes[class] = Some(index);
                         return;
                     }
                 }
             }
             Some(pin) => {
-                self.load_entry(pin.register, &entry, 0);
-                let pin = &mut self.pins[usize::from(local.pin)];
-                (pin.valid, pin.dirty) = (true, true);
+                self.load_entry(self.pin(pin).register, &entry, 0);
+                self.set_pin(pin);
             }
         }
         if tee {
-            self.push(Place::Local(index), entry.v());
+            self.push_alias(local);
         }
     }
 }

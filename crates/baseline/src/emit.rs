@@ -1,15 +1,16 @@
 //! Copying stencils and filling their holes.
 
-use kiln_env::stencil::{self, Choice, Ty, fill, record, value};
+use kiln_env::stencil::{self, Choice, Ty, record, value};
 use kiln_env::{Builtin, FuncKey, TrapCode, machine::TrapSite};
 
 use crate::Error;
 use crate::asm::reg::*;
-use crate::library::{Found, Stencil, Variant};
-use crate::state::{Entry, FLOAT_TEMP, Func, INT_TEMP, NO_PIN, Place, slot};
+use crate::entry::{Entry, Place};
+use crate::library::{Found, Hole, NO_VALUES, Stencil, Values, Variant};
+use crate::state::{FLOAT_TEMP, Func, INT_TEMP, slot};
 
-/// Values for holes.
-pub(crate) type Values = [i64; value::COUNT];
+/// Displacements of 8 bits are below this.
+const NEAR: i64 = 128;
 
 const NO_OPERAND: Operand = Operand { kind: stencil::SLOT, value: 0 };
 
@@ -18,6 +19,22 @@ const NO_OPERAND: Operand = Operand { kind: stencil::SLOT, value: 0 };
 struct Operand {
     kind: u8,
     value: i64,
+}
+
+/// Whether a stencil may take an operand as it is; `choosable` if it takes more than slots.
+#[inline(always)]
+fn is_taken(choosable: bool, entry: &Entry) -> bool {
+    !entry.is_awkward() && (choosable || entry.kind() == stencil::SLOT)
+}
+
+/// Takes the bits off a constant count that a shift does not use.
+#[inline(always)]
+fn mask_count(op: u16, operand: &mut Operand) {
+    if operand.kind == stencil::IMM
+        && let Some(mask) = stencil::shift_mask(op)
+    {
+        operand.value &= i64::from(mask);
+    }
 }
 
 impl Func<'_> {
@@ -30,47 +47,37 @@ impl Func<'_> {
     /// Copies a stencil. Gives the position of its branch's displacement.
     fn copy_stencil(&mut self, found: Found, values: &Values) -> u32 {
         let s = self.lib.stencil(found);
+        if !s.is_plain() {
+            self.prepare(&s);
+        }
+        let start = self.asm.position();
+        self.asm.copy(&s, values);
+        if !s.is_plain() {
+            self.note_sites(&s, start);
+        }
+        start + s.branch()
+    }
+
+    /// What comes before a stencil that is not plain.
+    fn prepare(&mut self, s: &Stencil) {
         if !s.sites.is_empty() {
             self.flush_fuel();
         }
-        if s.aligned {
+        if s.has(stencil::ALIGNED) {
             while self.asm.position() as usize % 16 != stencil::ALIGN_PHASE {
-                self.asm.bytes(&[0x90]);
+                self.asm.bytes([0x90]);
             }
         }
-        let start = self.asm.position();
         if !s.sites.is_empty() {
             self.note_address();
         }
-        self.asm.copy(s.code, s.len);
-        let code = self.asm.from(start as usize);
-        for hole in s.holes.chunks_exact(record::HOLE) {
-            let at = usize::from(u16::from_le_bytes([hole[0], hole[1]]));
-            let addend = i32::from_le_bytes([hole[4], hole[5], hole[6], hole[7]]);
-            let v = values[usize::from(hole[2])];
-            match hole[3] {
-                fill::BYTE => code[at] = v.wrapping_add(addend.into()) as u8,
-                fill::WORD => {
-                    code[at..at + 4].copy_from_slice(&(v as u32).wrapping_add(addend as u32).to_le_bytes());
-                    if usize::from(hole[2]) == value::SPILL {
-                        self.spills.push(start + at as u32);
-                    }
-                }
-                fill::LONG => code[at..at + 8].copy_from_slice(&v.wrapping_add(addend.into()).to_le_bytes()),
-                _ => code[at] = i64::from(addend).wrapping_sub(v) as u8,
-            }
-        }
-        if !s.sites.is_empty() {
-            self.note_sites(&s, start);
-        }
-        start + u32::from(s.branch)
     }
 
     fn note_sites(&mut self, s: &Stencil, start: u32) {
         for (i, site) in s.sites.chunks_exact(record::SITE).enumerate() {
             let at = start + u32::from(u16::from_le_bytes([site[0], site[1]]));
             let number = u16::from_le_bytes([site[2], site[3]]);
-            if i < usize::from(s.traps) {
+            if i < s.traps() {
                 let code = TrapCode::from_u8(number as u8).expect("the build made this library");
                 self.tables.traps.push(TrapSite { offset: at, code });
             } else {
@@ -78,6 +85,11 @@ impl Func<'_> {
                 self.reloc(at, FuncKey::WasmToBuiltin(builtin));
                 self.note_call(at + 4);
             }
+        }
+        if s.has(stencil::SPILLS) {
+            let spills =
+                s.holes.iter().map(|hole| Hole(u64::from_le_bytes(*hole))).filter(|h| h.value() == value::SPILL);
+            self.spills.extend(spills.map(|h| start + h.at() as u32));
         }
     }
 
@@ -87,10 +99,10 @@ impl Func<'_> {
             Place::Slot => entry.slot(),
             Place::Local(local) => {
                 let local = self.locals[local as usize];
-                if local.pin != NO_PIN {
-                    self.save_pin(local.pin.into());
+                if let Some(pin) = local.pin() {
+                    self.save_pin(pin);
                 }
-                local.slot
+                local.slot()
             }
             _ => {
                 self.store_to(entry, entry.slot());
@@ -113,13 +125,11 @@ impl Func<'_> {
         }
         match entry.place() {
             Place::Temp => Operand { kind: stencil::TEMP, value: 0 },
-            Place::Local(local) if self.locals[local as usize].pin != NO_PIN => {
-                let pin = self.valid_pin(self.locals[local as usize].pin);
-                Operand { kind: pin.kind, value: 0 }
+            Place::Local(_) if entry.kind() >= stencil::PIN => {
+                self.valid_pin(entry.pin());
+                Operand { kind: entry.kind(), value: 0 }
             }
-            Place::Const(n) if entry.v().ty.is_int() && i32::try_from(n).is_ok() => {
-                Operand { kind: stencil::IMM, value: n }
-            }
+            Place::Const(n) if !entry.is_awkward() => Operand { kind: stencil::IMM, value: n },
             Place::Const(n) if !entry.v().ty.is_int() && float_is_free => {
                 self.asm.constant(RAX, n);
                 self.asm.int_to_float(FLOAT_TEMP, RAX);
@@ -130,25 +140,67 @@ impl Func<'_> {
     }
 
     /// Takes operands off the stack and finds a stencil for them. `branch` as in [`Choice`].
+    #[inline]
     fn operands(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
+        match self.operands_as_they_are(op, v, values, branch) {
+            Some(found) => Ok(found),
+            None => self.moved_operands(op, v, values, branch),
+        }
+    }
+
+    /// The stencil for one or two operands that need not be moved. If there is none, nothing is taken.
+    #[inline(always)]
+    fn operands_as_they_are(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Option<Found> {
+        let (a, b) = match (v.count(), self.stack.as_slice()) {
+            (1, [.., a]) => (*a, None),
+            (2, [.., a, b]) => (*a, Some(*b)),
+            _ => return None,
+        };
+        let shape = v.shape();
+        if !is_taken(shape.a, &a) || b.is_some_and(|b| !is_taken(shape.b, &b)) {
+            return None;
+        }
+        let mut operands = [Operand { kind: self.ready(&a), value: a.number() }, NO_OPERAND];
+        if let Some(b) = &b {
+            operands[1] = Operand { kind: self.ready(b), value: b.number() };
+            mask_count(op, &mut operands[1]);
+        }
+        let found = self.find(v, &operands[..v.count()], branch, values)?;
+        if b.is_some() {
+            values[1] = operands[1].value;
+            self.pop();
+        }
+        values[0] = operands[0].value;
+        self.pop();
+        Some(found)
+    }
+
+    /// The kind of an operand that is taken as it is; a pin is in its register then.
+    #[inline(always)]
+    fn ready(&mut self, entry: &Entry) -> u8 {
+        if entry.kind() >= stencil::PIN {
+            self.valid_pin(entry.pin());
+        }
+        entry.kind()
+    }
+
+    /// The same for any operands, of which some are moved.
+    #[inline(never)]
+    fn moved_operands(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
         let count = v.count();
-        let mut entries = [Entry::new(Place::Slot, crate::abi::V::GC, 0); 3];
+        let mut entries = [Entry::NONE; 3];
         for entry in entries[..count].iter_mut().rev() {
             *entry = self.pop();
         }
         let mut operands = [NO_OPERAND; 3];
-        let is_float_temp = |e: &Entry| e.is_temp() && !e.v().ty.is_int();
+        let is_float_temp = |e: &Entry| e.is_temp() && e.class() == 1;
         let mut float_is_free = self.temps[1].is_none() && !entries[..count].iter().any(is_float_temp);
         for i in 0..count {
             operands[i] = self.operand(v, i, &entries[i], float_is_free);
             float_is_free &= operands[i].kind != stencil::TEMP;
         }
-        if operands[1].kind == stencil::IMM
-            && let Some(mask) = stencil::shift_mask(op)
-        {
-            operands[1].value &= i64::from(mask);
-        }
-        let found = match self.find(v, &operands, count, branch, values) {
+        mask_count(op, &mut operands[1]);
+        let found = match self.find(v, &operands[..count], branch, values) {
             Some(found) => found,
             None => self.other_operands(op, v, values, branch, &entries, &mut operands)?,
         };
@@ -186,7 +238,7 @@ impl Func<'_> {
                 stencil::SLOT => {}
                 _ => operands[i] = self.put_in_slot(&entries[i]),
             }
-            if let Some(found) = self.find(v, operands, count, branch, values) {
+            if let Some(found) = self.find(v, &operands[..count], branch, values) {
                 return Ok(found);
             }
         }
@@ -195,30 +247,28 @@ impl Func<'_> {
                 operands[i] = match (operands[i].kind, entries[i].place()) {
                     // It is in the temporary by now.
                     (stencil::TEMP, Place::Const(_)) => {
-                        let temp = entries[i].at(Place::Temp);
+                        let temp = Entry::in_temp(entries[i].v(), entries[i].slot());
                         self.put_in_slot(&temp)
                     }
                     _ => self.put_in_slot(&entries[i]),
                 };
             }
         }
-        self.find(v, operands, count, branch, values).ok_or(Error::NoStencil(op, 0))
+        self.find(v, &operands[..count], branch, values).ok_or(Error::NoStencil(op, 0))
     }
 
     /// The stencil for these kinds of operands.
-    #[inline]
-    fn find(&self, v: Variant, operands: &[Operand; 3], count: usize, branch: u8, values: &Values) -> Option<Found> {
-        let mut near = false;
-        for operand in &operands[..count] {
-            if operand.kind == stencil::SLOT {
-                near = operand.value < 128;
-                if !near {
-                    break;
-                }
-            }
+    #[inline(always)]
+    fn find(&self, v: Variant, operands: &[Operand], branch: u8, values: &Values) -> Option<Found> {
+        let (mut slots, mut far) = (false, false);
+        for operand in operands {
+            let is_slot = operand.kind == stencil::SLOT;
+            slots |= is_slot;
+            far |= is_slot & (operand.value >= NEAR);
         }
-        let short = values[value::OFFSET] < 128;
-        self.lib.find(v, Choice { a: operands[0].kind, b: operands[1].kind, near, short, branch })
+        let kind = |i: usize| operands.get(i).map_or(stencil::SLOT, |o: &Operand| o.kind);
+        let short = values[value::OFFSET] < NEAR;
+        self.lib.find(v, Choice { a: kind(0), b: kind(1), near: slots & !far, short, branch })
     }
 
     /// An operator whose operands are on the stack and whose result goes there.
@@ -255,7 +305,7 @@ impl Func<'_> {
             self.after_call();
         }
         if let Some(result) = result {
-            self.push(Place::Temp, result);
+            self.push_temp(result);
         }
         Ok(())
     }
@@ -264,7 +314,7 @@ impl Func<'_> {
     pub(crate) fn branch(&mut self, op: u16, number: u8, branch: u8) -> Result<u32, Error> {
         self.flush_fuel();
         let v = self.variant(op, number)?;
-        let mut values = [0; value::COUNT];
+        let mut values = NO_VALUES;
         let found = self.operands(op, v, &mut values, branch)?;
         Ok(self.copy_stencil(found, &values))
     }
@@ -287,16 +337,10 @@ impl Func<'_> {
             Place::Slot => self.load_slot(to, entry.v(), entry.slot(), shift),
             Place::Local(local) => {
                 let local = self.locals[local as usize];
-                match self.pins.get(usize::from(local.pin)) {
-                    Some(pin) if pin.valid && int => {
-                        let register = pin.register;
-                        self.asm.mov(to, register);
-                    }
-                    Some(pin) if pin.valid => {
-                        let register = pin.register;
-                        self.asm.mov_vector(to, register);
-                    }
-                    _ => self.load_slot(to, entry.v(), local.slot, shift),
+                match local.pin().filter(|pin| self.pins.is_valid(*pin)) {
+                    Some(pin) if int => self.asm.mov(to, self.pin(pin).register),
+                    Some(pin) => self.asm.mov_vector(to, self.pin(pin).register),
+                    None => self.load_slot(to, entry.v(), local.slot(), shift),
                 }
             }
             Place::Temp if int => self.asm.mov(to, INT_TEMP),
@@ -339,7 +383,7 @@ impl Func<'_> {
 
     #[cold]
     fn store_fuel(&mut self) {
-        let mut values = [0; value::COUNT];
+        let mut values = NO_VALUES;
         values[0] = std::mem::take(&mut self.fuel) as i64;
         if let Some(v) = self.lib.variant(stencil::FUEL, 0)
             && let Some(found) = self.lib.find(v, Choice::default())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kiln_env::abi::SLOT_SIZE;
 use kiln_env::layout::Place as At;
 use kiln_env::machine::{Handler, HandlerSite};
-use kiln_env::stencil::{Ty, value};
+use kiln_env::stencil::Ty;
 use kiln_env::{Builtin, TagIndex, TrapCode};
 
 use crate::Error;
@@ -13,8 +13,10 @@ use crate::abi::V;
 use crate::asm::Mem;
 use crate::asm::reg::*;
 use crate::control::Kind;
+use crate::entry::Entry;
+use crate::library::NO_VALUES;
 use crate::read::{Reader, Sig};
-use crate::state::{Entry, Func, Place, slot};
+use crate::state::{Func, slot};
 
 /// Handlers that a call can reach, innermost first: the tag that each catches, all if there is none, and its number.
 type Reached = Vec<(Option<TagIndex>, usize)>;
@@ -174,7 +176,7 @@ impl Func<'_> {
         self.reachable = true;
         self.at_landing();
         // The exception stays below the payload, for `rethrow`.
-        self.push(Place::Slot, V::GC);
+        self.push_slot(V::GC);
         let exception = self.stack[self.stack.len() - 1].slot();
         self.asm.store(slot(exception, 0), RAX);
         if let Some(frame) = self.frames.last_mut() {
@@ -184,7 +186,7 @@ impl Func<'_> {
             let types = self.tag_types(tag);
             let to = self.top;
             self.payload(&types, exception, to);
-            types.iter().for_each(|v| self.push(Place::Slot, *v));
+            types.iter().for_each(|v| self.push_slot(*v));
         }
         Ok(())
     }
@@ -192,9 +194,7 @@ impl Func<'_> {
     /// Registers at the beginning of a handler: the exception is in `rax`.
     fn at_landing(&mut self) {
         self.asm.load(RDI, Mem(RBP, -8));
-        for pin in &mut self.pins {
-            (pin.valid, pin.dirty) = (false, false);
-        }
+        self.pins.forget();
         self.memory_valid = false;
         self.in_temp = [None; 2];
     }
@@ -253,7 +253,7 @@ impl Func<'_> {
             // The exception waits behind everything that is live here and behind the label's values.
             let end = base + types.iter().map(|v| v.size()).sum::<u32>();
             self.high = self.high.max(end.max(self.top) + 8);
-            let exception = Entry::new(Place::Slot, V::GC, end.max(self.top));
+            let exception = Entry::in_slot(V::GC, end.max(self.top));
             self.asm.store(slot(exception.slot(), 0), RAX);
             // A collection must see it.
             let top = self.top;
@@ -365,7 +365,7 @@ impl Func<'_> {
 
     pub(crate) fn throw_ref(&mut self) -> Result<(), Error> {
         // The operator traps on null as `ref.as_non_null` does.
-        self.operator(0xd4, 1, &mut [0; value::COUNT])?;
+        self.operator(0xd4, 1, &mut NO_VALUES.clone())?;
         self.flush_fuel();
         let entry = self.pop();
         self.load_entry(RSI, &entry, 0);

@@ -3,7 +3,7 @@
 use kiln_env::layout::{context, store_context};
 use kiln_env::limits::MAX_OSR_SLOTS;
 use kiln_env::machine::{CfiOp, NO_WASM_OFFSET, UnwindOp};
-use kiln_env::stencil::{self, Ty, value};
+use kiln_env::stencil::{self, Ty};
 use kiln_env::tier::{entry_counter, loop_counter, osr_slot};
 use kiln_env::{Builtin, DefinedFuncIndex, TrapCode};
 
@@ -11,6 +11,7 @@ use crate::abi::Loc;
 use crate::asm::reg::*;
 use crate::asm::{Mem, condition};
 use crate::control::Kind;
+use crate::library::NO_VALUES;
 use crate::read::{Reader, Sig};
 use crate::state::{Func, slot};
 use crate::{Body, Error};
@@ -75,7 +76,7 @@ impl Func<'_> {
     /// Sets up the frame; the position of its size.
     fn prologue(&mut self, params: usize) -> u32 {
         // push rbp; mov rbp, rsp; sub rsp, …
-        self.asm.bytes(&[0x55, 0x48, 0x89, 0xe5, 0x48, 0x81, 0xec]);
+        self.asm.bytes([0x55, 0x48, 0x89, 0xe5, 0x48, 0x81, 0xec]);
         let size = self.asm.position();
         self.asm.u32(0);
         let vmctx = self.signature.context();
@@ -97,21 +98,21 @@ impl Func<'_> {
             let (v, loc) = self.signature.params[i];
             let local = self.locals[i];
             match loc {
-                Loc::Int(from) | Loc::Float(from) => self.store_slot(local.slot, v, from, 0),
+                Loc::Int(from) | Loc::Float(from) => self.store_slot(local.slot(), v, from, 0),
                 Loc::Stack(at) => {
                     let from = Mem(RBP, 16 + at as i32);
                     if v.ty == Ty::V128 {
                         self.asm.load_vector(XMM_SCRATCH, from);
-                        self.asm.store_vector(slot(local.slot, 0), XMM_SCRATCH);
+                        self.asm.store_vector(slot(local.slot(), 0), XMM_SCRATCH);
                     } else {
                         self.asm.load(RAX, from);
-                        self.asm.store(slot(local.slot, 0), RAX);
+                        self.asm.store(slot(local.slot(), 0), RAX);
                     }
                 }
             }
         }
         self.asm.mov(RDI, vmctx);
-        let start = self.locals.get(params).map_or(self.top, |l| l.slot);
+        let start = self.locals.get(params).map_or(self.top, |l| l.slot());
         self.zero(start, self.top);
         size
     }
@@ -155,7 +156,7 @@ impl Func<'_> {
         if number == 0 {
             return Ok(());
         }
-        self.operator(stencil::INTERRUPTS, number, &mut [0; value::COUNT])
+        self.operator(stencil::INTERRUPTS, number, &mut NO_VALUES.clone())
     }
 
     fn count(&mut self, at: u32) -> u32 {
@@ -183,7 +184,7 @@ impl Func<'_> {
         let field = self.count(loop_counter(DefinedFuncIndex(self.index)));
         let back = self.asm.position();
         let state = Some(if self.has_vectors {
-            let locals = self.locals.iter().map(|l| (l.slot, l.v.ty == Ty::V128));
+            let locals = self.locals.iter().map(|l| (l.slot(), l.v().ty == Ty::V128));
             State::Spread(locals.chain(self.stack.iter().map(|e| (e.slot(), e.v().ty == Ty::V128))).collect())
         } else {
             State::Row(self.top)

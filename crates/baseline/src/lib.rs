@@ -19,6 +19,7 @@ mod asm;
 mod calls;
 mod control;
 mod emit;
+mod entry;
 mod exceptions;
 mod frame;
 mod library;

@@ -2,9 +2,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use kiln_env::stencil::{self, Choice, Shape, Ty, record};
+use kiln_env::stencil::{self, Choice, Shape, Ty, fill, record, value};
 
 use crate::state::Scratch;
+
+/// Values for holes, by the numbers of [`value`].
+pub(crate) type Values = [i64; VALUES];
+
+/// Room for all of them; a power of two, so that no index need be checked.
+const VALUES: usize = value::COUNT.next_power_of_two();
+
+/// Values for a stencil with operands only.
+pub(crate) const NO_VALUES: Values = [0; VALUES];
 
 /// A library with the features that it needs.
 pub(crate) struct Level {
@@ -99,11 +108,76 @@ pub(crate) struct Stencil {
     /// The code, and at least [`record::PADDING`] bytes more.
     pub(crate) code: &'static [u8],
     pub(crate) len: usize,
-    pub(crate) holes: &'static [u8],
+    pub(crate) holes: &'static [[u8; record::HOLE]],
     pub(crate) sites: &'static [u8],
-    pub(crate) traps: u8,
-    pub(crate) branch: u16,
-    pub(crate) aligned: bool,
+    /// The bytes of the record before the holes.
+    header: u64,
+}
+
+impl Stencil {
+    /// Where the displacement of its branch is, if it has one.
+    #[inline]
+    pub(crate) fn branch(&self) -> u32 {
+        (self.header >> 16) as u32 & 0xffff
+    }
+
+    /// How many of the sites are traps.
+    #[inline]
+    pub(crate) fn traps(&self) -> usize {
+        (self.header >> 40) as usize & 0xff
+    }
+
+    /// Whether there is nothing to be done but to copy it and to fill its holes: no sites, no flags.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.header >> 40 == 0
+    }
+
+    /// Whether it has this flag.
+    #[inline]
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        (self.header >> 56) as u8 & flag != 0
+    }
+}
+
+/// Bits that a hole takes, by its fill's number without the sign.
+const MASKS: [u64; 16] = {
+    let mut masks = [0; 16];
+    masks[fill::BYTE as usize] = u8::MAX as u64;
+    masks[fill::WORD as usize] = u32::MAX as u64;
+    masks[fill::LONG as usize] = u64::MAX;
+    masks
+};
+
+/// A hole's record.
+#[derive(Clone, Copy)]
+pub(crate) struct Hole(pub(crate) u64);
+
+impl Hole {
+    #[inline]
+    pub(crate) fn at(self) -> usize {
+        self.0 as usize & 0xffff
+    }
+
+    /// Which value fills it.
+    #[inline]
+    pub(crate) fn value(self) -> usize {
+        (self.0 >> 16) as usize & (VALUES - 1)
+    }
+
+    /// The bits that it takes.
+    #[inline]
+    pub(crate) fn mask(self) -> u64 {
+        MASKS[(self.0 >> 24) as usize & 15]
+    }
+
+    /// What is put there: the addend plus or, for [`fill::NEGATED`], less the value.
+    #[inline]
+    pub(crate) fn fill(self, values: &Values) -> u64 {
+        let sign = (self.0 as u32 as i32 >> 31) as i64;
+        let addend = self.0 as i64 >> 32;
+        (values[self.value()] ^ sign).wrapping_sub(sign).wrapping_add(addend) as u64
+    }
 }
 
 /// Strides of all shapes, by their numbers.
@@ -189,18 +263,12 @@ impl Library {
     #[inline(always)]
     pub(crate) fn stencil(&self, found: Found) -> Stencil {
         let bytes = &self.stencils[usize::from(found.0) * record::UNIT..];
-        let (r, rest) = bytes.split_at(record::STENCIL);
-        let (holes, rest) = rest.split_at(usize::from(r[4]) * record::HOLE);
-        let (sites, code) = rest.split_at((usize::from(r[5]) + usize::from(r[6])) * record::SITE);
-        Stencil {
-            code,
-            len: usize::from(u16::from_le_bytes([r[0], r[1]])),
-            holes,
-            sites,
-            traps: r[5],
-            branch: u16::from_le_bytes([r[2], r[3]]),
-            aligned: r[7] & stencil::ALIGNED != 0,
-        }
+        let (header, rest) = bytes.split_first_chunk().expect("the build made this library");
+        let header = u64::from_le_bytes(*header);
+        let count = |shift: u32| (header >> shift) as usize & 0xff;
+        let (holes, rest) = rest.split_at(count(32) * record::HOLE);
+        let (sites, code) = rest.split_at((count(40) + count(48)) * record::SITE);
+        Stencil { code, len: header as usize & 0xffff, holes: holes.as_chunks().0, sites, header }
     }
 }
 

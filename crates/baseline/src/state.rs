@@ -9,110 +9,72 @@ use crate::abi::{Signature, V};
 use crate::asm::reg::*;
 use crate::asm::{Assembler, Mem};
 use crate::control::Frame;
+use crate::entry::{Entry, Local, Place};
 use crate::exceptions::Exceptions;
 use crate::frame::Cold;
 use crate::library::Library;
 use crate::read::Reader;
 use crate::{Body, Facts};
 
-/// Where an operand is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
-    /// In its own slot.
-    Slot,
-    /// It is the value of a local, which has not been set since.
-    Local(u32),
-    /// In the temporary of its class.
-    Temp,
-    /// A constant, floats by their bits.
-    Const(i64),
-}
-
-/// An operand. Two words: what is written in pieces cannot be read as a whole soon after without a delay.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    /// The local or the constant.
-    number: i64,
-    /// From the lowest bits up: kind of place (8), type (8), whether it is a collected reference (8), its slot (32).
-    packed: u64,
-}
-
-impl Entry {
-    #[inline]
-    pub(crate) fn new(place: Place, v: V, slot: u32) -> Entry {
-        let (kind, number) = match place {
-            Place::Slot => (0, 0),
-            Place::Local(local) => (1, local.into()),
-            Place::Temp => (2, 0),
-            Place::Const(n) => (3, n),
-        };
-        let packed = kind | (v.ty as u64) << 8 | u64::from(v.gc) << 16 | u64::from(slot) << 32;
-        Entry { number, packed }
-    }
-
-    #[inline]
-    pub(crate) fn place(&self) -> Place {
-        match self.packed & 3 {
-            0 => Place::Slot,
-            1 => Place::Local(self.number as u32),
-            2 => Place::Temp,
-            _ => Place::Const(self.number),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn is_temp(&self) -> bool {
-        self.packed & 3 == 2
-    }
-
-    #[inline]
-    pub(crate) fn v(&self) -> V {
-        let ty = match self.packed >> 8 & 7 {
-            0 => Ty::I32,
-            1 => Ty::I64,
-            2 => Ty::F32,
-            3 => Ty::F64,
-            _ => Ty::V128,
-        };
-        V { ty, gc: self.packed >> 16 & 1 != 0 }
-    }
-
-    /// Its slot.
-    #[inline]
-    pub(crate) fn slot(&self) -> u32 {
-        (self.packed >> 32) as u32
-    }
-
-    /// The same value in another place.
-    #[inline]
-    pub(crate) fn at(self, place: Place) -> Entry {
-        Entry::new(place, self.v(), self.slot())
-    }
-}
-
-/// A local.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Local {
-    pub(crate) v: V,
-    pub(crate) slot: u32,
-    /// Position among the pins; `NO_PIN` for none.
-    pub(crate) pin: u8,
-}
-
-pub(crate) const NO_PIN: u8 = u8::MAX;
-
 /// A local in a register.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pin {
     pub(crate) slot: u32,
     pub(crate) register: u8,
-    /// Its kind as an operand.
-    pub(crate) kind: u8,
     pub(crate) int: bool,
+}
+
+const MAX_PINS: usize = stencil::INT_PINS + stencil::FLOAT_PINS;
+
+/// The pinned locals of a function. Sets of them are bits by their positions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pins {
+    list: [Pin; MAX_PINS],
+    all: u8,
+    /// Their registers hold the values.
+    valid: u8,
+    /// Their slots may not.
+    dirty: u8,
+}
+
+impl Pins {
+    const NONE: Pins = {
+        let pin = Pin { slot: 0, register: 0, int: true };
+        Pins { list: [pin; MAX_PINS], all: 0, valid: 0, dirty: 0 }
+    };
+
+    /// Adds one; its position.
+    fn add(&mut self, pin: Pin) -> u8 {
+        let index = self.all.count_ones() as u8;
+        self.list[usize::from(index)] = pin;
+        self.all |= 1 << index;
+        index
+    }
+
+    #[inline]
+    fn get(&self, index: u8) -> Pin {
+        self.list[usize::from(index) % MAX_PINS]
+    }
+
     /// The register holds the value.
-    pub(crate) valid: bool,
-    /// The slot may not.
-    pub(crate) dirty: bool,
+    #[inline]
+    pub(crate) fn is_valid(&self, index: u8) -> bool {
+        self.valid >> index & 1 != 0
+    }
+
+    /// The values are nowhere but in the slots.
+    pub(crate) fn forget(&mut self) {
+        (self.valid, self.dirty) = (0, 0);
+    }
+}
+
+/// The positions in a set, in order.
+fn members(mut set: u8) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let index = set.trailing_zeros() as u8;
+        set &= set.wrapping_sub(1);
+        (index < 8).then_some(index)
+    })
 }
 
 /// Largest access in bytes.
@@ -127,7 +89,6 @@ pub(crate) const FLOAT_TEMP: u8 = 0;
 pub(crate) struct Scratch {
     buffer: Vec<u8>,
     locals: Vec<Local>,
-    pins: Vec<Pin>,
     stack: Vec<Entry>,
     frames: Vec<Frame>,
     spills: Vec<u32>,
@@ -150,7 +111,7 @@ pub(crate) struct Func<'a> {
     pub(crate) signature: Signature,
     pub(crate) index: u32,
     pub(crate) locals: Vec<Local>,
-    pub(crate) pins: Vec<Pin>,
+    pub(crate) pins: Pins,
     /// Slots of locals that hold collected references.
     pub(crate) gc_locals: Vec<u32>,
     pub(crate) stack: Vec<Entry>,
@@ -214,7 +175,7 @@ impl<'a> Func<'a> {
             base: base(&facts),
             index: body.func.0,
             locals: scratch.locals,
-            pins: scratch.pins,
+            pins: Pins::NONE,
             gc_locals: Vec::new(),
             stack: scratch.stack,
             frames: scratch.frames,
@@ -256,7 +217,6 @@ impl<'a> Func<'a> {
         let mut scratch = Scratch {
             buffer,
             locals: self.locals,
-            pins: self.pins,
             stack: self.stack,
             frames: self.frames,
             spills: self.spills,
@@ -285,28 +245,21 @@ impl<'a> Func<'a> {
         let mut used = [0, 0];
         for (local, weight) in weights {
             let info = self.locals[*local as usize];
-            let class = usize::from(!info.v.ty.is_int());
+            let class = info.class();
             let limit = [stencil::INT_PINS, stencil::FLOAT_PINS][class];
-            if info.v.gc || info.v.ty == Ty::V128 || *weight < 3 || used[class] == limit {
+            if info.v().gc || info.v().ty == Ty::V128 || *weight < 3 || used[class] == limit {
                 continue;
             }
             let n = used[class];
             used[class] += 1;
             let register = if class == 0 { INT_PINS[n] } else { 1 + n as u8 };
-            self.locals[*local as usize].pin = self.pins.len() as u8;
-            self.pins.push(Pin {
-                slot: info.slot,
-                register,
-                kind: stencil::PIN + n as u8,
-                int: class == 0,
-                valid: false,
-                dirty: false,
-            });
+            let position = self.pins.add(Pin { slot: info.slot(), register, int: class == 0 });
+            self.locals[*local as usize].pin_to(stencil::PIN + n as u8, position);
         }
     }
 
     fn local(&mut self, v: V) {
-        self.locals.push(Local { v, slot: self.top, pin: NO_PIN });
+        self.locals.push(Local::new(self.locals.len() as u32, v, self.top));
         if v.gc {
             self.gc_locals.push(self.top);
         }
@@ -318,7 +271,6 @@ impl<'a> Func<'a> {
 impl Scratch {
     fn clear(&mut self) {
         self.locals.clear();
-        self.pins.clear();
         self.stack.clear();
         self.frames.clear();
         self.spills.clear();
@@ -354,42 +306,78 @@ pub(crate) fn slot(offset: u32, shift: u32) -> Mem {
 
 /// The operand stack.
 impl Func<'_> {
+    /// The slot for the next operand, which this one takes.
     #[inline]
-    pub(crate) fn push(&mut self, place: Place, v: V) {
+    fn next_slot(&mut self, v: V) -> u32 {
         let slot = self.top;
         self.top += v.size();
         self.high = self.high.max(self.top);
         self.has_vectors |= v.ty == Ty::V128;
-        let index = self.stack.len() as u32;
-        match place {
-            Place::Temp => self.temps[usize::from(!v.ty.is_int())] = Some(index),
-            Place::Local(_) => self.aliases += 1,
-            Place::Slot if self.flushed == self.stack.len() => self.flushed += 1,
-            _ => {}
-        }
         self.gc_operands += u32::from(v.gc);
-        self.stack.push(Entry::new(place, v, slot));
+        slot
+    }
+
+    /// Puts a value on the stack that is in its slot.
+    #[inline]
+    pub(crate) fn push_slot(&mut self, v: V) {
+        let slot = self.next_slot(v);
+        self.flushed += usize::from(self.flushed == self.stack.len());
+        self.stack.push(Entry::in_slot(v, slot));
+    }
+
+    /// Puts what is in the temporary of its class on the stack.
+    #[inline]
+    pub(crate) fn push_temp(&mut self, v: V) {
+        let slot = self.next_slot(v);
+        self.temps[usize::from(!v.ty.is_int())] = Some(self.stack.len() as u32);
+        self.stack.push(Entry::in_temp(v, slot));
+    }
+
+    /// Puts a constant on the stack.
+    #[inline]
+    pub(crate) fn push_constant(&mut self, n: i64, v: V) {
+        let slot = self.next_slot(v);
+        self.stack.push(Entry::constant(n, v, slot));
+    }
+
+    /// Puts the value of a local on the stack.
+    #[inline]
+    pub(crate) fn push_local(&mut self, index: u32) {
+        let local = self.locals[index as usize];
+        let class = local.class();
+        if self.in_temp[class] == Some((index, self.asm.position())) && self.temps[class].is_none() {
+            self.push_temp(local.v());
+            self.homes[class] = Some(index);
+        } else {
+            self.push_alias(local);
+        }
+    }
+
+    /// The same where the value is not in a temporary.
+    #[inline]
+    pub(crate) fn push_alias(&mut self, local: Local) {
+        let slot = self.next_slot(local.v());
+        self.aliases += 1;
+        self.stack.push(local.operand(slot));
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Entry {
         let entry = self.stack.pop().expect("validated: there is an operand");
         self.top = entry.slot();
-        self.gc_operands -= u32::from(entry.v().gc);
         self.flushed = self.flushed.min(self.stack.len());
+        self.gc_operands -= u32::from(entry.is_gc());
         self.forget(&entry);
         entry
     }
 
+    /// An operand is no longer where it was.
     #[inline]
     fn forget(&mut self, entry: &Entry) {
-        match entry.place() {
-            Place::Temp => {
-                let class = usize::from(!entry.v().ty.is_int());
-                (self.temps[class], self.homes[class]) = (None, None);
-            }
-            Place::Local(_) => self.aliases -= 1,
-            _ => {}
+        self.aliases -= u32::from(entry.is_any_local());
+        if entry.is_temp() {
+            let class = entry.class();
+            (self.temps[class], self.homes[class]) = (None, None);
         }
     }
 
@@ -402,10 +390,10 @@ impl Func<'_> {
     /// Puts an operand into its slot.
     pub(crate) fn flush(&mut self, i: usize) {
         let entry = self.stack[i];
-        if entry.place() != Place::Slot {
+        if !entry.is_slot() {
             self.store_to(&entry, entry.slot());
             self.forget(&entry);
-            self.stack[i] = entry.at(Place::Slot);
+            self.stack[i] = entry.flushed();
         }
     }
 
@@ -439,21 +427,10 @@ impl Func<'_> {
             None => self.flush(i as usize),
             Some(local) => {
                 (self.temps[class], self.homes[class]) = (None, None);
-                self.stack[i as usize] = self.stack[i as usize].at(Place::Local(local));
+                let slot = self.stack[i as usize].slot();
+                self.stack[i as usize] = self.locals[local as usize].operand(slot);
                 self.aliases += 1;
             }
-        }
-    }
-
-    /// Puts the value of a local on the stack.
-    pub(crate) fn push_local(&mut self, local: u32) {
-        let v = self.locals[local as usize].v;
-        let class = usize::from(!v.ty.is_int());
-        if self.in_temp[class] == Some((local, self.asm.position())) && self.temps[class].is_none() {
-            self.push(Place::Temp, v);
-            self.homes[class] = Some(local);
-        } else {
-            self.push(Place::Local(local), v);
         }
     }
 
@@ -464,11 +441,12 @@ impl Func<'_> {
             Place::Slot => self.copy(entry.v(), entry.slot(), to, 0),
             Place::Local(local) => {
                 let local = self.locals[local as usize];
-                if local.pin == NO_PIN {
-                    self.copy(entry.v(), local.slot, to, 0);
-                } else {
-                    let pin = self.valid_pin(local.pin);
-                    self.store_register(to_memory, pin.register, pin.int);
+                match local.pin() {
+                    None => self.copy(entry.v(), local.slot(), to, 0),
+                    Some(pin) => {
+                        let pin = self.valid_pin(pin);
+                        self.store_register(to_memory, pin.register, pin.int);
+                    }
                 }
             }
             Place::Temp if entry.v().ty == Ty::V128 => self.asm.store_vector(to_memory, FLOAT_TEMP),
@@ -515,50 +493,69 @@ impl Func<'_> {
 /// Pinned locals.
 impl Func<'_> {
     /// A pin whose register holds the value.
+    #[inline]
     pub(crate) fn valid_pin(&mut self, index: u8) -> Pin {
-        let pin = &mut self.pins[usize::from(index)];
-        if !pin.valid {
-            pin.valid = true;
-            let (register, from) = (pin.register, slot(pin.slot, 0));
-            if pin.int { self.asm.load(register, from) } else { self.asm.load_float(register, from) }
+        let pin = self.pins.get(index);
+        if !self.pins.is_valid(index) {
+            self.load_pin(index);
         }
-        self.pins[usize::from(index)]
+        pin
+    }
+
+    #[inline(never)]
+    fn load_pin(&mut self, index: u8) {
+        let pin = self.pins.get(index);
+        self.pins.valid |= 1 << index;
+        let from = slot(pin.slot, 0);
+        if pin.int { self.asm.load(pin.register, from) } else { self.asm.load_float(pin.register, from) }
+    }
+
+    /// A pin whose register is given another value.
+    #[inline]
+    pub(crate) fn set_pin(&mut self, index: u8) {
+        self.pins.valid |= 1 << index;
+        self.pins.dirty |= 1 << index;
+    }
+
+    /// A pin, whether its register holds the value or not.
+    #[inline]
+    pub(crate) fn pin(&self, index: u8) -> Pin {
+        self.pins.get(index)
     }
 
     /// All pins in their registers: at labels.
+    #[inline]
     pub(crate) fn validate_pins(&mut self) {
-        for i in 0..self.pins.len() {
-            self.valid_pin(i as u8);
+        let missing = self.pins.all & !self.pins.valid;
+        if missing != 0 {
+            members(missing).for_each(|i| self.load_pin(i));
         }
     }
 
     /// All pins in their slots: at calls.
     pub(crate) fn save_pins(&mut self) {
-        for i in 0..self.pins.len() {
-            self.save_pin(i);
-        }
+        members(self.pins.dirty).for_each(|i| self.save_pin(i));
     }
 
-    pub(crate) fn save_pin(&mut self, i: usize) {
-        let pin = self.pins[i];
-        if pin.dirty {
-            self.pins[i].dirty = false;
+    pub(crate) fn save_pin(&mut self, index: u8) {
+        let bit = 1 << index;
+        if self.pins.dirty & bit != 0 {
+            self.pins.dirty &= !bit;
+            let pin = self.pins.get(index);
             self.store_register(slot(pin.slot, 0), pin.register, pin.int);
         }
     }
 
     /// A call has changed all registers. The context is put back into its.
     pub(crate) fn after_call(&mut self) {
-        self.pins.iter_mut().for_each(|p| p.valid = false);
+        self.pins.valid = 0;
         self.memory_valid = false;
         self.asm.load(RDI, Mem(RBP, -8));
     }
 
     /// At a label all pins are in their registers, and nothing is known about their slots.
     pub(crate) fn at_label(&mut self) {
-        for pin in &mut self.pins {
-            (pin.valid, pin.dirty) = (true, true);
-        }
+        (self.pins.valid, self.pins.dirty) = (self.pins.all, self.pins.all);
         self.memory_valid = false;
         self.in_temp = [None; 2];
     }
@@ -602,7 +599,7 @@ impl Func<'_> {
     fn references(&self) -> Vec<u32> {
         let mut slots = self.gc_locals.clone();
         if self.gc_operands > 0 {
-            slots.extend(self.stack.iter().filter(|e| e.v().gc && e.place() == Place::Slot).map(|e| e.slot()));
+            slots.extend(self.stack.iter().filter(|e| e.is_gc() && e.is_slot()).map(|e| e.slot()));
         }
         slots
     }

@@ -9,11 +9,56 @@ use crate::Error;
 use crate::abi::V;
 use crate::asm::Mem;
 use crate::asm::reg::*;
-use crate::emit::Values;
+use crate::entry::Place;
+use crate::library::{NO_VALUES, Values};
 use crate::read::Reader;
-use crate::state::{FLOAT_TEMP, Func, INT_TEMP, Place, slot};
+use crate::state::{FLOAT_TEMP, Func, INT_TEMP, slot};
 
-const NONE: Values = [0; value::COUNT];
+/// What the walk does with an operator.
+#[derive(Clone, Copy)]
+enum Class {
+    Control,
+    Drop,
+    LocalGet,
+    LocalSet,
+    LocalTee,
+    Integer,
+    F32,
+    F64,
+    Access,
+    Comparison,
+    Numeric,
+    Module,
+    Vector,
+    Atomic,
+}
+
+/// The classes of all operators: one look instead of many comparisons that nobody can predict.
+static CLASSES: [Class; stencil::OPS as usize] = {
+    let mut classes = [Class::Module; stencil::OPS as usize];
+    let mut op = 0;
+    while op < stencil::OPS {
+        classes[op as usize] = match op {
+            0x1a => Class::Drop,
+            0x20 => Class::LocalGet,
+            0x21 => Class::LocalSet,
+            0x22 => Class::LocalTee,
+            0x28..=0x3e => Class::Access,
+            0x41 | 0x42 => Class::Integer,
+            0x43 => Class::F32,
+            0x44 => Class::F64,
+            // Those that give a truth value take the branch behind them along.
+            0x45..=0x66 => Class::Comparison,
+            0x67..=0xc4 | 0x100..=0x107 => Class::Numeric,
+            0..=0x1f | 0xd5 | 0xd6 => Class::Control,
+            FD..FE => Class::Vector,
+            FE.. => Class::Atomic,
+            _ => Class::Module,
+        };
+        op += 1;
+    }
+    classes
+};
 
 impl Func<'_> {
     pub(crate) fn walk(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
@@ -24,58 +69,48 @@ impl Func<'_> {
             if self.reachable && self.facts.tunables.fuel {
                 self.fuel += u64::from(self.lib.fuel(op));
             }
-            match op {
-                0x45..=0xc4 | 0x100..=0x107 => self.numeric(op, reader)?,
-                0x28..=0x3e => self.access(op, reader)?,
-                0x20..=0x22 | 0x1a | 0x41..=0x44 => self.simple(op, reader),
-                0..=0x1f | 0xd5 | 0xd6 => self.control(op, at, reader)?,
-                FD..FE => self.vector(op, reader)?,
-                FE.. => self.atomic(op, reader)?,
-                _ => self.of_module(op, reader)?,
+            match CLASSES[usize::from(op)] {
+                Class::LocalGet => {
+                    let local = reader.u32();
+                    self.push_local(local);
+                }
+                Class::LocalSet => {
+                    let local = reader.u32();
+                    self.set_local(local, false);
+                }
+                Class::LocalTee => {
+                    let local = reader.u32();
+                    self.set_local(local, true);
+                }
+                Class::Integer => {
+                    let n = reader.i64();
+                    self.push_constant(n, V::new(if op == 0x41 { Ty::I32 } else { Ty::I64 }));
+                }
+                Class::Access => self.access(op, reader)?,
+                Class::Numeric => self.operator(op, 0, &mut NO_VALUES.clone())?,
+                Class::Comparison => {
+                    if !self.branch_follows(op, 0, reader)? {
+                        self.operator(op, 0, &mut NO_VALUES.clone())?;
+                    }
+                }
+                Class::Control => self.control(op, at, reader)?,
+                Class::Drop => {
+                    self.pop();
+                }
+                Class::F32 => {
+                    let bits = u32::from_le_bytes(reader.array());
+                    self.push_constant(bits.into(), V::new(Ty::F32));
+                }
+                Class::F64 => {
+                    let bits = i64::from_le_bytes(reader.array());
+                    self.push_constant(bits, V::new(Ty::F64));
+                }
+                Class::Module => self.of_module(op, reader)?,
+                Class::Vector => self.vector(op, reader)?,
+                Class::Atomic => self.atomic(op, reader)?,
             }
         }
         Ok(())
-    }
-
-    /// Locals and constants.
-    fn simple(&mut self, op: u16, reader: &mut Reader<'_>) {
-        match op {
-            0x1a => {
-                self.pop();
-            }
-            0x20 => {
-                let local = reader.u32();
-                self.push_local(local);
-            }
-            0x21 | 0x22 => {
-                let local = reader.u32();
-                self.set_local(local, op == 0x22);
-            }
-            0x41 => {
-                let n = reader.i64() as i32;
-                self.push(Place::Const(n.into()), V::new(Ty::I32));
-            }
-            0x42 => {
-                let n = reader.i64();
-                self.push(Place::Const(n), V::new(Ty::I64));
-            }
-            0x43 => {
-                let bits = u32::from_le_bytes(reader.array());
-                self.push(Place::Const(bits.into()), V::new(Ty::F32));
-            }
-            _ => {
-                let bits = i64::from_le_bytes(reader.array());
-                self.push(Place::Const(bits), V::new(Ty::F64));
-            }
-        }
-    }
-
-    /// Operators on numbers. A comparison takes the branch behind it along.
-    fn numeric(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
-        if op <= 0x66 && self.branch_follows(op, 0, reader)? {
-            return Ok(());
-        }
-        self.operator(op, 0, &mut NONE.clone())
     }
 
     /// Emits a comparison together with the `br_if` or `if` that follows it.
@@ -183,7 +218,7 @@ impl Func<'_> {
         }
         let v = self.stack[self.stack.len() - 2].v();
         let variant = self.variant(0x1b, v.ty as u8)?;
-        self.operator_of(0x1b, variant, &mut NONE.clone(), Some(v))?;
+        self.operator_of(0x1b, variant, &mut NO_VALUES.clone(), Some(v))?;
         self.keep_reference(v);
         Ok(())
     }
@@ -205,12 +240,12 @@ impl Func<'_> {
         if op == 0xd5 {
             // Without it if it is null.
             self.pop();
-            self.push(Place::Temp, v);
+            self.push_temp(v);
             self.br_if(frame, 0xd1, u8::from(v.gc), stencil::IF_TRUE)?;
-            self.push(Place::Slot, v);
+            self.push_slot(v);
             return Ok(());
         }
-        self.push(Place::Temp, v);
+        self.push_temp(v);
         self.br_if(frame, 0xd1, u8::from(v.gc), stencil::IF_FALSE)?;
         self.pop();
         Ok(())
@@ -218,7 +253,7 @@ impl Func<'_> {
 
     /// Operators on globals, tables, memories as a whole, and references.
     fn of_module(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
-        let mut values = NONE;
+        let mut values = NO_VALUES;
         match op {
             0x23 | 0x24 => {
                 let global = GlobalIndex(reader.u32());
@@ -237,7 +272,7 @@ impl Func<'_> {
             0x3f | 0x40 | 0x10b => self.memory(op, reader),
             0xd0 => {
                 let v = reader.heap();
-                self.push(Place::Const(0), v);
+                self.push_constant(0, v);
                 Ok(())
             }
             0xd1 => {
@@ -285,7 +320,7 @@ impl Func<'_> {
 
     fn table(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
         let index = reader.u32();
-        let mut values = NONE;
+        let mut values = NO_VALUES;
         let (at, indirect) = split(self.facts.layout.table(TableIndex(index)));
         values[value::PLACE] = at;
         values[value::INDEX] = index.into();
@@ -306,7 +341,7 @@ impl Func<'_> {
 
     fn memory(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
         let index = reader.u32();
-        let mut values = NONE;
+        let mut values = NO_VALUES;
         values[value::INDEX] = index.into();
         let mut number = u8::from(self.memory_is_64(index));
         if op == 0x3f {
@@ -328,7 +363,7 @@ impl Func<'_> {
     /// Loads and stores.
     fn access(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
         let (memory, offset) = reader.memarg();
-        let mut values = NONE;
+        let mut values = NO_VALUES;
         let form = self.form(memory, offset, &mut values);
         self.operator(op, form, &mut values)
     }
@@ -353,7 +388,7 @@ impl Func<'_> {
     }
 
     fn vector(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
-        let mut values = NONE;
+        let mut values = NO_VALUES;
         match op - FD {
             0..=11 | 92 | 93 => self.access(op, reader),
             84..=91 => {
@@ -366,7 +401,7 @@ impl Func<'_> {
                 self.free_temp(false);
                 let bytes = reader.array();
                 self.vector_constant(bytes);
-                self.push(Place::Temp, V::new(Ty::V128));
+                self.push_temp(V::new(Ty::V128));
                 Ok(())
             }
             13 => self.shuffle(reader),
@@ -404,7 +439,7 @@ impl Func<'_> {
             lanes = lanes.map(|lane| lane & 15);
         }
         let (form, number) = shuffle::form(&lanes);
-        let mut values = NONE;
+        let mut values = NO_VALUES;
         values[value::FORM] = number.into();
         values[value::LANES..value::LANES + 4].copy_from_slice(&shuffle::masks(&lanes));
         if self.variant(FD + 13, form)?.count() == 1 {
@@ -414,7 +449,7 @@ impl Func<'_> {
     }
 
     fn atomic(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
-        let mut values = NONE;
+        let mut values = NO_VALUES;
         if op == FE + 3 {
             reader.byte();
             return self.operator(op, 0, &mut values);

@@ -359,6 +359,7 @@ impl Shape {
     }
 
     /// From that number.
+    #[inline]
     pub const fn from_bits(bits: u8) -> Shape {
         Shape { a: bits & 1 != 0, b: bits & 2 != 0, short: bits & 4 != 0, branch: bits & 8 != 0 }
     }
@@ -404,6 +405,8 @@ pub fn cell(strides: [u8; 5], c: Choice) -> usize {
 pub const FRAMED: u8 = 1;
 /// The stencil must begin at [`ALIGN_PHASE`] modulo 16.
 pub const ALIGNED: u8 = 2;
+/// Some holes are displacements of the area for spills.
+pub const SPILLS: u8 = 4;
 /// Where aligned stencils begin: the length of the prologue that was cut off.
 pub const ALIGN_PHASE: usize = 11;
 /// No stencil, no operator, no result.
@@ -436,7 +439,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"kstl");
 /// * Cell: offset of the stencil in units of [`record::UNIT`] bytes (u16, [`ABSENT`] for none).
 /// * Stencil: length of the code (u16), position of the branch's displacement (u16, [`ABSENT`] for none), number of holes, traps and
 ///   calls, flags (u8 each); then its holes, its sites (traps, then calls), and its code.
-/// * Hole: position (u16), value (u8), fill (u8), addend (i32).
+/// * Hole: position (u16), value (u8), fill (u8), addend (i32). Holes ascend.
 /// * Site: position (u16), and a trap's number or a builtin's (u16). The position of a call is that of its displacement.
 pub mod record {
     /// Bytes of the header.

@@ -66,7 +66,9 @@ impl Pack {
         let out = &mut self.stencils;
         out.extend((cut.code.len() as u16).to_le_bytes());
         out.extend(cut.branch.map_or(stencil::ABSENT, |at| at as u16).to_le_bytes());
-        let flags = if cut.aligned { stencil::ALIGNED } else { 0 };
+        let spills = stencil.holes.iter().any(|hole| hole.value == stencil::value::SPILL);
+        let flags = if cut.aligned { stencil::ALIGNED } else { 0 } | if spills { stencil::SPILLS } else { 0 };
+        assert!(stencil.holes.is_sorted_by_key(|hole| hole.at), "holes ascend");
         out.extend([stencil.holes.len() as u8, cut.traps.len() as u8, cut.calls.len() as u8, flags]);
         for hole in &stencil.holes {
             out.extend((hole.at as u16).to_le_bytes());
