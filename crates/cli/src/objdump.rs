@@ -157,7 +157,7 @@ fn functions(bytes: &[u8], header: &Header, meta: &Meta, file: &object::File<'_>
             let address = |s: artifact::Site| {
                 let operator = (s.location? != NO_WASM_OFFSET).then(|| {
                     let frame = tables.positions(position, s.offset).next()?;
-                    let body = bodies.get(frame.inlined.map_or(position, |f| f.0 as usize))?;
+                    let body = bodies.get(frame.inlined.or(key.body())?.0 as usize)?;
                     Some(u64::from(body) + u64::from(frame.wasm?))
                 });
                 Some((s.offset, operator.flatten()))

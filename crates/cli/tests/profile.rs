@@ -10,6 +10,7 @@ use tempfile::TempDir;
 const WAT: &str = r#"(module
     (type $t (func (param i64 i64) (result i64)))
     (table 2 funcref) (elem (i32.const 0) $add $divide)
+    (func $cold (export "cold") (param i64) (result i64) (call $divide (i64.const 100) (local.get 0)))
     (func $add (type $t) (i64.add (local.get 0) (local.get 1)))
     (func $divide (type $t) (i64.div_u (local.get 0) (local.get 1)))
     (func $apply (param $n i32) (param $f i32) (result i64) (local $i i64) (local $sum i64)
@@ -59,13 +60,30 @@ fn artifacts_are_made_from_what_runs_have_left() {
     assert!(kiln(folder, &compile).status.success());
     assert!(read("profiled.kiln") == profiled, "the same again");
 
-    for args in [["10", "0"], ["1000", "0"], ["10", "1"], ["10", "2"]] {
+    let calls: [&[&str]; 6] = [
+        &["run", "10", "0"],
+        &["run", "1000", "0"],
+        &["run", "10", "1"],
+        &["run", "10", "2"],
+        &["cold", "7"],
+        &["cold", "0"],
+    ];
+    for call in calls {
         let [plain, profiled] = ["plain.kiln", "profiled.kiln"].map(|file| {
-            let output = kiln(folder, &["run", "--invoke", "run", file, args[0], args[1]]);
+            let output = kiln(folder, &[&["run", "--invoke", call[0], file], &call[1..]].concat());
             (output.status.code(), output.stdout.clone(), stderr(&output).replace(file, "FILE"))
         });
-        assert_eq!(profiled, plain, "{args:?}");
+        assert_eq!(profiled, plain, "{call:?}");
     }
+
+    // What has run stands before what has not.
+    let place = |file: &str, func: &str| {
+        let listing = String::from_utf8(kiln(folder, &["objdump", "--traps", file]).stdout).unwrap();
+        let functions = listing.find("\nfunctions").unwrap_or_else(|| panic!("no functions in {listing}"));
+        listing[functions..].find(func).unwrap_or_else(|| panic!("no {func} in {listing}"))
+    };
+    assert!(place("plain.kiln", "cold") < place("plain.kiln", "apply"));
+    assert!(place("profiled.kiln", "cold") > place("profiled.kiln", "apply"));
 }
 
 #[test]

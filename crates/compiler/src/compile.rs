@@ -21,6 +21,7 @@ use crate::codegen::Codegen;
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::func_ir::FuncIr;
+use crate::heat;
 use crate::info::FuncInfos;
 use crate::isa::{self, CompilerConfig};
 use crate::link::{LinkOptions, link};
@@ -217,7 +218,8 @@ impl Compiler {
         self.compile_profiled(module, source, progress, None)
     }
 
-    /// The same with what is known about how the module ran.
+    /// The same with what is known about how the module ran: functions that were called stand together in the text, before
+    /// those that were not.
     pub fn compile_profiled(
         &self,
         module: &ValidatedModule,
@@ -240,7 +242,8 @@ impl Compiler {
         let start = Instant::now();
         // What is between functions is never executed; if it is after all, it traps.
         let filler = if self.isa.name() == "x64" { 0xcc } else { 0 };
-        let image = link(funcs, self.link, filler)?;
+        let order = profile.map(|profile| heat::order(&funcs, profile));
+        let image = link(funcs, order, self.link, filler)?;
         stats.link = start.elapsed();
         Ok((image, stats))
     }

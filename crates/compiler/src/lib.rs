@@ -16,6 +16,7 @@ pub mod convert;
 pub mod error;
 pub mod features;
 pub mod func_ir;
+mod heat;
 pub mod info;
 pub mod inspect;
 pub mod isa;

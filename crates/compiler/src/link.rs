@@ -21,7 +21,7 @@ pub struct LinkOptions {
     pub force_veneers: bool,
 }
 
-/// Where everything goes.
+/// Where everything goes. Functions are known by their positions among the keys.
 struct Layout {
     starts: Vec<u32>,
     /// Behind a function: the functions that its veneers jump to, in order.
@@ -29,16 +29,25 @@ struct Layout {
     len: u32,
 }
 
-/// Links functions, which are in ascending order of their keys. `filler` goes between them.
+/// Links functions, which are in ascending order of their keys, and puts them into the text in `order`, which names each by
+/// its position once; without one as they are. `filler` goes between them.
 ///
 /// # Errors
 /// The text exceeds 2 GiB. A function that is referred to is missing (a bug of the caller).
-pub(crate) fn link(funcs: Vec<(FuncKey, MachineFunc)>, options: LinkOptions, filler: u8) -> Result<Image> {
+pub(crate) fn link(
+    mut funcs: Vec<(FuncKey, MachineFunc)>,
+    order: Option<Vec<usize>>,
+    options: LinkOptions,
+    filler: u8,
+) -> Result<Image> {
     debug_assert!(funcs.is_sorted_by_key(|(key, _)| *key));
+    let order = order.unwrap_or_else(|| (0..funcs.len()).collect());
+    debug_assert!(order.len() == funcs.len() && order.iter().collect::<BTreeSet<_>>().len() == funcs.len());
     let keys = Keys(funcs.iter().map(|(key, _)| *key).collect());
-    let layout = Layout::new(&keys, &funcs, options)?;
+    let layout = Layout::new(&keys, (&funcs, &order), options)?;
     let mut image = Image { text: Vec::with_capacity(layout.len as usize), funcs: Vec::with_capacity(funcs.len()) };
-    for (i, (key, func)) in funcs.into_iter().enumerate() {
+    for i in order {
+        let (key, func) = (funcs[i].0, std::mem::take(&mut funcs[i].1));
         let start = layout.starts[i];
         image.text.resize(start as usize, filler);
         image.text.extend_from_slice(&func.code);
@@ -70,13 +79,13 @@ fn place_relocs(keys: &Keys, layout: &Layout, i: usize, func: &MachineFunc, text
 }
 
 impl Layout {
-    fn new(keys: &Keys, funcs: &[(FuncKey, MachineFunc)], options: LinkOptions) -> Result<Layout> {
-        let mut layout = Layout { starts: Vec::with_capacity(funcs.len()), veneers: BTreeMap::new(), len: 0 };
+    fn new(keys: &Keys, (funcs, order): (&[(FuncKey, MachineFunc)], &[usize]), options: LinkOptions) -> Result<Layout> {
+        let mut layout = Layout { starts: Vec::new(), veneers: BTreeMap::new(), len: 0 };
         if options.force_veneers {
             layout.add_veneers(keys, funcs, |_, _| false)?;
         }
         loop {
-            layout.place(funcs, options)?;
+            layout.place(funcs, order, options)?;
             let least_reach = funcs.iter().flat_map(|(_, f)| &f.relocs).map(|r| r.kind.reach().1).next();
             if least_reach.is_none_or(|reach| i64::from(layout.len) <= reach) {
                 return Ok(layout);
@@ -115,12 +124,14 @@ impl Layout {
         Ok(added)
     }
 
-    fn place(&mut self, funcs: &[(FuncKey, MachineFunc)], options: LinkOptions) -> Result<()> {
+    fn place(&mut self, funcs: &[(FuncKey, MachineFunc)], order: &[usize], options: LinkOptions) -> Result<()> {
         self.starts.clear();
+        self.starts.resize(funcs.len(), 0);
         let mut at = 0u64;
-        for (i, (_, func)) in funcs.iter().enumerate() {
+        for &i in order {
+            let func = &funcs[i].1;
             at = at.next_multiple_of(func.align.into());
-            self.starts.push(u32::try_from(at).unwrap_or(u32::MAX));
+            self.starts[i] = u32::try_from(at).unwrap_or(u32::MAX);
             at += func.code.len() as u64;
             if let (Some(veneers), Some(reloc)) = (self.veneers.get(&i), func.relocs.first()) {
                 let size = reloc.kind.veneer_size().next_multiple_of(reloc.kind.veneer_align());
@@ -210,7 +221,9 @@ mod tests {
     /// Checks that every call ends where it should, and returns how many took a veneer.
     fn check_calls(kind: RelocKind, image: &Image, funcs: &[(FuncKey, MachineFunc)]) -> usize {
         let mut veneers = 0;
-        for (placed, (key, func)) in image.funcs.iter().zip(funcs) {
+        assert!(image.funcs.is_sorted_by_key(|f| f.start) && image.funcs.len() == funcs.len());
+        for (key, func) in funcs {
+            let placed = image.funcs.iter().find(|f| f.key == *key).unwrap();
             assert_eq!((placed.key, placed.len as usize, placed.start % func.align), (*key, func.code.len(), 0));
             for (reloc, i) in func.relocs.iter().zip(0..) {
                 let wanted = image.funcs.iter().find(|f| f.key == reloc.target).unwrap().start;
@@ -237,12 +250,17 @@ mod tests {
                 (builtin, func(kind, 16, &[])),
             ];
             for (padding, force_veneers) in [(0, false), (3, false), (1000, false), (0, true), (17, true)] {
-                let options = LinkOptions { padding, force_veneers };
-                let image = link(funcs.clone(), options, FILLER).unwrap();
-                let veneers = check_calls(kind, &image, &funcs);
-                assert_eq!(veneers, if force_veneers { 7 } else { 0 }, "{kind:?}");
-                let gaps = image.funcs.windows(2).map(|w| w[1].start - w[0].start - w[0].len);
-                assert!(gaps.min().unwrap() >= padding);
+                for order in [None, Some(vec![0, 1, 2, 3, 4]), Some(vec![3, 2, 0, 1, 4])] {
+                    let options = LinkOptions { padding, force_veneers };
+                    let image = link(funcs.clone(), order.clone(), options, FILLER).unwrap();
+                    let veneers = check_calls(kind, &image, &funcs);
+                    assert_eq!(veneers, if force_veneers { 7 } else { 0 }, "{kind:?}");
+                    let gaps = image.funcs.windows(2).map(|w| w[1].start - w[0].start - w[0].len);
+                    assert!(gaps.min().unwrap() >= padding);
+                    let placed = image.funcs.iter().map(|f| f.key);
+                    let order = order.unwrap_or_else(|| (0..5).collect());
+                    assert!(placed.eq(order.iter().map(|i| funcs[*i].0)));
+                }
             }
         }
     }
@@ -257,14 +275,14 @@ mod tests {
             (key(2), func(kind, 0, &[key(0), key(1), key(3)])),
             (key(3), func(kind, 64, &[key(2)])),
         ];
-        let image = link(funcs.clone(), LinkOptions::default(), 0).unwrap();
+        let image = link(funcs.clone(), None, LinkOptions::default(), 0).unwrap();
         assert_eq!(check_calls(kind, &image, &funcs), 3);
     }
 
     #[test]
     fn missing_functions_are_errors() {
         let funcs = vec![(key(0), func(KINDS[0], 0, &[key(1)]))];
-        let error = link(funcs, LinkOptions::default(), FILLER).unwrap_err();
+        let error = link(funcs, None, LinkOptions::default(), FILLER).unwrap_err();
         assert!(error.to_string().contains("wasm[1]"), "{error}");
     }
 }

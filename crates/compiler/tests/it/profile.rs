@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kiln_compiler::{Compiler, CompilerConfig, Profile};
 use kiln_env::cache::MemoryStore;
 use kiln_env::profile::FuncFacts;
-use kiln_env::{DefinedFuncIndex, FuncKey, MachineFunc};
+use kiln_env::{DefinedFuncIndex, FuncKey, Image, MachineFunc};
 
 use crate::{validate, wasm};
 
@@ -106,6 +106,31 @@ fn likely_targets_of_tail_calls_are_called_directly() {
     // In a function that is inlined they are calls.
     let outer = compile_func(CALLS_BOTH, None, TAIL_CALLER, &[(CALL, 5), (CALL, 6)]).0;
     assert!(calls(&outer, 5) && calls(&outer, 6) && inlined(&outer).contains(&TAIL_CALLER), "{:?}", inlined(&outer));
+}
+
+#[test]
+fn what_has_run_comes_first_whatever_the_threads() {
+    let bytes = wasm(WAT);
+    let image = |threads, profile: Option<&Profile<'_>>| {
+        let config = CompilerConfig { threads, ..CompilerConfig::default() };
+        let compiler = Compiler::new(&config).unwrap();
+        let module = validate(&compiler, &bytes).unwrap();
+        compiler.compile_profiled(&module, &bytes, &|_| (), profile).unwrap().0
+    };
+    let find = |func: DefinedFuncIndex| match func.0 {
+        0 | 2 | 6 => FuncFacts { has_run: true, entries: 10 * func.0, ..FuncFacts::default() },
+        _ => FuncFacts::default(),
+    };
+    let order = |image: &Image| -> Vec<u32> {
+        assert!(image.funcs.is_sorted_by_key(|f| f.start));
+        image.funcs.iter().filter_map(|f| f.key.body()).map(|f| f.0).collect()
+    };
+    let made = image(1, Some(&Profile::new(&find)));
+    assert_eq!(order(&made), [6, 2, 0, 1, 3, 4, 5, 7]);
+    assert_eq!(order(&image(1, None)), [0, 1, 2, 3, 4, 5, 6, 7]);
+    for threads in [2, 5] {
+        assert_eq!(image(threads, Some(&Profile::new(&find))), made, "{threads} threads");
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ use crate::settings::Fingerprint;
 /// First bytes of the header.
 pub const MAGIC: [u8; 8] = *b"kilncode";
 /// Changes whenever the meaning of a byte does.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Where the header begins.
 pub const HEADER_AT: usize = 1024;
 /// Code of at most so many CPU levels is in one file.
@@ -110,9 +110,11 @@ parts! {
     CodePart {
         /// The [`Fingerprint`], in postcard's encoding.
         Fingerprint, ".kiln.fingerprint", 16;
-        /// For each function three words: text offset, length, first byte in `Sites`. Ascending; defined functions first,
-        /// in order.
+        /// For each function three words: text offset, length, first byte in `Sites`. Ascending; defined functions first.
         Funcs, ".kiln.funcs", 4;
+        /// Empty if the defined functions are in order. Else for each its position in `Funcs`, then for each of these positions
+        /// the function.
+        Order, ".kiln.order", 4;
         /// For each other function two words: its packed [`FuncKey`](crate::FuncKey).
         Keys, ".kiln.keys", 4;
         /// Trampolines by ascending packed key, those of equal signatures included: three words, namespace, index and

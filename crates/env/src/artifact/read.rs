@@ -188,6 +188,7 @@ impl<'a> CodeTables<'a> {
         if end > text
             || self.len() < self.defined
             || self.words(CodePart::Keys).len() != 2 * (self.len() - self.defined)
+            || ![0, 2 * self.defined].contains(&self.words(CodePart::Order).len())
         {
             return Err(ReadError::Damaged("its functions are not those of the module"));
         }
@@ -213,7 +214,8 @@ impl<'a> CodeTables<'a> {
     /// Which function is at a position.
     pub fn key(&self, position: usize) -> Option<FuncKey> {
         let Some(other) = position.checked_sub(self.defined) else {
-            return Some(FuncKey::Wasm(DefinedFuncIndex(position as u32)));
+            let func = self.reordered(self.defined + position, position)?;
+            return Some(FuncKey::Wasm(DefinedFuncIndex(func as u32)));
         };
         let keys = self.words(CodePart::Keys);
         FuncKey::unpack(keys.get(2 * other)?, keys.get(2 * other + 1)?).ok()
@@ -223,7 +225,8 @@ impl<'a> CodeTables<'a> {
     pub fn position(&self, key: FuncKey) -> Option<usize> {
         let (namespace, index) = key.pack();
         if let FuncKey::Wasm(_) = key {
-            return Some(index as usize).filter(|i| *i < self.defined);
+            let index = Some(index as usize).filter(|i| *i < self.defined)?;
+            return self.reordered(index, index);
         }
         let table = self.words(CodePart::Trampolines);
         let (mut low, mut high) = (0, table.len() / 3);
@@ -237,6 +240,14 @@ impl<'a> CodeTables<'a> {
             }
         }
         None
+    }
+
+    /// The word at `at` of the table of functions that are not in order, which is one of them or a position; `in_order` where
+    /// there is none.
+    fn reordered(&self, at: usize, in_order: usize) -> Option<usize> {
+        let order = self.words(CodePart::Order);
+        let found = if order.is_empty() { in_order } else { order.get(at)? as usize };
+        Some(found).filter(|found| *found < self.defined)
     }
 
     /// The position of the function that contains an offset.

@@ -70,7 +70,7 @@ pub enum WriteError {
     /// Too many CPU levels, or none.
     #[error("an artifact has code for 1 to {MAX_VARIANTS} CPU levels, not {0}")]
     Variants(usize),
-    /// The functions of the image are not those of the module, in order.
+    /// The functions of the image are not those of the module, before all others.
     #[error("the code image lacks a function or has one in the wrong place: {0}")]
     Image(FuncKey),
     /// A context of the module would be too large.
@@ -311,10 +311,13 @@ fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; Co
         postcard::to_stdvec(&needed(variant.fingerprint)).expect("plain data serialises");
     let mut trampolines = BTreeMap::new();
     let defined = module.bodies.len();
+    let mut positions = vec![None; defined];
     for (position, func) in variant.image.funcs.iter().enumerate() {
         let expected = position < defined;
         match func.key {
-            FuncKey::Wasm(i) if expected && i.0 as usize == position => {}
+            FuncKey::Wasm(i) if expected && positions.get(i.0 as usize) == Some(&None) => {
+                positions[i.0 as usize] = Some(position as u32);
+            }
             key @ FuncKey::Wasm(_) => return Err(WriteError::Image(key)),
             key if expected => return Err(WriteError::Image(key)),
             key => {
@@ -326,6 +329,11 @@ fn code_parts(module: &Module, variant: &CodeVariant<'_>) -> Result<[Vec<u8>; Co
         let sites = parts[CodePart::Sites as usize].len() as u32;
         put(&mut parts[CodePart::Funcs as usize], [func.start, func.len, sites]);
         put_tables(&mut parts, func.start, &func.tables);
+    }
+    let positions: Vec<u32> = positions.into_iter().flatten().collect();
+    if !positions.is_sorted() {
+        let funcs = variant.image.funcs.iter().take(defined).filter_map(|func| func.key.body()).map(|func| func.0);
+        positions.iter().copied().chain(funcs).for_each(|word| put(&mut parts[CodePart::Order as usize], [word]));
     }
     add_aliases(module, &mut trampolines);
     for ((namespace, index), position) in trampolines {

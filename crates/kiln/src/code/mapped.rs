@@ -63,7 +63,7 @@ impl MappedCode {
     }
 
     pub(super) fn entry(&self, index: DefinedFuncIndex) -> NonNull<u8> {
-        self.at(index.0 as usize).expect("there are as many functions as the module defines")
+        self.function(FuncKey::Wasm(index)).expect("there are as many functions as the module defines")
     }
 
     pub(super) fn function(&self, key: FuncKey) -> Result<NonNull<u8>, CodeError> {
