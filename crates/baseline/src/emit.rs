@@ -5,12 +5,9 @@ use kiln_env::{Builtin, FuncKey, TrapCode, machine::TrapSite};
 
 use crate::Error;
 use crate::asm::reg::*;
-use crate::entry::{Entry, Place};
+use crate::entry::{Entry, Place, is_near};
 use crate::library::{Found, Hole, NO_VALUES, Stencil, Values, Variant};
 use crate::state::{FLOAT_TEMP, Func, INT_TEMP, slot};
-
-/// Displacements of 8 bits are below this.
-const NEAR: i64 = 128;
 
 const NO_OPERAND: Operand = Operand { kind: stencil::SLOT, value: 0 };
 
@@ -21,19 +18,12 @@ struct Operand {
     value: i64,
 }
 
-/// Whether a stencil may take an operand as it is; `choosable` if it takes more than slots.
-#[inline(always)]
-fn is_taken(choosable: bool, entry: &Entry) -> bool {
-    !entry.is_awkward() && (choosable || entry.kind() == stencil::SLOT)
-}
-
-/// Takes the bits off a constant count that a shift does not use.
-#[inline(always)]
-fn mask_count(op: u16, operand: &mut Operand) {
-    if operand.kind == stencil::IMM
-        && let Some(mask) = stencil::shift_mask(op)
-    {
-        operand.value &= i64::from(mask);
+/// A constant count as far as a shift uses it.
+#[inline]
+fn masked_count(op: u16, kind: u8, n: i64) -> i64 {
+    match stencil::shift_mask(op) {
+        Some(mask) if kind == stencil::IMM => n & i64::from(mask),
+        _ => n,
     }
 }
 
@@ -45,21 +35,21 @@ impl Func<'_> {
     }
 
     /// Copies a stencil. Gives the position of its branch's displacement.
+    #[inline(always)]
     fn copy_stencil(&mut self, found: Found, values: &Values) -> u32 {
         let s = self.lib.stencil(found);
-        if !s.is_plain() {
-            self.prepare(&s);
+        if s.is_plain() {
+            let start = self.asm.position();
+            self.asm.copy(&s, values);
+            start + s.branch()
+        } else {
+            self.copy_with_sites(&s, values)
         }
-        let start = self.asm.position();
-        self.asm.copy(&s, values);
-        if !s.is_plain() {
-            self.note_sites(&s, start);
-        }
-        start + s.branch()
     }
 
-    /// What comes before a stencil that is not plain.
-    fn prepare(&mut self, s: &Stencil) {
+    /// The same for one that is not plain.
+    #[inline(never)]
+    fn copy_with_sites(&mut self, s: &Stencil, values: &Values) -> u32 {
         if !s.sites.is_empty() {
             self.flush_fuel();
         }
@@ -71,8 +61,13 @@ impl Func<'_> {
         if !s.sites.is_empty() {
             self.note_address();
         }
+        let start = self.asm.position();
+        self.asm.copy(s, values);
+        self.note_sites(s, start);
+        start + s.branch()
     }
 
+    #[inline(always)]
     fn note_sites(&mut self, s: &Stencil, start: u32) {
         for (i, site) in s.sites.chunks_exact(record::SITE).enumerate() {
             let at = start + u32::from(u16::from_le_bytes([site[0], site[1]]));
@@ -140,7 +135,7 @@ impl Func<'_> {
     }
 
     /// Takes operands off the stack and finds a stencil for them. `branch` as in [`Choice`].
-    #[inline]
+    #[inline(always)]
     fn operands(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
         match self.operands_as_they_are(op, v, values, branch) {
             Some(found) => Ok(found),
@@ -151,37 +146,30 @@ impl Func<'_> {
     /// The stencil for one or two operands that need not be moved. If there is none, nothing is taken.
     #[inline(always)]
     fn operands_as_they_are(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Option<Found> {
-        let (a, b) = match (v.count(), self.stack.as_slice()) {
-            (1, [.., a]) => (*a, None),
-            (2, [.., a, b]) => (*a, Some(*b)),
+        let (base, a, b) = match (v.count(), self.stack.as_slice()) {
+            (1, [below @ .., a]) => (below.len(), *a, Entry::NONE),
+            (2, [below @ .., a, b]) => (below.len(), *a, *b),
             _ => return None,
         };
         let shape = v.shape();
-        if !is_taken(shape.a, &a) || b.is_some_and(|b| !is_taken(shape.b, &b)) {
+        if !a.is_taken(shape.a) || !b.is_taken(shape.b || v.count() == 1) {
             return None;
         }
-        let mut operands = [Operand { kind: self.ready(&a), value: a.number() }, NO_OPERAND];
-        if let Some(b) = &b {
-            operands[1] = Operand { kind: self.ready(b), value: b.number() };
-            mask_count(op, &mut operands[1]);
+        let kinds = (a.kind(), b.kind());
+        for entry in [&a, &b] {
+            if entry.kind() >= stencil::PIN {
+                self.valid_pin(entry.pin());
+            }
         }
-        let found = self.find(v, &operands[..v.count()], branch, values)?;
-        if b.is_some() {
-            values[1] = operands[1].value;
-            self.pop();
+        let short = is_near(values[value::OFFSET]);
+        let found = self.lib.find(v, Choice { a: kinds.0, b: kinds.1, near: a.are_near(&b), short, branch })?;
+        values[0] = a.number();
+        values[1] = b.number();
+        if b.kind() == stencil::IMM {
+            values[1] = masked_count(op, stencil::IMM, b.number());
         }
-        values[0] = operands[0].value;
-        self.pop();
+        self.take(base, &[a, b]);
         Some(found)
-    }
-
-    /// The kind of an operand that is taken as it is; a pin is in its register then.
-    #[inline(always)]
-    fn ready(&mut self, entry: &Entry) -> u8 {
-        if entry.kind() >= stencil::PIN {
-            self.valid_pin(entry.pin());
-        }
-        entry.kind()
     }
 
     /// The same for any operands, of which some are moved.
@@ -199,7 +187,7 @@ impl Func<'_> {
             operands[i] = self.operand(v, i, &entries[i], float_is_free);
             float_is_free &= operands[i].kind != stencil::TEMP;
         }
-        mask_count(op, &mut operands[1]);
+        operands[1].value = masked_count(op, operands[1].kind, operands[1].value);
         let found = match self.find(v, &operands[..count], branch, values) {
             Some(found) => found,
             None => self.other_operands(op, v, values, branch, &entries, &mut operands)?,
@@ -258,16 +246,15 @@ impl Func<'_> {
     }
 
     /// The stencil for these kinds of operands.
-    #[inline(always)]
     fn find(&self, v: Variant, operands: &[Operand], branch: u8, values: &Values) -> Option<Found> {
         let (mut slots, mut far) = (false, false);
         for operand in operands {
             let is_slot = operand.kind == stencil::SLOT;
             slots |= is_slot;
-            far |= is_slot & (operand.value >= NEAR);
+            far |= is_slot & !is_near(operand.value);
         }
         let kind = |i: usize| operands.get(i).map_or(stencil::SLOT, |o: &Operand| o.kind);
-        let short = values[value::OFFSET] < NEAR;
+        let short = is_near(values[value::OFFSET]);
         self.lib.find(v, Choice { a: kind(0), b: kind(1), near: slots & !far, short, branch })
     }
 
@@ -288,22 +275,36 @@ impl Func<'_> {
         result: Option<crate::abi::V>,
     ) -> Result<(), Error> {
         if v.framed() {
-            self.flush_all();
-            self.save_pins();
+            return self.framed_operator(op, v, values, result);
         }
         let found = self.operands(op, v, values, stencil::PLAIN)?;
-        if let Some(result) = result
-            && !v.framed()
-        {
+        if let Some(result) = result {
             self.free_temp(result.ty.is_int());
         }
         self.copy_stencil(found, values);
-        if v.framed() {
-            if result.is_some_and(|r| r.ty.is_int()) {
-                self.asm.mov(INT_TEMP, RDI);
-            }
-            self.after_call();
+        if let Some(result) = result {
+            self.push_temp(result);
         }
+        Ok(())
+    }
+
+    /// The same for one that calls the runtime: nothing is in registers behind it but its result.
+    #[inline(never)]
+    fn framed_operator(
+        &mut self,
+        op: u16,
+        v: Variant,
+        values: &mut Values,
+        result: Option<crate::abi::V>,
+    ) -> Result<(), Error> {
+        self.flush_all();
+        self.save_pins();
+        let found = self.operands(op, v, values, stencil::PLAIN)?;
+        self.copy_stencil(found, values);
+        if result.is_some_and(|r| r.ty.is_int()) {
+            self.asm.mov(INT_TEMP, RDI);
+        }
+        self.after_call();
         if let Some(result) = result {
             self.push_temp(result);
         }

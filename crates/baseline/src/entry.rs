@@ -22,39 +22,62 @@ pub(crate) enum Place {
 pub(crate) struct Entry {
     /// What fills its hole in a stencil: the slot where the value is, or the constant.
     number: i64,
-    /// From the lowest bit up: its kind for stencils (3 bits), kind of place (2), position among the pins (3), type (3), whether it
-    /// is a collected reference (1), whether no stencil takes it as it is (1), the local (19), its slot (32).
+    /// Bits as below.
     packed: u64,
 }
 
+/// Its kind for stencils: bits 0 to 2.
 const KIND: u64 = 7;
-const PLACE: u64 = 3 << 3;
-const PIN: u32 = 5;
-const TYPE: u32 = 8;
-const GC: u64 = 1 << 11;
-const AWKWARD: u64 = 1 << 12;
-const LOCAL: u32 = 13;
+/// It is the value of a local, in a temporary, a constant; else it is in its own slot.
+const IN_LOCAL: u64 = 1 << 3;
+const IN_TEMP: u64 = 1 << 4;
+const CONSTANT: u64 = 1 << 5;
+/// Its position among the pins: 3 bits.
+const PIN: u32 = 6;
+/// Its type: 3 bits.
+const TYPE: u32 = 9;
+/// It is a collected reference.
+const GC: u64 = 1 << 12;
+/// No stencil takes it as it is.
+const AWKWARD: u64 = 1 << 13;
+/// Stencils take it from a slot, which is near or far.
+const IN_SLOT: u64 = 1 << 14;
+const FAR: u64 = 1 << 15;
+/// The local: 16 bits.
+const LOCAL: u32 = 16;
+/// Its slot: 32 bits.
 const SLOT: u32 = 32;
 
-/// Kinds of places.
-const IN_LOCAL: u64 = 1 << 3;
-const IN_TEMP: u64 = 2 << 3;
-const CONSTANT: u64 = 3 << 3;
-
 const _: () = assert!(kiln_env::limits::MAX_LOCALS < 1 << (SLOT - LOCAL));
+
+/// Displacements of 8 bits are below this.
+const NEAR: u32 = 128;
+
+/// What is known of a value that is in this slot, its own or that of a local.
+#[inline]
+fn by_slot(slot: u32) -> u64 {
+    if slot < NEAR { IN_SLOT } else { IN_SLOT | FAR }
+}
+
+/// Whether an offset has 8 bits.
+#[inline]
+pub(crate) fn is_near(offset: i64) -> bool {
+    offset < NEAR.into()
+}
 
 impl Entry {
     /// No operand.
     pub(crate) const NONE: Entry = Entry { number: 0, packed: 0 };
 
+    #[inline]
     fn typed(v: V) -> u64 {
-        (v.ty as u64) << TYPE | if v.gc { GC } else { 0 }
+        (v.ty as u64) << TYPE | u64::from(v.gc) << GC.trailing_zeros()
     }
 
     /// A value in its own slot.
     #[inline]
     pub(crate) fn in_slot(v: V, slot: u32) -> Entry {
-        Entry { number: slot.into(), packed: Entry::typed(v) | u64::from(slot) << SLOT }
+        Entry { number: slot.into(), packed: by_slot(slot) | Entry::typed(v) | u64::from(slot) << SLOT }
     }
 
     /// A value in the temporary of its class.
@@ -73,11 +96,14 @@ impl Entry {
 
     #[inline]
     pub(crate) fn place(&self) -> Place {
-        match self.packed & PLACE {
-            0 => Place::Slot,
-            IN_LOCAL => Place::Local(self.local()),
-            IN_TEMP => Place::Temp,
-            _ => Place::Const(self.number),
+        if self.is_any_local() {
+            Place::Local(self.local())
+        } else if self.is_temp() {
+            Place::Temp
+        } else if self.packed & CONSTANT != 0 {
+            Place::Const(self.number)
+        } else {
+            Place::Slot
         }
     }
 
@@ -88,17 +114,30 @@ impl Entry {
 
     #[inline]
     pub(crate) fn is_slot(&self) -> bool {
-        self.packed & PLACE == 0
+        self.packed & (IN_LOCAL | IN_TEMP | CONSTANT) == 0
     }
 
     #[inline]
     pub(crate) fn is_temp(&self) -> bool {
-        self.packed & PLACE == IN_TEMP
+        self.packed & IN_TEMP != 0
     }
 
     #[inline]
     pub(crate) fn is_any_local(&self) -> bool {
-        self.packed & PLACE == IN_LOCAL
+        self.packed & IN_LOCAL != 0
+    }
+
+    /// Whether a stencil may take it as it is; `choosable` if that takes more than slots.
+    #[inline]
+    pub(crate) fn is_taken(&self, choosable: bool) -> bool {
+        let needed = if choosable { 0 } else { IN_SLOT };
+        self.packed & (needed | AWKWARD) == needed
+    }
+
+    /// Whether there are slots among two operands, and all of them are near.
+    #[inline]
+    pub(crate) fn are_near(&self, other: &Entry) -> bool {
+        (self.packed | other.packed) & (IN_SLOT | FAR) == IN_SLOT
     }
 
     /// Whether it is the value of this local.
@@ -174,11 +213,13 @@ pub(crate) struct Local(Entry);
 impl Local {
     /// With its index and where its slot is.
     pub(crate) fn new(index: u32, v: V, slot: u32) -> Local {
-        Local(Entry { number: slot.into(), packed: IN_LOCAL | Entry::typed(v) | u64::from(index) << LOCAL })
+        let packed = IN_LOCAL | by_slot(slot) | Entry::typed(v) | u64::from(index) << LOCAL;
+        Local(Entry { number: slot.into(), packed })
     }
 
     /// Pins it: the kind of the register, and the position among the pins.
     pub(crate) fn pin_to(&mut self, kind: u8, position: u8) {
+        self.0.packed &= !(IN_SLOT | FAR);
         self.0.packed |= u64::from(kind) | u64::from(position) << PIN;
     }
 

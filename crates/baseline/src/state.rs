@@ -371,6 +371,18 @@ impl Func<'_> {
         entry
     }
 
+    /// Takes the topmost one or two operands off, which are these, from position `base` on; the second may be none.
+    #[inline]
+    pub(crate) fn take(&mut self, base: usize, entries: &[Entry; 2]) {
+        self.stack.truncate(base);
+        self.top = entries[0].slot();
+        self.flushed = self.flushed.min(base);
+        for entry in entries {
+            self.gc_operands -= u32::from(entry.is_gc());
+            self.forget(entry);
+        }
+    }
+
     /// An operand is no longer where it was.
     #[inline]
     fn forget(&mut self, entry: &Entry) {
@@ -381,6 +393,7 @@ impl Func<'_> {
         }
     }
 
+    #[inline]
     pub(crate) fn truncate(&mut self, height: usize) {
         while self.stack.len() > height {
             self.pop();
@@ -420,9 +433,16 @@ impl Func<'_> {
     }
 
     /// Puts an operand in a temporary into its slot, so that the temporary is free.
+    #[inline]
     pub(crate) fn free_temp(&mut self, int: bool) {
         let class = usize::from(!int);
-        let Some(i) = self.temps[class] else { return };
+        if let Some(i) = self.temps[class] {
+            self.empty_temp(class, i);
+        }
+    }
+
+    #[inline(never)]
+    fn empty_temp(&mut self, class: usize, i: u32) {
         match self.homes[class] {
             None => self.flush(i as usize),
             Some(local) => {

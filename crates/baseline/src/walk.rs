@@ -62,11 +62,12 @@ static CLASSES: [Class; stencil::OPS as usize] = {
 
 impl Func<'_> {
     pub(crate) fn walk(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let counts_fuel = self.facts.tunables.fuel;
         while !self.frames.is_empty() {
             let at = reader.at;
             self.offset = at as u32;
             let op = reader.op();
-            if self.reachable && self.facts.tunables.fuel {
+            if counts_fuel && self.reachable {
                 self.fuel += u64::from(self.lib.fuel(op));
             }
             match CLASSES[usize::from(op)] {

@@ -19,6 +19,7 @@ macro_rules! traps {
             pub const ALL: &'static [TrapCode] = &[$(TrapCode::$name),*];
 
             /// The trap code with this number.
+            #[inline]
             pub const fn from_u8(n: u8) -> Option<TrapCode> {
                 match n {
                     $($number => Some(TrapCode::$name),)*
