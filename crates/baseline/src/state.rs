@@ -312,8 +312,13 @@ impl Func<'_> {
         let slot = self.top;
         self.top += v.size();
         self.high = self.high.max(self.top);
-        self.has_vectors |= v.ty == Ty::V128;
-        self.gc_operands += u32::from(v.gc);
+        // Branches that are hardly ever taken cost less than sums in memory.
+        if v.gc {
+            self.gc_operands += 1;
+        }
+        if v.ty == Ty::V128 {
+            self.has_vectors = true;
+        }
         slot
     }
 
@@ -366,8 +371,7 @@ impl Func<'_> {
         let entry = self.stack.pop().expect("validated: there is an operand");
         self.top = entry.slot();
         self.flushed = self.flushed.min(self.stack.len());
-        self.gc_operands -= u32::from(entry.is_gc());
-        self.forget(&entry);
+        self.remove(&entry);
         entry
     }
 
@@ -377,10 +381,16 @@ impl Func<'_> {
         self.stack.truncate(base);
         self.top = entries[0].slot();
         self.flushed = self.flushed.min(base);
-        for entry in entries {
-            self.gc_operands -= u32::from(entry.is_gc());
-            self.forget(entry);
+        entries.iter().for_each(|entry| self.remove(entry));
+    }
+
+    /// An operand is no longer on the stack.
+    #[inline]
+    fn remove(&mut self, entry: &Entry) {
+        if entry.is_gc() {
+            self.gc_operands -= 1;
         }
+        self.forget(entry);
     }
 
     /// An operand is no longer where it was.
