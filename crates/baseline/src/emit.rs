@@ -43,13 +43,14 @@ impl Func<'_> {
             self.asm.copy(&s, values);
             start + s.branch()
         } else {
-            self.copy_with_sites(&s, values)
+            self.copy_with_sites(found, values)
         }
     }
 
     /// The same for one that is not plain.
     #[inline(never)]
-    fn copy_with_sites(&mut self, s: &Stencil, values: &Values) -> u32 {
+    fn copy_with_sites(&mut self, found: Found, values: &Values) -> u32 {
+        let s = &self.lib.stencil(found);
         if !s.sites.is_empty() {
             self.flush_fuel();
         }
@@ -143,10 +144,14 @@ impl Func<'_> {
         }
     }
 
-    /// The stencil for one or two operands that need not be moved. If there is none, nothing is taken.
+    /// The stencil for up to two operands that need not be moved. If there is none, nothing is taken.
     #[inline(always)]
     fn operands_as_they_are(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Option<Found> {
         let (base, a, b) = match (v.count(), self.stack.as_slice()) {
+            (0, _) => {
+                let short = is_near(values[value::OFFSET]);
+                return self.lib.find(v, Choice { short, branch, ..Choice::default() });
+            }
             (1, [below @ .., a]) => (below.len(), *a, Entry::NONE),
             (2, [below @ .., a, b]) => (below.len(), *a, *b),
             _ => return None,

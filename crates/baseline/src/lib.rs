@@ -77,10 +77,12 @@ impl Baseline {
     /// # Errors
     /// What there are no stencils for; the function is then to be compiled by the optimising compiler.
     pub fn compile(&self, facts: &Facts<'_>, body: &Body<'_>) -> Result<MachineFunc, Error> {
-        let mut func = state::Func::new(self.library(), *facts, body, self.take_scratch());
-        let result = func.compile(body);
-        let (code, scratch) = func.into_parts();
-        self.keep_scratch(scratch);
-        result.map(|()| code)
+        self.with_scratch(|scratch| {
+            let mut func = state::Func::new(self.library(), *facts, body, std::mem::take(scratch));
+            let result = func.compile(body);
+            let (code, rest) = func.into_parts();
+            *scratch = rest;
+            result.map(|()| code)
+        })
     }
 }

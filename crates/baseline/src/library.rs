@@ -1,6 +1,6 @@
 //! A library of stencils, used in the form in which it was built into the program.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 
 use kiln_env::stencil::{self, Choice, Shape, Ty, fill, record, value};
 
@@ -276,8 +276,8 @@ impl Library {
 pub struct Baseline {
     library: Library,
     name: &'static str,
-    /// Memory for functions to come, as much as there were threads at once.
-    scratch: Mutex<Vec<Scratch>>,
+    /// Memory for functions to come, for so many threads at once; others make their own.
+    scratch: [Mutex<Scratch>; 8],
 }
 
 impl Baseline {
@@ -288,7 +288,7 @@ impl Baseline {
             return None;
         }
         let level = Level::for_flags(flags)?;
-        Some(Baseline { library: Library::new(level), name: level.name, scratch: Mutex::default() })
+        Some(Baseline { library: Library::new(level), name: level.name, scratch: Default::default() })
     }
 
     /// The set of processor features that its stencils use.
@@ -300,11 +300,17 @@ impl Baseline {
         self.library
     }
 
-    pub(crate) fn take_scratch(&self) -> Scratch {
-        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    pub(crate) fn keep_scratch(&self, scratch: Scratch) {
-        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+    /// Does something with memory that nobody else uses meanwhile. One lock and its release are all that it costs.
+    #[inline]
+    pub(crate) fn with_scratch<R>(&self, f: impl FnOnce(&mut Scratch) -> R) -> R {
+        for slot in &self.scratch {
+            match slot.try_lock() {
+                Ok(mut scratch) => return f(&mut scratch),
+                // A panic left it as it was before, or empty.
+                Err(TryLockError::Poisoned(scratch)) => return f(&mut scratch.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        f(&mut Scratch::default())
     }
 }

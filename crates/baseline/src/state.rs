@@ -93,6 +93,7 @@ pub(crate) struct Scratch {
     frames: Vec<Frame>,
     spills: Vec<u32>,
     cold: Vec<Cold>,
+    cold_references: Vec<Vec<u32>>,
     relocs: Vec<Reloc>,
     traps: Vec<TrapSite>,
     addresses: Vec<AddressEntry>,
@@ -192,7 +193,7 @@ impl<'a> Func<'a> {
             saves_registers: body.catches,
             reachable: true,
             gc_operands: 0,
-            cold_references: Vec::new(),
+            cold_references: scratch.cold_references,
             fuel: 0,
             offset: NO_WASM_OFFSET,
             tables: FuncTables { traps: scratch.traps, addresses: scratch.addresses, ..FuncTables::default() },
@@ -221,6 +222,7 @@ impl<'a> Func<'a> {
             frames: self.frames,
             spills: self.spills,
             cold: self.cold,
+            cold_references: self.cold_references,
             relocs: self.relocs,
             traps,
             addresses,
@@ -275,6 +277,7 @@ impl Scratch {
         self.frames.clear();
         self.spills.clear();
         self.cold.clear();
+        self.cold_references.clear();
         self.relocs.clear();
         self.traps.clear();
         self.addresses.clear();
@@ -376,7 +379,7 @@ impl Func<'_> {
     }
 
     /// Takes the topmost one or two operands off, which are these, from position `base` on; the second may be none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, base: usize, entries: &[Entry; 2]) {
         self.stack.truncate(base);
         self.top = entries[0].slot();

@@ -28,9 +28,11 @@ macro_rules! index_types {
         }
 
         impl Idx for $name {
+            #[inline]
             fn from_usize(i: usize) -> Self {
                 $name(u32::try_from(i).expect("index spaces are limited to 32 bits"))
             }
+            #[inline]
             fn index(self) -> usize {
                 self.0 as usize
             }

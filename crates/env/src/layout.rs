@@ -410,6 +410,7 @@ impl ContextLayout {
     }
 
     /// Where a global's storage is.
+    #[inline]
     pub fn global(&self, index: GlobalIndex) -> Place {
         match index.0.checked_sub(self.num_imported_globals) {
             None => Place::Indirect(self.imported_globals + index.0 * 8),

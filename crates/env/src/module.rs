@@ -217,6 +217,7 @@ impl Module {
     }
 
     /// The function type at a type index. Panics if the type is none: validation has seen to it.
+    #[inline]
     pub fn signature(&self, index: TypeIndex) -> &FuncType {
         self.types[index].as_func().expect("validated: a function type")
     }

@@ -130,6 +130,7 @@ pub fn checked_form(indirect: bool, is_64: bool) -> u8 {
 pub const LANE: u8 = 8;
 
 /// Variant bit of whatever is inside the context (0) or behind a pointer in it (1).
+#[inline]
 pub fn place_variant(indirect: bool) -> u8 {
     u8::from(indirect)
 }
