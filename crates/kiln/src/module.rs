@@ -167,6 +167,19 @@ impl Module {
         resume::snapshot(&self.data)
     }
 
+    /// The bytes of a snapshot in which functions are optimised that earlier runs used `least` times at least, for the next
+    /// [resumption](Module::resume): what a module was resumed from, made anew. `None` if there are no such functions.
+    ///
+    /// It compiles as many functions as it can until `end`, on all threads that the engine may use, and takes long where
+    /// there are many: it is for a process of its own, when nobody waits. The module does not change, nor need it run.
+    ///
+    /// # Errors
+    /// The module's file is not the one it was resumed with, there is no memory for the code, or the target's artifacts
+    /// cannot be written.
+    pub fn refined_snapshot(&self, least: u32, end: std::time::Instant) -> Result<Option<Vec<u8>>> {
+        resume::refined(&self.data, least, end)
+    }
+
     /// How much functions were used while they waited to be optimised, in this run and those before, for the next
     /// [resumption](Module::resume); `None` if this run adds fewer than `least` uses. An entry of a function is one, four
     /// arrivals at loop headers are another; each would have been shorter by some nanoseconds.

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use kiln_env::artifact::{self, Meta, SnapshotMeta};
@@ -104,11 +105,25 @@ pub(crate) fn snapshot(module: &ModuleData) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     make_trampolines(module)?;
-    let Some(captured) = module.code.capture() else { return Ok(None) };
+    module.code.capture().map(|captured| write(module, captured)).transpose()
+}
+
+/// The bytes of a snapshot whose code is made anew, if more of it is optimised than of what is there.
+pub(crate) fn refined(module: &ModuleData, least: u32, end: Instant) -> Result<Option<Vec<u8>>> {
+    let threads = match module.engine.config().threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let Some(refined) = module.code.refined(least, threads, end)? else { return Ok(None) };
+    tracing::debug!(functions = refined.optimized, "optimised what earlier runs used");
+    refined.capture().map(|captured| write(module, captured)).transpose()
+}
+
+fn write(module: &ModuleData, captured: Captured<'_>) -> Result<Vec<u8>> {
     let Captured { image, text_at, stubs, tiers, profile, before } = captured;
     let meta = SnapshotMeta::new(root(module)?, text_at, stubs, tiers.into_iter(), profile);
     let compiler = module.engine.compiler().context("what was compiled has a compiler")?;
-    Ok(Some(compiler.snapshot(&module.env, &meta, before, &image)?))
+    compiler.snapshot(&module.env, &meta, before, &image)
 }
 
 /// How much functions were used at the first tier, if it is worth noting.

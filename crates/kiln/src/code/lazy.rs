@@ -10,6 +10,7 @@
 
 mod arrivals;
 mod profile;
+mod refine;
 mod snapshot;
 mod tiers;
 mod warmth;
@@ -24,10 +25,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use kiln_env::machine::{FuncTables, MachineFunc};
+use kiln_env::machine::{FuncTables, MachineFunc, Reloc};
 use kiln_env::tier::Tier;
 use kiln_env::{DefinedFuncIndex, FuncKey};
 
+pub(crate) use self::refine::Refined;
 pub(crate) use self::snapshot::{Captured, SnapshotFile};
 use self::tiers::Tiers;
 pub(crate) use self::tiers::{TierCounts, TierSetup};
@@ -393,27 +395,53 @@ impl LazyCode {
     /// Puts a compiled function into the arena. Its calls are bound to trampolines, to functions whose code is final, itself
     /// perhaps among them, and to entry stubs of others.
     fn place(&self, key: FuncKey, func: MachineFunc, tier: Tier) -> anyhow::Result<NonNull<u8>> {
-        let MachineFunc { mut code, align, relocs, tables, sites: _ } = func;
-        let mut targets = Vec::with_capacity(relocs.len());
-        for reloc in &relocs {
+        let targets = self.targets(key, tier, &func, &|i| {
+            (self.state(i.0).load(Ordering::Acquire) == state::OPTIMIZED).then(|| self.slot_code(i.0))
+        })?;
+        let align = (func.align as usize).max(MIN_ALIGN).max(self.memory.granularity());
+        let mut placing = self.lock();
+        let start = placing.free.next_multiple_of(align);
+        let address = self.write_func(&mut placing, key, func, &targets, start)?;
+        drop(placing);
+        self.tell_tools(address.as_ptr() as usize);
+        Ok(address)
+    }
+
+    /// What the relocations of a function refer to; `None` is the function itself. `last` has the code of functions that
+    /// will not have any other.
+    fn targets(
+        &self,
+        key: FuncKey,
+        tier: Tier,
+        func: &MachineFunc,
+        last: &dyn Fn(DefinedFuncIndex) -> Option<NonNull<u8>>,
+    ) -> anyhow::Result<Vec<Option<u64>>> {
+        let target = |reloc: &Reloc| {
             // Patching would panic; what a cache holds is not to be trusted that far.
-            if code.len().saturating_sub(reloc.offset as usize) < reloc.kind.patch_size() as usize {
+            if func.code.len().saturating_sub(reloc.offset as usize) < reloc.kind.patch_size() as usize {
                 return Err(CodeError::BadRelocation(reloc.kind).into());
             }
             let target = match reloc.target {
                 FuncKey::Wasm(i) if i.0 >= self.num_funcs => return Err(CodeError::Missing(reloc.target).into()),
-                FuncKey::Wasm(_) if reloc.target == key && tier == Tier::Optimized => None,
-                FuncKey::Wasm(i) if self.state(i.0).load(Ordering::Acquire) == state::OPTIMIZED => {
-                    Some(self.slot_code(i.0))
-                }
-                FuncKey::Wasm(i) => Some(self.entry(i)),
-                other => Some(self.ready(other)?),
+                FuncKey::Wasm(_) if reloc.target == key && tier == Tier::Optimized => return Ok(None),
+                FuncKey::Wasm(i) => last(i).unwrap_or_else(|| self.entry(i)),
+                other => self.ready(other)?,
             };
-            targets.push(target.map(|t| t.as_ptr() as u64));
-        }
-        let align = (align as usize).max(MIN_ALIGN).max(self.memory.granularity());
-        let mut placing = self.lock();
-        let start = placing.free.next_multiple_of(align);
+            Ok(Some(target.as_ptr() as u64))
+        };
+        func.relocs.iter().map(target).collect()
+    }
+
+    /// Writes a function to an offset of the text behind all others.
+    fn write_func(
+        &self,
+        placing: &mut Placing,
+        key: FuncKey,
+        func: MachineFunc,
+        targets: &[Option<u64>],
+        start: usize,
+    ) -> Result<NonNull<u8>, CodeError> {
+        let MachineFunc { mut code, align: _, relocs, tables, sites: _ } = func;
         let full = || CodeError::ArenaFull(self.memory.text_len());
         let end = start.checked_add(code.len()).filter(|end| *end <= self.memory.text_len()).ok_or_else(full)?;
         let address = self.text_at(start);
@@ -422,15 +450,13 @@ impl LazyCode {
             reloc.apply(&mut code, own, target.unwrap_or(own)).map_err(CodeError::OutOfReach)?;
         }
         // SAFETY: the place is free, and whoever executes it gets its address from what this function returns. In
-        // flipping mode `align` gives it pages of its own.
+        // flipping mode the function has pages of its own.
         unsafe {
             self.memory.write(start, &code)?;
             placing.free = end.next_multiple_of(self.memory.granularity());
             // The lock lets one thread append at a time.
             self.placed.push(PlacedFunc { start: start as u32, len: code.len() as u32, key, tables });
         }
-        drop(placing);
-        self.tell_tools(address.as_ptr() as usize);
         Ok(address)
     }
 

@@ -23,6 +23,7 @@ use std::fmt;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kiln_env::artifact::{CodePart, PartRange, Warmth};
 use kiln_env::machine::{MachineFunc, RelocKind, UnwindOp};
@@ -34,7 +35,7 @@ pub(crate) use tables::FoundFunc;
 
 use crate::sys::SysError;
 use crate::sys::file::MappedFile;
-pub(crate) use lazy::{Captured, SnapshotFile, TierCounts, TierSetup};
+pub(crate) use lazy::{Captured, Refined, SnapshotFile, TierCounts, TierSetup};
 
 /// Compiles one function, on whatever thread needs it first. Errors are kept and repeated.
 pub(crate) type CompileFn = Arc<dyn Fn(FuncKey) -> anyhow::Result<MachineFunc> + Send + Sync>;
@@ -337,6 +338,14 @@ impl ModuleCode {
         match &self.form {
             Form::Sealed(_) | Form::Mapped(_) => None,
             Form::Lazy(code) => code.capture(),
+        }
+    }
+
+    /// What was compiled so far, made anew: see [`Refined`].
+    pub(crate) fn refined(&self, least: u32, threads: usize, end: Instant) -> anyhow::Result<Option<Refined>> {
+        match &self.form {
+            Form::Sealed(_) | Form::Mapped(_) => Ok(None),
+            Form::Lazy(code) => code.refined(least, threads, end),
         }
     }
 

@@ -49,6 +49,12 @@ pub(super) struct Profile {
 }
 
 impl Profile {
+    /// Entries of a function in earlier runs.
+    pub(super) fn entries_before(&self, func: DefinedFuncIndex) -> u32 {
+        let before = self.before.get().map_or(&[][..], |before| before);
+        before.binary_search_by_key(&func.0, |(func, _)| *func).map_or(0, |at| before[at].1)
+    }
+
     fn sites(&self) -> MutexGuard<'_, HashMap<u32, Sites>> {
         // Nothing is left half done under this lock.
         self.sites.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,9 +152,7 @@ impl LazyCode {
             // Counters say when it changes its tier. It was called, or nobody would ask.
             return 1;
         }
-        let before = tiers.profile.before.get().map_or(&[][..], |before| before);
-        let before = before.binary_search_by_key(&func.0, |(func, _)| *func).map_or(0, |at| before[at].1);
-        before.saturating_add(self.entries_now(tiers, func))
+        tiers.profile.entries_before(func).saturating_add(self.entries_now(tiers, func))
     }
 
     /// The function whose entry stub is at this address.

@@ -186,6 +186,11 @@ impl Tiers {
         &self.setup.before
     }
 
+    /// A function's code at the first tier.
+    pub(super) fn at_first_tier(&self, func: DefinedFuncIndex) -> anyhow::Result<MachineFunc> {
+        (self.setup.baseline)(FuncKey::Wasm(func))
+    }
+
     pub(super) fn strategy(&self) -> TierUp {
         self.setup.strategy
     }
@@ -293,7 +298,7 @@ impl LazyCode {
     }
 
     /// Compiles a function at the second tier with what is known about how the module ran.
-    fn compile_hot(&self, tiers: &Tiers, key: FuncKey) -> anyhow::Result<MachineFunc> {
+    pub(super) fn compile_hot(&self, tiers: &Tiers, key: FuncKey) -> anyhow::Result<MachineFunc> {
         (tiers.setup.hot)(key, &|func| self.facts(func))
     }
 
