@@ -271,6 +271,16 @@ pub(crate) enum CacheCommand {
     },
     /// Print its folder
     Path,
+    /// Optimise what runs of a module used: `kiln run` starts this when a program has ended
+    #[command(hide = true)]
+    Refine {
+        #[command(flatten)]
+        groups: Groups,
+        /// The place of the module's artifact in the cache
+        place: PathBuf,
+        /// The module
+        file: PathBuf,
+    },
     /// Compare the functions of two modules: how many of the second one's the cache has when the first was compiled, and
     /// why it does not have the others
     Why {

@@ -1,10 +1,10 @@
 //! The cache of compiled functions: opening it for other commands, and `kiln cache`.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 
 use crate::args::{Cache, CacheCommand, Groups, Tier};
 use crate::explain;
-use crate::options::{Options, UsageError};
+use crate::options::{Codegen, Options, UsageError};
 
 /// The user's cache, opened when somebody first asks for a function: not by runs of what is compiled already. One that is
 /// out of order is as good as an empty one.
@@ -32,13 +32,15 @@ pub(crate) struct UserCache {
     writers: Mutex<Vec<Writer>>,
     /// One writes at a time: what runs leave refers to the outline.
     writing: Arc<Mutex<()>>,
-    /// What this run leaves, once it has ended, and whether that is all that it wanted to have.
-    left: OnceLock<Outline>,
-    unsettled: AtomicBool,
-    /// How long it may wait for hot functions.
-    settling: OnceLock<Duration>,
-    /// Whether some of it is compiled.
-    progress: AtomicBool,
+    /// Of which module this run leaves something, once it has ended.
+    left: OnceLock<Left>,
+}
+
+/// A module of which a run leaves something.
+struct Left {
+    outline: Outline,
+    /// Whether the run would have been shorter had more of it been optimised.
+    is_worth_refining: bool,
 }
 
 /// A thread that writes: it gives nothing, but ends.
@@ -49,14 +51,8 @@ type Writer = Receiver<()>;
 const PATIENCE: Duration = Duration::from_millis(5);
 const PATIENT_PART: u32 = 8;
 
-/// One that goes on where another one ended also waits for this part of the time it took, but not longer than this, for
-/// hot functions to be compiled.
-const SETTLING_PART: u32 = 8;
-const MAX_SETTLING: Duration = Duration::from_millis(50);
-
-/// With fewer uses of functions at the first tier a run would hardly have been shorter had they been at the second, and
-/// noting that, compiling and keeping them takes more than a millisecond at the end of a run.
-const WORTH_NOTING: u64 = 200_000;
+/// With fewer uses of functions at the first tier a run would hardly have been shorter had they been at the second.
+const WORTH_REFINING: u64 = 5_000;
 
 /// What is not done when so many runs have tried is not worth waiting for: the last of them waited for a second to write.
 const MAX_TRIES: u8 = 9;
@@ -64,11 +60,6 @@ const MAX_TRIES: u8 = 9;
 /// How long to wait for what `base` is usually enough for, after so many runs in which it was not.
 fn patience(base: Duration, tries: u8) -> Duration {
     if tries < MAX_TRIES { base.max(PATIENCE * (1 << tries)) } else { base }
-}
-
-/// How long to wait for hot functions at the end of a run that took so long.
-fn settling(elapsed: Duration, tries: u8) -> Duration {
-    if tries < MAX_TRIES { (elapsed / SETTLING_PART).min(MAX_SETTLING) } else { Duration::ZERO }
 }
 
 /// A module's file, and what the cache has of it.
@@ -92,21 +83,13 @@ pub(crate) struct Outline {
     outline: PathBuf,
     snapshot: PathBuf,
     warmth: PathBuf,
-    /// How many runs in a row left nothing, or less than they could have.
+    /// How many runs in a row left nothing, or could not be refined.
     tries: PathBuf,
-}
-
-/// What became of what a run wanted to leave.
-enum Outcome {
-    Complete,
-    /// Some of it is left, and more will be.
-    Partial,
-    Failed,
 }
 
 impl Outline {
     /// Beside the place of the module's artifact.
-    fn beside(artifact: &Path) -> Outline {
+    pub(crate) fn beside(artifact: &Path) -> Outline {
         let [outline, snapshot, warmth, tries] =
             ["outline", "snapshot", "warmth", "tries"].map(|kind| artifact.with_extension(kind));
         Outline { outline, snapshot, warmth, tries }
@@ -119,17 +102,42 @@ impl Outline {
         Module::resume(engine, file, &self.outline, &self.snapshot, &warmth)
     }
 
+    /// A place from which the others are found.
+    pub(crate) fn place(&self) -> &Path {
+        &self.outline
+    }
+
     fn tries(&self) -> u8 {
         std::fs::read(&self.tries).map_or(0, |tries| tries.first().copied().unwrap_or(0))
     }
 
-    /// Notes what became of what a run wanted to leave; there were so many `tries` before.
-    fn note(&self, outcome: Outcome, tries: u8) {
-        // Without a note the next run is as patient as this one.
-        match outcome {
-            Outcome::Complete if tries > 0 => _ = std::fs::remove_file(&self.tries),
-            Outcome::Failed if tries < MAX_TRIES => _ = std::fs::write(&self.tries, [tries + 1]),
+    /// Notes whether something was left, or refined; there were so many `tries` before.
+    fn note(&self, is_done: bool, tries: u8) {
+        // Without a note the next run does as this one.
+        match is_done {
+            true if tries > 0 => _ = std::fs::remove_file(&self.tries),
+            false if tries < MAX_TRIES => _ = std::fs::write(&self.tries, [tries + 1]),
             _ => {}
+        }
+    }
+
+    /// Keeps others from changing what the cache has of the module, until the lock is dropped. `None` if somebody is at it.
+    pub(crate) fn lock(&self) -> std::io::Result<Option<File>> {
+        let file = File::open(&self.outline)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The same, but others may have it as well.
+    fn share(&self) -> std::io::Result<Option<File>> {
+        let file = File::open(&self.outline)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }
@@ -216,27 +224,20 @@ impl UserCache {
         Some(outline)
     }
 
-    /// Keeps what was compiled of a module, if that is more than before, and what is to be compiled in later runs.
-    /// The run began at `start`.
-    pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline, start: Instant) {
-        let is_worth_it = !module.warmth(WORTH_NOTING).is_ok_and(|warmth| warmth.is_none());
-        if !is_worth_it && !module.outgrew_snapshot() {
+    /// Keeps what was compiled of a module, if that is more than before, and how much of it was used.
+    pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline) {
+        let warmth = module.warmth(WORTH_REFINING).ok().flatten();
+        let left = Left { outline: outline.clone(), is_worth_refining: warmth.is_some() };
+        if !left.is_worth_refining && !module.outgrew_snapshot() {
             return;
         }
-        let resumed = module.compile_statistics().tiers.is_some_and(|tiers| tiers.resumed_functions > 0);
-        let wait = if resumed && is_worth_it { settling(start.elapsed(), outline.tries()) } else { Duration::ZERO };
-        let end = Instant::now() + wait;
-        _ = self.settling.set(wait);
+        _ = self.left.set(left);
         let (module, cache, outline) = (module.clone(), self.clone(), outline.clone());
-        _ = self.left.set(outline.clone());
         self.beside(move || {
             let index = cache.modules.as_ref().context("there is an index if there is a place")?;
-            if resumed && is_worth_it && !module.settle(end) {
-                cache.unsettled.store(true, Ordering::Relaxed);
-                let compiled = module.compile_statistics().tiers.map_or(0, |t| t.optimized_functions + t.osr_functions);
-                cache.progress.store(compiled > 0, Ordering::Relaxed);
-            }
-            if let Some(warmth) = module.warmth(WORTH_NOTING)? {
+            // Who refines what there is has more to leave.
+            let Some(_share) = outline.share()? else { return Ok(()) };
+            if let Some(warmth) = warmth {
                 index.keep(&outline.warmth, &warmth)?;
             }
             match module.snapshot()? {
@@ -244,6 +245,22 @@ impl UserCache {
                 None => Ok(()),
             }
         });
+    }
+
+    /// Keeps a snapshot that was refined, if there was anything to refine, under the outline's lock.
+    pub(crate) fn keep_refined(&self, outline: &Outline, snapshot: Option<Vec<u8>>) -> Result<()> {
+        let index = self.modules.as_ref().context("there is an index if there is a place")?;
+        outline.note(snapshot.is_some(), outline.tries());
+        if let Some(snapshot) = snapshot {
+            index.keep(&outline.snapshot, &snapshot)?;
+            // What was used is optimised.
+            std::fs::remove_file(&outline.warmth).or_else(|error| match error.kind() {
+                ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+        }
+        self.flush();
+        Ok(())
     }
 
     /// Looks into the file of a module that was started without reading it, if that was not done for long.
@@ -292,8 +309,8 @@ impl UserCache {
     }
 
     /// The same, but does not let a program wait for long that took the time since `start`. If it was `resumed` it does not
-    /// wait for single functions, which are in its snapshot as well.
-    pub(crate) fn flush_soon(self: &Arc<Self>, start: Instant, resumed: bool) {
+    /// wait for single functions, which are in its snapshot as well. What is left that is worth refining.
+    pub(crate) fn flush_soon(self: &Arc<Self>, start: Instant, resumed: bool) -> Option<&Outline> {
         if self.opened.get().is_some() && !resumed {
             let cache = self.clone();
             self.beside(move || {
@@ -304,29 +321,29 @@ impl UserCache {
             });
         }
         let writers = self.take_writers();
+        let left = self.left.get();
         if writers.is_empty() {
-            return;
+            return None;
         }
-        let tries = self.left.get().map_or(0, Outline::tries);
-        let elapsed = start.elapsed();
-        let patience = patience(PATIENCE.max(elapsed / PATIENT_PART), tries);
-        let end = Instant::now() + patience + self.settling.get().copied().unwrap_or_default();
+        let tries = left.map_or(0, |left| left.outline.tries());
+        let end = Instant::now() + patience(PATIENCE.max(start.elapsed() / PATIENT_PART), tries);
         let is_late = |writer: &Writer| {
             let left = end.saturating_duration_since(Instant::now());
             writer.recv_timeout(left) == Err(RecvTimeoutError::Timeout)
         };
-        let late = writers.iter().any(is_late);
-        let Some(left) = self.left.get() else { return };
-        let [unsettled, progress] = [&self.unsettled, &self.progress].map(|flag| flag.load(Ordering::Relaxed));
-        let outcome = match (late, unsettled) {
-            (false, false) => Outcome::Complete,
-            (false, true) if progress => Outcome::Partial,
-            _ => Outcome::Failed,
-        };
-        left.note(outcome, tries);
-        if late && let Some(index) = &self.modules {
-            [&left.outline, &left.snapshot, &left.warmth].into_iter().for_each(|file| index.abandon(file));
+        let is_late = writers.iter().any(is_late);
+        let Left { outline, is_worth_refining } = left?;
+        if is_late {
+            outline.note(false, tries);
+            if let Some(index) = &self.modules {
+                [&outline.outline, &outline.snapshot, &outline.warmth].into_iter().for_each(|file| index.abandon(file));
+            }
+            return None;
         }
+        if !is_worth_refining {
+            outline.note(true, tries);
+        }
+        (*is_worth_refining && tries < MAX_TRIES).then_some(outline)
     }
 
     /// Whether functions change their tier.
@@ -353,6 +370,8 @@ impl CacheStore for UserCache {
 /// A hash of what decides about an artifact beside the module: this build, and what the command line says.
 fn common(groups: &Groups, options: &Options) -> [u8; 32] {
     let Options { wasm, proposals, wasi: _, optimize, codegen, debug } = options;
+    // When functions are optimised makes no difference to them.
+    let codegen = Codegen { refine: None, ..codegen.clone() };
     let told = (groups.profilers, wasm, proposals, optimize, codegen, debug);
     kiln_cache::hash(format!("{} {told:?}", kiln_env::settings::build_id()).as_bytes())
 }
@@ -369,6 +388,7 @@ fn open() -> Result<DiskStore> {
 /// `kiln cache`.
 pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
     let text = match &args.command {
+        CacheCommand::Refine { groups, place, file } => return crate::refine::main(groups, place, file),
         CacheCommand::Why { old, new } => why(old, new)?,
         CacheCommand::Path => format!("{}\n", folder()?.display()),
         CacheCommand::Stats { json } => stats(*json)?,
@@ -472,18 +492,12 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..=MAX_TRIES {
             waits.push(patience(PATIENCE, outline.tries()));
-            outline.note(Outcome::Failed, outline.tries());
+            outline.note(false, outline.tries());
         }
         assert!(waits[..9].is_sorted_by(|a, b| 2 * *a == *b) && waits[8] > Duration::from_secs(1), "{waits:?}");
         assert_eq!((waits[9], outline.tries()), (PATIENCE, MAX_TRIES));
-        outline.note(Outcome::Complete, outline.tries());
+        outline.note(true, outline.tries());
         assert_eq!(outline.tries(), 0);
-        outline.note(Outcome::Failed, 0);
-        outline.note(Outcome::Partial, outline.tries());
-        assert_eq!(outline.tries(), 1);
         assert_eq!(patience(Duration::from_secs(3), 1), Duration::from_secs(3));
-        let ms = Duration::from_millis;
-        assert_eq!([0, MAX_TRIES - 1, MAX_TRIES].map(|tries| settling(ms(80), tries)), [ms(10), ms(10), ms(0)]);
-        assert_eq!(settling(ms(100_000), 0), MAX_SETTLING);
     }
 }

@@ -13,6 +13,7 @@ mod invoke;
 mod objdump;
 mod options;
 mod progress;
+mod refine;
 mod report;
 mod run;
 mod scripts;

@@ -212,7 +212,7 @@ struct Listed {
 macro_rules! groups {
     ($($(#[doc = $about:literal])* $group:ident $letter:literal { $($(#[doc = $help:literal])* $field:ident: $ty:ty,)* })*) => {$(
         $(#[doc = $about])*
-        #[derive(Debug, Default)]
+        #[derive(Clone, Debug, Default)]
         pub(crate) struct $group {
             $($(#[doc = $help])* pub(crate) $field: Option<$ty>,)*
         }
@@ -313,6 +313,8 @@ groups! {
         cranelift_debug_verifier: bool,
         /// Look for compiled functions in the user's cache, and keep them there (default y)
         cache: bool,
+        /// Optimise what a program used when it has ended, for its next run, in a process of the lowest priority (default y)
+        refine: bool,
     }
     /// `-D`: debugging.
     Debug "D" {

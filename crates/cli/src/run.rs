@@ -23,7 +23,7 @@ use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, UsageError};
 use crate::progress::Progress;
-use crate::{embedded, invoke, report};
+use crate::{embedded, invoke, refine, report};
 
 /// Stack of the program's thread beside what the program itself may use: for host functions, and for the compiler,
 /// which in lazy mode runs on its own stacks but is entered from this one.
@@ -72,7 +72,9 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
     let cache = UserCache::attach(&mut config, &plan.run.groups, &plan.options);
     let result = program(plan, config, &cache, &mut explanation, &mut module);
     if cache.is_dynamic() {
-        cache.flush_soon(start, explanation.resumed);
+        if let Some(outline) = cache.flush_soon(start, explanation.resumed) {
+            refine(plan, outline);
+        }
     } else {
         cache.flush();
     }
@@ -92,6 +94,14 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
     result
 }
 
+/// Has what the program used optimised when it has ended. Where that cannot be it is as it was.
+fn refine(plan: &Plan, outline: &Outline) {
+    if plan.options.codegen.refine != Some(false) && plan.run.profile.is_none() {
+        let begun = refine::begin(&plan.run.groups, outline.place(), &plan.file);
+        begun.unwrap_or_else(|error| tracing::debug!("the program is not refined: {error:#}"));
+    }
+}
+
 /// Everything but the report: reads, compiles, instantiates, runs.
 fn program(
     plan: &Plan,
@@ -100,7 +110,6 @@ fn program(
     explanation: &mut Explanation,
     module: &mut Option<Module>,
 ) -> Result<ExitCode> {
-    let begun = Instant::now();
     let progress = Progress::watch(&mut config);
     let is_artifact = plan.embedded.is_some() || Module::is_artifact_file(&plan.file);
     let cached = if is_artifact { None } else { cache.identify(&plan.file) };
@@ -132,7 +141,7 @@ fn program(
     // The process ends now, and the system frees it all at once.
     std::mem::forget(store);
     if let Some(outline) = outline {
-        cache.leave(compiled, &outline, begun);
+        cache.leave(compiled, &outline);
     }
     result.map(|()| ExitCode::SUCCESS)
 }

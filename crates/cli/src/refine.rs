@@ -1,0 +1,59 @@
+//! What a program used is optimised when it has ended, by a process of the lowest priority: its next run finds it done.
+//!
+//! Only one such process is at a module, and meanwhile nobody else changes what the cache has of it: it holds a lock on the
+//! module's outline, of which those who leave something have a share.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kiln::{Engine, ModuleFile};
+
+use crate::args::{Groups, Tier};
+use crate::cache::{Outline, UserCache};
+use crate::config;
+
+/// Functions that were used less in all runs together are left as they are.
+const LEAST_USES: u32 = 8;
+
+/// Nothing more is compiled after so long.
+const LONGEST: Duration = Duration::from_secs(180);
+
+/// How far it stands back behind other processes: as far as possible.
+const NICENESS: i32 = 19;
+
+/// Starts the process for a module with this file and place in the cache. It outlives this one.
+pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path) -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["cache", "refine"]);
+    let lists = [("-W", &groups.wasm), ("-O", &groups.optimize), ("-C", &groups.codegen), ("-D", &groups.debug)];
+    for (flag, values) in lists {
+        values.iter().for_each(|value| _ = command.arg(flag).arg(value));
+    }
+    command.arg("--").arg(place).arg(file.canonicalize()?);
+    // Nobody is to wait for it because it has something of theirs open, nor to end it with the program.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn()?;
+    Ok(())
+}
+
+/// `kiln cache refine`: what that process does.
+pub(crate) fn main(groups: &Groups, place: &Path, file: &Path) -> Result<ExitCode> {
+    // Where this is refused, it does as well without. On Linux it is about this thread and those that it starts.
+    _ = rustix::process::setpriority_process(None, NICENESS);
+    let groups = Groups { tier: Some(Tier::Dynamic), ..groups.clone() };
+    let Some(options) = config::options(&groups)? else { return Ok(ExitCode::SUCCESS) };
+    let mut config = config::config(&groups, &options)?;
+    let cache = UserCache::attach(&mut config, &groups, &options);
+    let outline = Outline::beside(place);
+    let Some(_lock) = outline.lock()? else { return Ok(ExitCode::SUCCESS) };
+    config.defer_compiler(true);
+    let engine = Engine::new(&config)?;
+    let bytes = ModuleFile::open(&engine, file).with_context(|| format!("cannot read {}", file.display()))?;
+    let module = outline.resume(&engine, bytes)?;
+    let snapshot = module.refined_snapshot(LEAST_USES, Instant::now() + LONGEST)?;
+    cache.keep_refined(&outline, snapshot)?;
+    Ok(ExitCode::SUCCESS)
+}
