@@ -309,8 +309,14 @@ impl UserCache {
     }
 
     /// The same, but does not let a program wait for long that took the time since `start`. If it was `resumed` it does not
-    /// wait for single functions, which are in its snapshot as well. What is left that is worth refining.
-    pub(crate) fn flush_soon(self: &Arc<Self>, start: Instant, resumed: bool) -> Option<&Outline> {
+    /// wait for single functions, which are in its snapshot as well. `wait` is how long if that is not for it to say. What is
+    /// left that is worth refining.
+    pub(crate) fn flush_soon(
+        self: &Arc<Self>,
+        start: Instant,
+        resumed: bool,
+        wait: Option<Duration>,
+    ) -> Option<&Outline> {
         if self.opened.get().is_some() && !resumed {
             let cache = self.clone();
             self.beside(move || {
@@ -326,10 +332,10 @@ impl UserCache {
             return None;
         }
         let tries = left.map_or(0, |left| left.outline.tries());
-        let end = Instant::now() + patience(PATIENCE.max(start.elapsed() / PATIENT_PART), tries);
+        let wait = wait.unwrap_or_else(|| patience(PATIENCE.max(start.elapsed() / PATIENT_PART), tries));
+        let begun = Instant::now();
         let is_late = |writer: &Writer| {
-            let left = end.saturating_duration_since(Instant::now());
-            writer.recv_timeout(left) == Err(RecvTimeoutError::Timeout)
+            writer.recv_timeout(wait.saturating_sub(begun.elapsed())) == Err(RecvTimeoutError::Timeout)
         };
         let is_late = writers.iter().any(is_late);
         let Left { outline, is_worth_refining } = left?;

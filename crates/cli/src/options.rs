@@ -182,6 +182,26 @@ impl Value for Strictness {
     }
 }
 
+/// Whether what a program used is optimised when it has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refine {
+    No,
+    Yes,
+    Wait,
+}
+
+impl Value for Refine {
+    const SHAPE: &'static str = "[=y|n|wait]";
+
+    fn parse(text: Option<&str>) -> Result<Refine, String> {
+        if text == Some("wait") {
+            return Ok(Refine::Wait);
+        }
+        let on = bool::parse(text).map_err(|_| "must be y, n or wait".to_owned())?;
+        Ok(if on { Refine::Yes } else { Refine::No })
+    }
+}
+
 /// How much to inline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Inlining {
@@ -313,8 +333,9 @@ groups! {
         cranelift_debug_verifier: bool,
         /// Look for compiled functions in the user's cache, and keep them there (default y)
         cache: bool,
-        /// Optimise what a program used when it has ended, for its next run, in a process of the lowest priority (default y)
-        refine: bool,
+        /// When a program has ended, optimise what it used, for its next run, in a process of the lowest priority (default y);
+        /// `wait`: and wait for that
+        refine: Refine,
     }
     /// `-D`: debugging.
     Debug "D" {

@@ -4,7 +4,7 @@
 //! module's outline, of which those who leave something have a share.
 
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(180);
 const NICENESS: i32 = 19;
 
 /// Starts the process for a module with this file and place in the cache. It outlives this one.
-pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path) -> Result<()> {
+pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["cache", "refine"]);
     let lists = [("-W", &groups.wasm), ("-O", &groups.optimize), ("-C", &groups.codegen), ("-D", &groups.debug)];
@@ -35,8 +35,7 @@ pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path) -> Result<()> {
     // Nobody is to wait for it because it has something of theirs open, nor to end it with the program.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn()?;
-    Ok(())
+    Ok(command.spawn()?)
 }
 
 /// `kiln cache refine`: what that process does.

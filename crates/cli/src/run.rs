@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
 use kiln::{
@@ -21,7 +21,7 @@ use crate::args::{self, Explain, Run, Tier};
 use crate::cache::{CachedModule, Found, Outline, UserCache};
 use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
-use crate::options::{self, Options, UsageError};
+use crate::options::{self, Options, Refine, UsageError};
 use crate::progress::Progress;
 use crate::{embedded, invoke, refine, report};
 
@@ -72,7 +72,8 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
     let cache = UserCache::attach(&mut config, &plan.run.groups, &plan.options);
     let result = program(plan, config, &cache, &mut explanation, &mut module);
     if cache.is_dynamic() {
-        if let Some(outline) = cache.flush_soon(start, explanation.resumed) {
+        let patience = (plan.options.codegen.refine == Some(Refine::Wait)).then_some(Duration::MAX);
+        if let Some(outline) = cache.flush_soon(start, explanation.resumed, patience) {
             refine(plan, outline);
         }
     } else {
@@ -96,9 +97,11 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
 
 /// Has what the program used optimised when it has ended. Where that cannot be it is as it was.
 fn refine(plan: &Plan, outline: &Outline) {
-    if plan.options.codegen.refine != Some(false) && plan.run.profile.is_none() {
+    let mode = plan.options.codegen.refine.unwrap_or(Refine::Yes);
+    if mode != Refine::No && plan.run.profile.is_none() {
         let begun = refine::begin(&plan.run.groups, outline.place(), &plan.file);
-        begun.unwrap_or_else(|error| tracing::debug!("the program is not refined: {error:#}"));
+        let ended = begun.and_then(|mut process| if mode == Refine::Wait { Ok(_ = process.wait()?) } else { Ok(()) });
+        ended.unwrap_or_else(|error| tracing::debug!("the program is not refined: {error:#}"));
     }
 }
 

@@ -16,12 +16,12 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// How each program is run, in this order: with functions that change their tier, without and with what earlier such runs
-/// left; all functions compiled first, without and with what that left in the cache;
+/// left, and with that optimised; all functions compiled first, without and with what that left in the cache;
 /// functions compiled when called, with the cache and without; compiled to a file that is run then.
 const RUNS: [(&str, &[&str]); 9] = [
-    ("dynamic, first", &["--tier", "dynamic"]),
-    ("dynamic, second", &["--tier", "dynamic"]),
-    ("dynamic, third", &["--tier", "dynamic"]),
+    ("dynamic, first", &["--tier", "dynamic", "-C", "refine=n"]),
+    ("dynamic, second", &["--tier", "dynamic", "-C", "refine=wait"]),
+    ("dynamic, refined", &["--tier", "dynamic", "-C", "refine=wait"]),
     ("eager", &["--tier", "eager"]),
     ("eager, cached", &["--tier", "eager"]),
     ("lazy, cached", &["--tier", "lazy"]),

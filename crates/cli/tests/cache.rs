@@ -150,6 +150,73 @@ fn programs_go_on_where_earlier_runs_ended() {
     assert_eq!(bench.sum(&["--tier", "dynamic", "-O", "opt-level=0"], &module).1["resumed"], false);
 }
 
+/// Whether nobody is at a module in the cache, and what its snapshot is.
+fn settled_snapshot(bench: &Bench) -> Option<(PathBuf, Vec<u8>)> {
+    let find = |kind: &str| {
+        let mut files = fs::read_dir(bench.cache().join("modules")).ok()?.map(|e| e.unwrap().path());
+        files.find(|path| path.extension().is_some_and(|e| e == kind))
+    };
+    fs::File::open(find("outline")?).ok()?.try_lock().ok()?;
+    let snapshot = find("snapshot")?;
+    let bytes = fs::read(&snapshot).ok()?;
+    Some((snapshot, bytes))
+}
+
+#[test]
+fn what_a_program_used_is_optimised_when_it_has_ended() {
+    let bench = Bench::new();
+    let text = bench.path("a.wat");
+    let module = bench.path("a.wasm");
+    let bodies: String = (0..30)
+        .map(|i| format!("(func $f{i} (param i32) (result i32) (i32.mul (local.get 0) (i32.const {i})))\n"))
+        .collect();
+    let calls: String = (0..30).map(|i| format!("(call $f{i} (local.get $n)) i32.add\n")).collect();
+    let sum = format!(
+        "(module {bodies} (func $all (param $n i32) (result i32) (i32.const 0) {calls})
+         (func (export \"sum\") (result i32) (local $n i32) (local $sum i32) (local.set $n (i32.const 300))
+            (loop (local.set $sum (i32.add (call $all (local.get $n)) (local.get $sum)))
+                (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $sum)))"
+    );
+    fs::write(&text, sum).unwrap();
+    fs::write(&module, wat::parse_file(&text).unwrap()).unwrap();
+    std::thread::sleep(Duration::from_millis(40));
+    let flags = |refine| ["--tier", "dynamic", "-C", refine];
+    let (expected, _) = bench.sum(&["--no-cache", "--tier", "dynamic"], &module);
+    let before = (0..20).find_map(|_| {
+        _ = fs::remove_dir_all(bench.cache());
+        assert_eq!(bench.sum(&flags("refine=n"), &module).0, expected);
+        Some(settled_snapshot(&bench)?.1)
+    });
+    let before = before.expect("one of twenty runs leaves something");
+
+    // Others do not change what somebody is at.
+    let (snapshot, _) = settled_snapshot(&bench).unwrap();
+    let outline = fs::File::open(snapshot.with_extension("outline")).unwrap();
+    outline.lock().unwrap();
+    assert_eq!(bench.sum(&flags("refine=wait"), &module).0, expected);
+    assert_eq!(fs::read(&snapshot).unwrap(), before);
+    drop(outline);
+
+    assert_eq!(bench.sum(&flags("refine=wait"), &module).0, expected);
+    let (_, after) = settled_snapshot(&bench).unwrap();
+    assert!(after != before, "the snapshot is refined");
+    let (sum, explanation) = bench.sum(&flags("refine=y"), &module);
+    let tiers = &explanation["tiers"];
+    assert_eq!(sum, expected);
+    assert!(number(tiers, "resumed_functions") > 0 && number(tiers, "baseline_functions") == 0, "{explanation}");
+    assert_eq!((number(tiers, "optimized_functions"), number(tiers, "osr_functions")), (0, 0), "{explanation}");
+    assert_eq!(settled_snapshot(&bench).unwrap().1, after, "nothing is left to refine");
+
+    // Beside the program that follows.
+    fs::remove_file(&snapshot).unwrap();
+    let start = Instant::now();
+    while settled_snapshot(&bench).is_none_or(|(_, now)| now == before) {
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody refined the module");
+        assert_eq!(bench.sum(&flags("refine=y"), &module).0, expected);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn after_an_edit_one_function_is_compiled() {
     let bench = Bench::new();

@@ -253,6 +253,54 @@ fn what_is_hot_in_all_runs_together_is_optimised() {
 }
 
 #[test]
+fn what_was_used_is_optimised_without_running_it() {
+    let files = Files::new(TierUp::Background);
+    let soon = || std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut first = files.begin();
+    let expected = first.early();
+    for _ in 0..200 {
+        first.call("double", &[21]);
+        first.call("catch", &[77]);
+    }
+    assert!(files.leave(&first));
+
+    let idle = files.resume().unwrap().module;
+    assert!(idle.refined_snapshot(u32::MAX, soon()).unwrap().is_none());
+    let refined = idle.refined_snapshot(1_000, soon()).unwrap().expect("the loop went round so often");
+    let more = idle.refined_snapshot(100, soon()).unwrap().expect("functions were called so often");
+    let nothing = idle.refined_snapshot(100, std::time::Instant::now()).unwrap();
+    assert!(nothing.is_none(), "there was no time");
+    assert!(!idle.outgrew_snapshot() && Run::new(idle).early() == expected);
+
+    // In each run the functions that are not optimised become hot: five of them, then four, then none.
+    let before = fs::read(files.path("snapshot")).unwrap();
+    for (snapshot, left) in [(before, 5), (refined, 4), (more, 0)] {
+        fs::write(files.path("snapshot"), snapshot).unwrap();
+        let mut run = files.resume().unwrap();
+        assert_eq!(run.early(), expected);
+        for _ in 0..600 {
+            assert_eq!((run.call("double", &[21]), run.call("catch", &[77])), ("42".to_owned(), "77".to_owned()));
+        }
+        assert!(run.module.settle(soon()));
+        let tiers = run.module.compile_statistics().tiers.unwrap();
+        assert_eq!((tiers.baseline_functions, tiers.optimized_functions), (0, left));
+        assert_eq!(run.call("late", &[50]), "208", "what is not in the snapshot calls what is");
+    }
+    assert!(files.resume().unwrap().module.refined_snapshot(100, soon()).unwrap().is_none());
+
+    // Nothing is compiled of a file that has other contents.
+    fs::remove_file(files.path("snapshot")).unwrap();
+    let mut run = files.resume().unwrap();
+    run.early();
+    assert!(files.leave(&run));
+    let mut other = Files::new(TierUp::Background);
+    other.wasm = wat::parse_str(WAT.replace("const 3)", "const 4)")).unwrap();
+    let files = Files { wasm: other.wasm, ..files };
+    let error = files.resume().unwrap().module.refined_snapshot(1, soon()).unwrap_err();
+    assert!(format!("{error:#}").contains("is not the one of which the outline was made"), "{error:#}");
+}
+
+#[test]
 fn snapshots_stop_growing() {
     for strategy in [TierUp::AtOnce, TierUp::Random(3)] {
         let files = Files::new(strategy);
