@@ -28,6 +28,9 @@ const WAT: &str = r#"(module $resumed
     (func (export "late") (param i32) (result i32)
         (memory.init $later (i32.const 100) (i32.const 0) (i32.const 5))
         (i32.add (i32.load8_u (i32.const 100)) (call $double (local.get 0))))
+    (func $rare (param i32) (result i32) (i32.mul (local.get 0) (i32.const 10)))
+    (func (export "maybe") (param i32) (result i32)
+        (if (result i32) (local.get 0) (then (call $rare (local.get 0))) (else (i32.const -1))))
     (func (export "loop") (param i32) (result i32) (local $sum i32)
         (loop $l
             (local.set $sum (i32.add (local.get $sum) (i32.load8_u (i32.and (local.get 0) (i32.const 31)))))
@@ -258,6 +261,9 @@ fn what_was_used_is_optimised_without_running_it() {
     let soon = || std::time::Instant::now() + std::time::Duration::from_secs(60);
     let mut first = files.begin();
     let expected = first.early();
+    for _ in 0..120 {
+        assert_eq!(first.call("maybe", &[0]), "-1");
+    }
     for _ in 0..200 {
         first.call("double", &[21]);
         first.call("catch", &[77]);
@@ -272,19 +278,23 @@ fn what_was_used_is_optimised_without_running_it() {
     assert!(nothing.is_none(), "there was no time");
     assert!(!idle.outgrew_snapshot() && Run::new(idle).early() == expected);
 
-    // In each run the functions that are not optimised become hot: five of them, then four, then none.
+    // In each run the functions that are not optimised become hot: six of them, then five, then none.
     let before = fs::read(files.path("snapshot")).unwrap();
-    for (snapshot, left) in [(before, 5), (refined, 4), (more, 0)] {
+    for (snapshot, left) in [(before, 6), (refined, 5), (more, 0)] {
         fs::write(files.path("snapshot"), snapshot).unwrap();
         let mut run = files.resume().unwrap();
         assert_eq!(run.early(), expected);
         for _ in 0..600 {
             assert_eq!((run.call("double", &[21]), run.call("catch", &[77])), ("42".to_owned(), "77".to_owned()));
+            assert_eq!(run.call("maybe", &[0]), "-1");
         }
         assert!(run.module.settle(soon()));
         let tiers = run.module.compile_statistics().tiers.unwrap();
         assert_eq!((tiers.baseline_functions, tiers.optimized_functions), (0, left));
         assert_eq!(run.call("late", &[50]), "208", "what is not in the snapshot calls what is");
+        for i in 1..1000 {
+            assert_eq!(run.call("maybe", &[i]), (10 * i).to_string(), "what is in the snapshot calls what is not");
+        }
     }
     assert!(files.resume().unwrap().module.refined_snapshot(100, soon()).unwrap().is_none());
 
@@ -298,6 +308,62 @@ fn what_was_used_is_optimised_without_running_it() {
     let files = Files { wasm: other.wasm, ..files };
     let error = files.resume().unwrap().module.refined_snapshot(1, soon()).unwrap_err();
     assert!(format!("{error:#}").contains("is not the one of which the outline was made"), "{error:#}");
+}
+
+#[test]
+fn a_refined_snapshot_that_is_truncated_is_an_error() {
+    const COUNT: i32 = 1500;
+    let functions = |i: i32| {
+        format!(
+            "(func $f{i} (param i32) (result i32) (local $n i32)
+                (loop $l (local.set 0 (i32.rotl (i32.mul (local.get 0) (i32.const {i})) (local.get $n)))
+                    (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 40))))
+                (local.get 0))"
+        )
+    };
+    let bodies: String = (0..COUNT).map(functions).collect();
+    let targets: String = (0..COUNT).map(|i| format!(" $f{i}")).collect();
+    let wat = format!(
+        "(module (type $t (func (param i32) (result i32))) (table funcref (elem{targets})) {bodies}
+            (func (export \"call\") (param i32) (result i32)
+                (call_indirect (type $t) (i32.const 7) (local.get 0))))"
+    );
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("wasm"), wat::parse_str(wat).unwrap()).unwrap();
+    let engine = || {
+        let mut config = Config::new();
+        config.tiering(Tiering::Dynamic).artifact_verification(Verification::Marked { records: path("records") });
+        Engine::new(&config).unwrap()
+    };
+    let resume = |engine: &Engine, warmth: &[u8]| {
+        let file = ModuleFile::open(engine, &path("wasm")).unwrap();
+        Module::resume(engine, file, &path("outline"), &path("snapshot"), warmth).unwrap()
+    };
+    let first = Module::from_file(&engine(), path("wasm")).unwrap();
+    fs::write(path("outline"), first.outline().unwrap()).unwrap();
+    let call = |module: &Module, funcs: std::ops::Range<i32>| -> anyhow::Result<Vec<i32>> {
+        let mut store = Store::new(module.engine(), ());
+        let instance = Instance::new(&mut store, module, &[])?;
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "call")?;
+        funcs.map(|i| f.call(&mut store, i)).collect()
+    };
+    let expected = call(&first, 0..COUNT).unwrap();
+    fs::write(path("snapshot"), first.snapshot().unwrap().unwrap()).unwrap();
+    let warmth = first.warmth(1_000).unwrap().unwrap();
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let refined = resume(&engine(), &warmth).refined_snapshot(8, soon).unwrap().unwrap();
+    for keep in [0, refined.len() as u64 / 2] {
+        fs::write(path("snapshot"), &refined).unwrap();
+        let module = resume(&engine(), &[]);
+        assert_eq!(call(&module, 0..10).unwrap(), expected[..10]);
+        fs::OpenOptions::new().write(true).open(path("snapshot")).unwrap().set_len(keep).unwrap();
+        let error = call(&module, 0..COUNT).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Trap::FileTruncated), "{error:#}");
+        assert!(call(&module, 0..1).is_err(), "nothing of it runs any more");
+        // The next run does without.
+        assert_eq!(call(&resume(&engine(), &[]), 0..COUNT).unwrap(), expected);
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The instructions that the runtime itself writes: entry stubs.
 
-pub(crate) use target::{STUB_SIZE, STUB_SLOT_START, stub, thunk};
+pub(crate) use target::{STUB_SIZE, STUB_SLOT_START, jump, stub, thunk};
+
+/// Bytes of a [`jump`].
+pub(crate) const JUMP_SIZE: usize = 32;
 
 #[cfg(target_arch = "x86_64")]
 mod target {
@@ -23,6 +26,19 @@ mod target {
         code[12..].copy_from_slice(&rel32(at + 16, thunk));
         let (low, high) = code.split_at(8);
         [low, high].map(|half| u64::from_le_bytes(half.try_into().expect("eight bytes")))
+    }
+
+    /// What a stub does, at any place `at` of the arena, for a slot that is zero while there is no code.
+    pub(crate) fn jump(at: usize, slot: usize, thunk: usize, index: u32) -> [u8; super::JUMP_SIZE] {
+        let mut code = [0xcc; super::JUMP_SIZE];
+        // mov r11, [slot]; test r11, r11; je +3; jmp r11; mov eax, index; jmp thunk
+        code[..3].copy_from_slice(&[0x4c, 0x8b, 0x1d]);
+        code[3..7].copy_from_slice(&rel32(at + 7, slot));
+        code[7..16].copy_from_slice(&[0x4d, 0x85, 0xdb, 0x74, 0x03, 0x41, 0xff, 0xe3, 0xb8]);
+        code[16..20].copy_from_slice(&index.to_le_bytes());
+        code[20] = 0xe9;
+        code[21..25].copy_from_slice(&rel32(at + 25, thunk));
+        code
     }
 
     /// The arena's thunk at `at`: loads the word at `data`, then jumps to the address in the word behind it.
@@ -67,6 +83,23 @@ mod target {
             0xd503_201f,
         ];
         std::array::from_fn(|i| u64::from(code[2 * i]) | u64::from(code[2 * i + 1]) << 32)
+    }
+
+    /// What a stub does, at any place `at` of the arena, for a slot that is zero while there is no code.
+    pub(crate) fn jump(at: usize, slot: usize, thunk: usize, index: u32) -> [u8; super::JUMP_SIZE] {
+        let code = [
+            adrp(at, slot, 17),
+            load_low(slot, 17, 17),
+            0xb400_0051, // cbz x17, +8
+            0xd61f_0220, // br x17
+            0x5280_0010 | (index & 0xffff) << 5,
+            0x72a0_0010 | (index >> 16) << 5,
+            0x1400_0000 | (thunk.wrapping_sub(at + 24) as u32 >> 2) & 0x03ff_ffff,
+            0xd503_201f,
+        ];
+        let mut bytes = [0; super::JUMP_SIZE];
+        bytes.chunks_exact_mut(4).zip(code).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
+        bytes
     }
 
     /// The arena's thunk at `at`: loads the word at `data`, then jumps to the address in the word behind it.

@@ -36,7 +36,7 @@ pub(crate) use self::tiers::{TierCounts, TierSetup};
 use super::append::AppendList;
 use super::arch::{self, STUB_SIZE, STUB_SLOT_START};
 use super::entry::{self, Pending};
-use super::memory::CodeMemory;
+use super::memory::{CodeMemory, FirstText};
 use super::tables::Tables;
 use super::{CodeError, CompileFailure, CompileFn, FoundFunc, ModuleCode, Placed};
 use crate::sys::asm::define_first_call_thunk;
@@ -124,6 +124,7 @@ struct PlacedFunc {
     start: u32,
     len: u32,
     key: FuncKey,
+    tier: Tier,
     tables: FuncTables,
 }
 
@@ -157,9 +158,9 @@ impl LazyCode {
         if let Some(snapshot) = &snapshot {
             snapshot.check(num_funcs, page + stubs, bodies)?;
         }
-        let text = snapshot.as_ref().map_or(&[][..], SnapshotFile::text);
+        let text = snapshot.as_ref().map_or_else(FirstText::default, |s| s.first_text(page + stubs));
         let reserve = if map_file { CodeMemory::reserve } else { CodeMemory::new };
-        let memory = reserve(data, page + stubs + bodies, (page + stubs, text))?;
+        let memory = reserve(data, page + stubs + bodies, text)?;
         let mut code = LazyCode::with_memory(memory, num_funcs, compile)?;
         code.tiers = tiers.map(|setup| Tiers::new(setup, counters));
         if let Some(snapshot) = snapshot {
@@ -401,7 +402,7 @@ impl LazyCode {
         let align = (func.align as usize).max(MIN_ALIGN).max(self.memory.granularity());
         let mut placing = self.lock();
         let start = placing.free.next_multiple_of(align);
-        let address = self.write_func(&mut placing, key, func, &targets, start)?;
+        let address = self.write_func(&mut placing, (key, tier), func, &targets, start)?;
         drop(placing);
         self.tell_tools(address.as_ptr() as usize);
         Ok(address)
@@ -436,7 +437,7 @@ impl LazyCode {
     fn write_func(
         &self,
         placing: &mut Placing,
-        key: FuncKey,
+        (key, tier): (FuncKey, Tier),
         func: MachineFunc,
         targets: &[Option<u64>],
         start: usize,
@@ -455,7 +456,7 @@ impl LazyCode {
             self.memory.write(start, &code)?;
             placing.free = end.next_multiple_of(self.memory.granularity());
             // The lock lets one thread append at a time.
-            self.placed.push(PlacedFunc { start: start as u32, len: code.len() as u32, key, tables });
+            self.placed.push(PlacedFunc { start: start as u32, len: code.len() as u32, key, tier, tables });
         }
         Ok(address)
     }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
+use crate::sys::file::MappedFile;
 use crate::sys::mmap::{Access, Mapping, page_size};
+use crate::sys::watch::Watch;
 use crate::sys::{SysError, round_up_to_page};
 
 use super::CodeError;
@@ -20,6 +22,8 @@ use super::CodeError;
 /// pages change from one to the other; then each piece needs pages of its own ([`CodeMemory::granularity`]).
 #[derive(Debug)]
 pub(crate) struct CodeMemory {
+    /// For text that is in a file which may become shorter. Dropped before the space is given back.
+    watch: Option<Watch>,
     /// Data, then text as it is executed.
     space: Mapping,
     data_len: usize,
@@ -29,11 +33,22 @@ pub(crate) struct CodeMemory {
     owner: u32,
 }
 
+/// What text begins with.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FirstText<'a> {
+    /// Where in the text, a multiple of the page size.
+    pub(crate) at: usize,
+    /// The bytes.
+    pub(crate) bytes: &'a [u8],
+    /// A file that has them, where in it they begin, and how many of them are to be copied even so.
+    pub(crate) file: Option<(&'a MappedFile, usize, usize)>,
+}
+
 impl CodeMemory {
-    /// Reserves room for so many bytes of data (zeroes, writable) and of text (executable). The text has some bytes at an
-    /// offset, a multiple of the page size, from the beginning.
-    pub(crate) fn new(data_len: usize, text_len: usize, first: (usize, &[u8])) -> Result<CodeMemory, SysError> {
-        let mut memory = CodeMemory::reserve(data_len, text_len, (0, &[]))?;
+    /// Reserves room for so many bytes of data (zeroes, writable) and of text (executable), some of which is there from the
+    /// beginning.
+    pub(crate) fn new(data_len: usize, text_len: usize, first: FirstText<'_>) -> Result<CodeMemory, SysError> {
+        let mut memory = CodeMemory::reserve(data_len, text_len, FirstText::default())?;
         match memory.map_twice(first) {
             Ok(writable) => memory.writable = Some(writable),
             Err(error) => {
@@ -48,28 +63,28 @@ impl CodeMemory {
     }
 
     /// The same, but pages flip. What `new` does where the system has no executable memory files.
-    pub(crate) fn reserve(data_len: usize, text_len: usize, first: (usize, &[u8])) -> Result<CodeMemory, SysError> {
+    pub(crate) fn reserve(data_len: usize, text_len: usize, first: FirstText<'_>) -> Result<CodeMemory, SysError> {
         let too_large = || SysError::new("reserving code memory", Errno::NOMEM);
         let data_len = round_up_to_page(data_len).ok_or_else(too_large)?;
         let text_len = round_up_to_page(text_len).ok_or_else(too_large)?;
         let space = Mapping::reserve(data_len.checked_add(text_len).ok_or_else(too_large)?)?;
         // SAFETY: nobody uses the new mapping yet.
         unsafe { space.make_accessible(0, data_len)? };
-        let memory = CodeMemory { space, data_len, writable: None, owner: std::process::id() };
+        let memory = CodeMemory { space, data_len, writable: None, owner: std::process::id(), watch: None };
         memory.begin_with(first)?;
         Ok(memory)
     }
 
     /// Puts the first bytes into memory that is new and whose pages flip.
-    fn begin_with(&self, (at, first): (usize, &[u8])) -> Result<(), SysError> {
-        if first.is_empty() {
+    fn begin_with(&self, first: FirstText<'_>) -> Result<(), SysError> {
+        if first.bytes.is_empty() {
             return Ok(());
         }
         // SAFETY: nobody executes or writes the memory yet, and `at` is a multiple of the page size.
-        unsafe { self.write(at, first) }
+        unsafe { self.write(first.at, first.bytes) }
     }
 
-    fn map_twice(&self, (at, mut first): (usize, &[u8])) -> Result<Mapping, SysError> {
+    fn map_twice(&mut self, first: FirstText<'_>) -> Result<Mapping, SysError> {
         let len = self.text_len();
         let fail = |e: Errno| SysError::new("making an executable memory file", e);
         // Exceeding this limit would kill the process with SIGXFSZ.
@@ -84,17 +99,25 @@ impl CodeMemory {
         }
         .map_err(fail)?;
         rustix::fs::ftruncate(&file, len as u64).map_err(fail)?;
+        let FirstText { at, bytes, file: from } = first;
+        let from = from.filter(|(from, start, _)| from.has_pages_at(*start));
+        let copied = from.map_or(bytes.len(), |(.., copied)| copied.next_multiple_of(page_size()).min(bytes.len()));
         // Faults of the page table for each page would take longer.
-        let mut end = at;
-        while !first.is_empty() {
-            let written = rustix::io::pwrite(&file, first, end as u64).map_err(fail)?;
-            (first, end) = (&first[written..], end + written);
+        let (mut rest, mut end) = (&bytes[..copied], at);
+        while !rest.is_empty() {
+            let written = rustix::io::pwrite(&file, rest, end as u64).map_err(fail)?;
+            (rest, end) = (&rest[written..], end + written);
         }
         let writable = Mapping::shared_file(file.as_fd(), len, Access::ReadWrite)?;
         // SAFETY: the text part is reserved and nobody uses it yet; what was written is mapped.
         unsafe {
             self.space.map_shared_file(self.data_len, len, file.as_fd(), Access::ReadExec)?;
             synchronise_code(self.text().add(at), end - at);
+            if let Some((from, start, _)) = from.filter(|_| copied < bytes.len()) {
+                let pages = (bytes.len() - copied).next_multiple_of(page_size());
+                let at = self.data_len + at + copied;
+                self.watch = from.map_code(&self.space, at, start + copied, pages)?;
+            }
         }
         Ok(writable)
     }
@@ -250,9 +273,10 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn code_runs_and_no_page_is_writable_and_executable() {
-        for memory in
-            [CodeMemory::new(64, 1 << 20, (0, &[])).unwrap(), CodeMemory::reserve(64, 1 << 20, (0, &[])).unwrap()]
-        {
+        for memory in [
+            CodeMemory::new(64, 1 << 20, FirstText::default()).unwrap(),
+            CodeMemory::reserve(64, 1 << 20, FirstText::default()).unwrap(),
+        ] {
             let mut at = 0;
             for n in [7, 9] {
                 // SAFETY: the piece is written once, before it is called as the function that it is.

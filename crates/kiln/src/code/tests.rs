@@ -11,7 +11,7 @@ use kiln_env::machine::*;
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncKey, Image, Module, TagIndex, TrapCode, TypeIndex};
 
 use super::entry::{self, Pending, Reason, Unwound, enter};
-use super::memory::CodeMemory;
+use super::memory::{CodeMemory, FirstText};
 use super::*;
 use crate::vm::context::*;
 
@@ -379,7 +379,7 @@ fn each_form(funcs: impl Fn() -> Vec<MachineFunc>, test: impl Fn(Arc<ModuleCode>
         FuncKey::Wasm(i) => Ok(funcs[i.0 as usize].clone()),
         other => anyhow::bail!("no {other}"),
     });
-    let memory = CodeMemory::reserve(1 << 16, 1 << 24, (0, &[])).unwrap();
+    let memory = CodeMemory::reserve(1 << 16, 1 << 24, FirstText::default()).unwrap();
     let form = Form::Lazy(Box::new(lazy::LazyCode::with_memory(memory, count, compile).unwrap()));
     test(Arc::new(ModuleCode { observers: Observers::none(), form, setup: setup() }).observed());
 }

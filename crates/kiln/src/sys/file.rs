@@ -103,6 +103,28 @@ impl MappedFile {
         unsafe { self.mapping.replace(start, end - start, &copy, Access::Read) }
     }
 
+    /// Whether what is at an offset begins a page of the file.
+    pub(crate) fn has_pages_at(&self, offset: usize) -> bool {
+        (self.start + offset as u64).is_multiple_of(page_size() as u64)
+    }
+
+    /// Maps `len` bytes of the file, from `from` on, for execution into `space` at `at`. Who watches them, if the file may
+    /// become shorter; to be dropped before the space is given back.
+    ///
+    /// # Safety
+    /// `at`, `len` and the place in the file are multiples of the page size; nobody has references to what was there.
+    pub(crate) unsafe fn map_code(
+        &self,
+        space: &Mapping,
+        at: usize,
+        from: usize,
+        len: usize,
+    ) -> Result<Option<Watch>, SysError> {
+        // SAFETY: the caller's.
+        unsafe { space.map_private_file(at, len, (self.fd(), self.start + from as u64), Access::ReadExec)? };
+        Ok(self.watch().map(|file| Watch::new(space.as_ptr().wrapping_add(at), len, false, Some(file))))
+    }
+
     /// Whether bytes were missing when somebody needed them.
     pub(crate) fn is_damaged(&self) -> bool {
         self.mapping.is_damaged()

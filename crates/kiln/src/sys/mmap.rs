@@ -235,6 +235,24 @@ impl Mapping {
         }
     }
 
+    /// Maps `len` bytes of a file, from a place in it, at `offset`.
+    ///
+    /// # Safety
+    /// All are multiples of the page size; nobody has references to what was there.
+    pub(super) unsafe fn map_private_file(
+        &self,
+        offset: usize,
+        len: usize,
+        (fd, place): (BorrowedFd<'_>, u64),
+        access: Access,
+    ) -> Result<(), SysError> {
+        let start = self.part(offset, len);
+        // SAFETY: the part is ours and the caller says that nobody relies on what is mapped there.
+        unsafe { mm::mmap(start, len, access.prot(), MapFlags::PRIVATE | MapFlags::FIXED, fd, place) }
+            .map_err(|e| SysError::new("mapping a file", e))?;
+        Ok(())
+    }
+
     /// Maps `len` bytes of a file from its start at `offset`, shared with whoever else maps it.
     ///
     /// # Safety

@@ -17,6 +17,7 @@ use super::context::{ValRaw, VmFuncRef, VmTable};
 use super::handle::Handle;
 use super::instance::InstanceData;
 use super::store::StoreOpaque;
+use crate::sys::mmap::Mapping;
 
 /// One table of a store. Compiled code sees its `VmTable`, which stands elsewhere and is kept up to date here.
 pub(crate) struct TableData {
@@ -51,24 +52,34 @@ impl Element {
 struct Elements {
     ptr: NonNull<u8>,
     layout: Layout,
+    /// Where the memory is pages of its own.
+    pages: Option<Mapping>,
 }
+
+/// From so many bytes on elements have pages of their own, of which those cost nothing that nobody touches: an allocator may
+/// clear all of them.
+const OWN_PAGES: usize = 256 << 10;
 
 impl Elements {
     fn new(repr: RefRepr, capacity: u64) -> Option<Elements> {
         let bytes = usize::try_from(capacity).ok()?.checked_mul(table_element_size(repr) as usize)?;
         let layout = Layout::from_size_align(bytes, 16).ok()?;
         if bytes == 0 {
-            return Some(Elements { ptr: NonNull::dangling(), layout });
+            return Some(Elements { ptr: NonNull::dangling(), layout, pages: None });
+        }
+        if bytes >= OWN_PAGES {
+            let pages = Mapping::accessible(bytes).ok()?;
+            return Some(Elements { ptr: NonNull::new(pages.as_ptr())?, layout, pages: Some(pages) });
         }
         // SAFETY: the size is not zero.
         let ptr = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Elements { ptr, layout })
+        Some(Elements { ptr, layout, pages: None })
     }
 }
 
 impl Drop for Elements {
     fn drop(&mut self) {
-        if self.layout.size() > 0 {
+        if self.layout.size() > 0 && self.pages.is_none() {
             // SAFETY: allocated in `new` with this layout.
             unsafe { dealloc(self.ptr.as_ptr(), self.layout) };
         }

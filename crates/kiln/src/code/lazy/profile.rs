@@ -1,6 +1,6 @@
 //! What functions of the first tier tell about how they run: `kiln_env::tier` says how.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -44,15 +44,20 @@ struct Sites {
 #[derive(Default)]
 pub(super) struct Profile {
     sites: Mutex<HashMap<u32, Sites>>,
-    /// Entries of functions in earlier runs, by ascending index.
-    before: OnceLock<Vec<(u32, u32)>>,
+    /// What was known at the end of an earlier run, by ascending index.
+    before: OnceLock<Vec<(u32, FuncCounts)>>,
 }
 
 impl Profile {
+    /// What was known about a function at the end of an earlier run.
+    fn before(&self, func: DefinedFuncIndex) -> Option<&FuncCounts> {
+        let before = self.before.get()?;
+        Some(&before[before.binary_search_by_key(&func.0, |(func, _)| *func).ok()?].1)
+    }
+
     /// Entries of a function in earlier runs.
     pub(super) fn entries_before(&self, func: DefinedFuncIndex) -> u32 {
-        let before = self.before.get().map_or(&[][..], |before| before);
-        before.binary_search_by_key(&func.0, |(func, _)| *func).map_or(0, |at| before[at].1)
+        self.before(func).map_or(0, |counts| counts.entries)
     }
 
     fn sites(&self) -> MutexGuard<'_, HashMap<u32, Sites>> {
@@ -68,13 +73,16 @@ impl LazyCode {
         self.add_sites(func, Sites { offsets: offsets.into(), records });
     }
 
-    /// Begins with what was known at the end of an earlier run.
-    pub(super) fn resume_profile(&self, profile: &[(u32, FuncCounts)]) {
+    /// Begins with what was known at the end of an earlier run. Of these functions there is code of the first tier, which
+    /// writes to records.
+    pub(super) fn resume_profile(&self, profile: Vec<(u32, FuncCounts)>, counting: &HashSet<DefinedFuncIndex>) {
         let Some(tiers) = &self.tiers else { return };
-        for (func, counts) in profile {
-            self.resume_sites(DefinedFuncIndex(*func), counts);
+        for (func, counts) in &profile {
+            if counting.contains(&DefinedFuncIndex(*func)) {
+                self.resume_sites(DefinedFuncIndex(*func), counts);
+            }
         }
-        _ = tiers.profile.before.set(profile.iter().map(|(func, counts)| (*func, counts.entries)).collect());
+        _ = tiers.profile.before.set(profile);
     }
 
     /// Gives a function records that hold what they held.
@@ -124,7 +132,8 @@ impl LazyCode {
             let others = first.others.load(Ordering::Relaxed);
             SiteCounts { offset: *offset, candidates: [candidate(first), candidate(second)], others }
         };
-        let sites = sites.map_or_else(Vec::new, |s| s.offsets.iter().zip(&s.records).map(count).collect());
+        let before = || tiers.profile.before(func).map_or_else(Vec::new, |counts| counts.sites.clone());
+        let sites = sites.map_or_else(before, |s| s.offsets.iter().zip(&s.records).map(count).collect());
         FuncCounts { entries: self.entries(tiers, func), sites }
     }
 

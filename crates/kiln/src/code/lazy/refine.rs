@@ -2,7 +2,7 @@
 //! together, in the order of use.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -16,6 +16,9 @@ use kiln_env::{DefinedFuncIndex, FuncKey};
 
 use super::snapshot::{Captured, SnapshotFile};
 use super::tiers::Tiers;
+use crate::code::arch::{self, JUMP_SIZE};
+use crate::code::memory::FirstText;
+
 use super::{CodeError, CodeMemory, LazyCode, MIN_ALIGN, Progress, state};
 
 /// What is done about a function.
@@ -87,8 +90,8 @@ impl LazyCode {
         plans
     }
 
-    /// Compiles functions at the second tier, those that are not at it already until `end`. What cannot be compiled, and is
-    /// at the first tier, is left out.
+    /// Compiles functions at the second tier, those that are not at it already until `end`. What cannot be compiled is left
+    /// out; it is an error if that is all.
     fn optimize_all(
         &self,
         tiers: &Tiers,
@@ -96,19 +99,17 @@ impl LazyCode {
         threads: usize,
         end: Instant,
     ) -> Result<HashMap<u32, MachineFunc>> {
-        let (next, done) = (AtomicUsize::new(0), Mutex::new(HashMap::new()));
-        let work = || -> Result<()> {
+        let (next, done, failed) = (AtomicUsize::new(0), Mutex::new(HashMap::new()), Mutex::new(None));
+        let work = || {
             while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if !plan.is_optimized && Instant::now() >= end {
                     break;
                 }
                 match self.compile_hot(tiers, FuncKey::Wasm(plan.func)) {
                     Ok(code) => _ = done.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.func.0, code),
-                    Err(error) if plan.is_optimized => return Err(error),
-                    Err(error) => tracing::debug!(%error, "a function stays in the first tier"),
+                    Err(error) => _ = failed.lock().unwrap_or_else(PoisonError::into_inner).insert(error),
                 }
             }
-            Ok(())
         };
         thread::scope(|scope| {
             let spawn = |i| {
@@ -116,35 +117,69 @@ impl LazyCode {
                 builder.spawn_scoped(scope, work)
             };
             let threads = (0..threads.clamp(1, plans.len().max(1))).map(spawn).collect::<Result<Vec<_>, _>>()?;
-            threads.into_iter().try_for_each(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(_) => Err(anyhow::anyhow!("the compiler panicked")),
-            })
+            let panicked = |_| anyhow::anyhow!("the compiler panicked");
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(panicked))
         })?;
-        Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) if done.is_empty() => Err(error),
+            _ => Ok(done),
+        }
     }
 
     /// An arena like this one with these functions and the trampolines of the snapshot. Calls of functions at the second
-    /// tier are direct.
+    /// tier are direct; those of others go through jumps that lie close together, so that the pages of most entry stubs are
+    /// not needed. Trampolines come first, then jumps, then functions.
     fn rebuilt(&self, funcs: Vec<(DefinedFuncIndex, MachineFunc, Tier)>) -> Result<LazyCode> {
-        let memory = CodeMemory::new(LazyCode::counters_start(self.num_funcs), self.memory.text_len(), (0, &[]))?;
+        let data = LazyCode::counters_start(self.num_funcs);
+        let memory = CodeMemory::new(data, self.memory.text_len(), FirstText::default())?;
         let code = LazyCode::with_memory(memory, self.num_funcs, self.compile.clone())?;
         for (_, key, _) in self.snapshot.iter().flat_map(SnapshotFile::funcs) {
             if key.body().is_none() {
                 code.ready(key)?;
             }
         }
+        let mut others = BTreeMap::new();
         for reloc in funcs.iter().flat_map(|(_, func, _)| &func.relocs) {
-            if !matches!(reloc.target, FuncKey::Wasm(_)) {
-                code.ready(reloc.target)?;
+            match reloc.target {
+                FuncKey::Wasm(func) => _ = others.insert(func.0, 0),
+                other => _ = code.ready(other)?,
             }
         }
-        code.place_all(funcs)?;
+        for (func, _, tier) in &funcs {
+            if *tier == Tier::Optimized {
+                others.remove(&func.0);
+            }
+        }
+        code.place_jumps(&mut others)?;
+        code.place_all(funcs, &others)?;
         Ok(code)
     }
 
-    /// Places functions one behind the other, in an arena in which nobody else places any.
-    fn place_all(&self, funcs: Vec<(DefinedFuncIndex, MachineFunc, Tier)>) -> Result<()> {
+    /// Places jumps to functions, and says at which offset each is.
+    fn place_jumps(&self, funcs: &mut BTreeMap<u32, usize>) -> Result<()> {
+        let mut placing = self.lock();
+        let first = placing.free.next_multiple_of(JUMP_SIZE.max(self.memory.granularity()));
+        let mut code = Vec::with_capacity(funcs.len() * JUMP_SIZE);
+        for (func, offset) in funcs {
+            if *func >= self.num_funcs {
+                return Err(CodeError::Missing(FuncKey::Wasm(DefinedFuncIndex(*func))).into());
+            }
+            *offset = first + code.len();
+            let (thunk, slot) = (self.memory.text() as usize, self.slot(*func).as_ptr() as usize);
+            code.extend(arch::jump(thunk + *offset, slot, thunk, *func));
+        }
+        if first.saturating_add(code.len()) > self.memory.text_len() {
+            return Err(CodeError::ArenaFull(self.memory.text_len()).into());
+        }
+        // SAFETY: the place is free, and nobody executes it yet.
+        unsafe { self.memory.write(first, &code)? };
+        placing.free = (first + code.len()).next_multiple_of(self.memory.granularity());
+        Ok(())
+    }
+
+    /// Places functions one behind the other, in an arena in which nobody else places any, and which has jumps to others.
+    fn place_all(&self, funcs: Vec<(DefinedFuncIndex, MachineFunc, Tier)>, jumps: &BTreeMap<u32, usize>) -> Result<()> {
         let mut free = self.lock().free;
         let mut starts = HashMap::new();
         for (func, code, tier) in &funcs {
@@ -156,15 +191,15 @@ impl LazyCode {
             return Err(CodeError::ArenaFull(self.memory.text_len()).into());
         }
         let last = |func: DefinedFuncIndex| {
-            let (start, tier) = starts.get(&func.0)?;
-            (*tier == Tier::Optimized).then(|| self.text_at(*start))
+            let body = starts.get(&func.0).filter(|(_, tier)| *tier == Tier::Optimized).map(|(start, _)| start);
+            Some(self.text_at(*body.or_else(|| jumps.get(&func.0))?))
         };
         for (func, code, tier) in funcs {
             let key = FuncKey::Wasm(func);
             let (start, _) = starts.get(&func.0).context("it has a place")?;
             let targets = self.targets(key, tier, &code, &last)?;
             let mut placing = self.lock();
-            let placed = self.write_func(&mut placing, key, code, &targets, *start)?;
+            let placed = self.write_func(&mut placing, (key, tier), code, &targets, *start)?;
             self.set(&mut placing, key, tier, Progress::Ready(placed));
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Code that an earlier run compiled: put back where it was, and captured for the next run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use kiln_env::profile::FuncCounts;
 use kiln_env::tier::Tier;
 use kiln_env::{FuncKey, Image};
 
-use super::{LazyCode, Progress, state};
+use super::{LazyCode, Progress};
+use crate::code::memory::FirstText;
 use crate::code::tables::Tables;
 use crate::code::{CodeError, FoundFunc, Placed};
 use crate::sys::file::MappedFile;
@@ -88,6 +89,18 @@ impl SnapshotFile {
         text.get(..end).unwrap_or(text)
     }
 
+    /// The text, to be put at an offset of an arena.
+    pub(super) fn first_text(&self, at: usize) -> FirstText<'_> {
+        // If the file becomes shorter, compiled code is left through its entry trampoline, which has to be there. Where
+        // trampolines come first the rest can stay where it is.
+        let is_body = |key: &FuncKey| matches!(key, FuncKey::Wasm(_));
+        let first = self.funcs().find(|(_, key, _)| is_body(key)).map(|(.., range)| range.start as usize);
+        let first =
+            first.filter(|_| self.funcs().skip_while(|(_, key, _)| !is_body(key)).all(|(_, key, _)| is_body(&key)));
+        let start = self.parts[CodePart::Text as usize].start as usize;
+        FirstText { at, bytes: self.text(), file: first.map(|first| (&*self.file, start, first)) }
+    }
+
     /// The function that contains `pc`, if the text begins at `base`.
     pub(super) fn find(&self, base: usize, pc: usize) -> Option<FoundFunc<'_>> {
         let offset = u32::try_from(pc.checked_sub(base)?).ok()?;
@@ -115,20 +128,25 @@ impl LazyCode {
     }
 
     /// Takes over the functions of an earlier run, whose text is in the arena already.
-    pub(super) fn resume(&mut self, snapshot: SnapshotFile) {
+    pub(super) fn resume(&mut self, mut snapshot: SnapshotFile) {
         let at = self.bodies_offset();
         for chunks in snapshot.meta.stubs.chunk_by(|chunk, next| chunk.checked_add(1) == Some(*next)) {
             self.write_first_stubs(chunks[0] as usize..chunks[0] as usize + chunks.len());
         }
         let mut placing = self.lock();
-        placing.free = (at + snapshot.text().len()).next_multiple_of(self.memory.granularity());
+        // Pages that are the file's have no place for other code.
+        placing.free = (at + snapshot.text().len()).next_multiple_of(page_size());
+        let mut counting = HashSet::new();
         for (position, key, range) in snapshot.funcs() {
             let tier = snapshot.meta.tier(position).unwrap_or(Tier::Optimized);
+            if let (FuncKey::Wasm(func), Tier::Baseline) = (key, tier) {
+                counting.insert(func);
+            }
             self.begin_again(key, tier, range.end - range.start);
             self.set(&mut placing, key, tier, Progress::Ready(self.text_at(at + range.start as usize)));
         }
         drop(placing);
-        self.resume_profile(&snapshot.meta.profile);
+        self.resume_profile(std::mem::take(&mut snapshot.meta.profile), &counting);
         self.snapshot = Some(snapshot);
     }
 
@@ -175,18 +193,9 @@ impl LazyCode {
         if !self.outgrew_snapshot() {
             return None;
         }
-        let mut last = HashMap::new();
         let new = || (0..self.placed.len()).filter_map(|i| self.placed.get(i));
-        new().for_each(|func| _ = last.insert(func.key, func.start));
-        let tier = |key, start| match key {
-            FuncKey::Wasm(func) => {
-                let is_final = self.state(func.0).load(Ordering::Acquire) == state::OPTIMIZED;
-                if is_final && last.get(&key) == Some(&start) { Tier::Optimized } else { Tier::Baseline }
-            }
-            _ => Tier::Optimized,
-        };
         let old = self.snapshot.iter().flat_map(|s| s.funcs().map(|(i, ..)| s.meta.tier(i).unwrap_or(Tier::Optimized)));
-        let tiers = old.chain(new().map(|func| tier(func.key, func.start))).collect();
+        let tiers = old.chain(new().map(|func| func.tier)).collect();
         let live = self.live_bytes();
         if is_wasteful(live, (placing.free - text_at) as u64) {
             let image = Image { text: Vec::new(), funcs: Vec::new() };
