@@ -380,7 +380,14 @@ fn on_fault(fault: &Fault) -> Option<Action> {
     }
     // First of all: only a thread that runs our code is sure to have its thread-local storage.
     // SAFETY: the code that faulted is on the stack of a store, which keeps it alive.
-    let site = unsafe { registry::with_code(fault.pc, |code| code.find(fault.pc)?.trap(fault.pc)) }?;
+    let site = unsafe {
+        registry::with_code(fault.pc, |code| {
+            if watch::is_behind_end(fault.pc) {
+                return Some(TrapCode::FileTruncated);
+            }
+            code.find(fault.pc)?.trap(fault.pc)
+        })
+    }?;
     leave(fault, |stack| match (fault.address, stack) {
         (Some(address), Some(stack)) if (stack.guard_low..stack.low).contains(&address) => {
             Some(TrapCode::StackOverflow)

@@ -102,21 +102,46 @@ pub(crate) struct Missing {
     writable: bool,
 }
 
-/// Whether a bus error at an address is a watched mapping's, which is then marked. For signal handlers: neither allocates
-/// nor locks.
-pub(crate) fn missing(address: usize) -> Option<Missing> {
+/// The watched mapping that an address lies in.
+fn slot_of(address: usize) -> Option<&'static Slot> {
     let contains = |slot: &&Slot| {
         let start = slot.start.load(Ordering::Acquire);
         start != 0 && address.wrapping_sub(start) < slot.len.load(Ordering::Relaxed)
     };
-    let slot = slots().find(contains)?;
-    slot.damaged.store(true, Ordering::Relaxed);
-    // SAFETY: slots are never freed.
-    if let Some(file) = unsafe { slot.file.load(Ordering::Relaxed).as_ref() } {
-        file.damaged.store(true, Ordering::Relaxed);
+    slots().find(contains)
+}
+
+impl Slot {
+    fn mark(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+        // SAFETY: slots are never freed.
+        if let Some(file) = unsafe { self.file.load(Ordering::Relaxed).as_ref() } {
+            file.damaged.store(true, Ordering::Relaxed);
+        }
+        DAMAGE.store(true, Ordering::Relaxed);
     }
-    DAMAGE.store(true, Ordering::Relaxed);
+}
+
+/// Whether a bus error at an address is a watched mapping's, which is then marked. For signal handlers: neither allocates
+/// nor locks.
+pub(crate) fn missing(address: usize) -> Option<Missing> {
+    let slot = slot_of(address)?;
+    slot.mark();
     Some(Missing { address, writable: slot.writable.load(Ordering::Relaxed) })
+}
+
+/// Whether code that faulted lies in the page in which a watched file ends now, behind that end, where there are only
+/// zeroes; the mapping is then marked. For signal handlers: neither allocates nor locks.
+pub(crate) fn is_behind_end(pc: usize) -> bool {
+    let Some(slot) = slot_of(pc).filter(|slot| !slot.writable.load(Ordering::Relaxed)) else { return false };
+    let rest = page_size() - pc % page_size();
+    // SAFETY: the processor has just read the code there, and the page is mapped as a whole.
+    let code = unsafe { std::slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(pc), rest) };
+    let is_cut = code.iter().all(|byte| *byte == 0);
+    if is_cut {
+        slot.mark();
+    }
+    is_cut
 }
 
 impl Missing {
