@@ -80,12 +80,15 @@ struct Run {
 
 impl Run {
     fn new(engine: &Engine) -> Run {
-        let module = Module::new(engine, WAT).unwrap();
+        Run::of(engine, &Module::new(engine, WAT).unwrap())
+    }
+
+    fn of(engine: &Engine, module: &Module) -> Run {
         let mut store = Store::new(engine, ());
         store.set_fuel(1 << 40).unwrap();
         let triple = Func::wrap(&mut store, |x: i32| x * 3);
         let mut instance = |mine: i32| {
-            let instance = Instance::new(&mut store, &module, &[triple.into()]).unwrap();
+            let instance = Instance::new(&mut store, module, &[triple.into()]).unwrap();
             let set = instance.get_typed_func::<i32, ()>(&mut store, "set_mine").unwrap();
             set.call(&mut store, mine).unwrap();
             instance
@@ -127,6 +130,15 @@ impl Run {
         };
         let fuel = self.store.get_fuel().unwrap();
         self.seen.push(format!("{caller} {slot} {x}: {outcome} {fuel}"));
+    }
+
+    /// What was learnt so far.
+    fn profile(&self) -> Profile {
+        let module = self.instances[0].module(&self.store).clone();
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("snapshot");
+        std::fs::write(&path, module.snapshot().unwrap().expect("something was compiled")).unwrap();
+        Profile::of_snapshot(&path).unwrap()
     }
 
     /// Calls and changes of the tables that follow from a seed: mostly one slot or two for a while.
@@ -259,13 +271,42 @@ fn both_first_tiers_learn_the_same() {
                 run.call(caller, [0, 0, 1, 0, 1, 2, 3, 5, 6, 9][i % 10], 1);
             }
         }
-        let module = run.instances[0].module(&run.store).clone();
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("snapshot");
-        std::fs::write(&path, module.snapshot().unwrap().expect("something was compiled")).unwrap();
-        format!("{:?}", Profile::of_snapshot(&path).unwrap())
+        format!("{:?}", run.profile())
     });
     assert_eq!(learnt[0], learnt[1]);
     // Sites in `indirect`, `loop`, `ref`, `catch`, `nested` and two tail calls.
     assert_eq!(learnt[0].matches("SiteCounts").count(), 7, "{}", learnt[0]);
+}
+
+/// An artifact that was made with a profile has two targets at most calls, and functions in another order.
+#[test]
+fn artifacts_with_a_profile_do_the_same() {
+    let mut learning = config();
+    learning.tiering(Tiering::Dynamic).tier_up(TierUp::Never);
+    for usual in [["add", "nested"], ["throw", "divide"], ["counting", "counting"]] {
+        let mut run = Run::new(&Engine::new(&learning).unwrap());
+        for i in 0..200 {
+            run.set(0, Some((0, usual[i % 2])));
+            CALLERS.iter().for_each(|caller| run.call(caller, 0, 1));
+        }
+        let profile = run.profile();
+        let make = |threads: usize, profile: Option<Profile>| {
+            let engine = Engine::new(config().compilation_threads(threads)).unwrap();
+            engine.precompile_module(WAT.as_bytes(), ArtifactOptions::new().profile(profile)).unwrap()
+        };
+        let bytes = make(1, Some(profile.clone()));
+        assert!(bytes == make(3, Some(profile)), "whatever the threads");
+        assert!(bytes != make(1, None), "it makes a difference");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let engine = Engine::new(&config()).unwrap();
+        let module = Module::deserialize_file(&engine, file.path()).unwrap();
+        for seed in 0..8 {
+            let mut expected = Run::new(&engine);
+            let mut run = Run::of(&engine, &module);
+            expected.steps(seed);
+            run.steps(seed);
+            assert_eq!(run.seen, expected.seen, "{usual:?}, seed {seed}");
+        }
+    }
 }
