@@ -6,6 +6,10 @@ use std::time::Duration;
 use kiln_baseline::{Baseline, Body, Facts};
 use kiln_compiler::{Compiler, CompilerConfig, ValidatedModule};
 
+/// As in the program `kiln`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Processor time of this thread.
 fn cpu_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

@@ -384,7 +384,8 @@ impl Func<'_> {
         self.stack.truncate(base);
         self.top = entries[0].slot();
         self.flushed = self.flushed.min(base);
-        entries.iter().for_each(|entry| self.remove(entry));
+        self.remove(&entries[0]);
+        self.remove(&entries[1]);
     }
 
     /// An operand is no longer on the stack.
