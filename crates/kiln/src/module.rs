@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use kiln_env::{DefinedFuncIndex, FuncKey};
 
 use crate::artifact::{self, Verified};
 #[cfg(feature = "compiler")]
@@ -165,6 +166,19 @@ impl Module {
     /// A trampoline cannot be compiled, or the target's artifacts cannot be written.
     pub fn snapshot(&self) -> Result<Option<Vec<u8>>> {
         resume::snapshot(&self.data)
+    }
+
+    /// Compiles all functions that are not compiled yet and would be when they are first called, at the tier at which they
+    /// would begin: a [snapshot](Module::snapshot) then has all of them.
+    ///
+    /// # Errors
+    /// One cannot be compiled.
+    pub fn compile_functions(&self) -> Result<()> {
+        let count = self.data.env.funcs.len() - self.data.env.num_imported_funcs as usize;
+        for func in 0..u32::try_from(count)? {
+            self.data.code.trampoline(FuncKey::Wasm(DefinedFuncIndex(func)))?;
+        }
+        Ok(())
     }
 
     /// The bytes of a snapshot in which functions are optimised that earlier runs used `least` times at least, for the next

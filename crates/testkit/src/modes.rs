@@ -2,9 +2,13 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use kiln::{ArtifactOptions, BaselineCompiler, Config, Engine, Inlining, MemoryStore, Module, Store, TierUp, Tiering};
+use kiln::{
+    ArtifactOptions, BaselineCompiler, Config, Engine, Inlining, MemoryStore, Module, ModuleFile, Store, TierUp,
+    Tiering,
+};
 use kiln_compiler::Features;
 
 /// A way to configure the engine, with the proposals that are on.
@@ -28,6 +32,8 @@ pub struct Mode {
     artifact: bool,
     /// Whether all functions are in a cache when a module is made.
     cached: bool,
+    /// Whether modules go on from a snapshot in which all functions are optimised.
+    refined: bool,
 }
 
 impl Mode {
@@ -45,12 +51,13 @@ impl Mode {
         guards: true,
         artifact: false,
         cached: false,
+        refined: false,
     };
 
     /// Every mode: functions compiled at once, by one thread and by many, or when first called; with fuel and epochs
     /// counted; with bounds of memories checked by code; with no signal handled at all; from artifacts in files; from a
     /// cache of functions, which holds those of the modules before as well; with functions that change their tier, when
-    /// they are hot, as soon as possible, or at random; with nothing inlined, and with as much as possible.
+    /// they are hot, as soon as possible, or at random; with code that was optimised between two runs; with nothing inlined, and with as much as possible.
     pub fn all() -> Vec<Mode> {
         vec![
             Mode::EAGER,
@@ -63,6 +70,7 @@ impl Mode {
             Mode { name: "cached", cached: true, ..Mode::EAGER },
             Mode { name: "dynamic", ..Mode::DYNAMIC },
             Mode { name: "dynamic-cached", cached: true, inlining: Inlining::Stress, ..Mode::DYNAMIC },
+            Mode { name: "refined", refined: true, ..Mode::STENCILS },
             Mode { name: "tier-up-at-once", tier_up: TierUp::AtOnce, ..Mode::DYNAMIC },
             Mode { name: "tier-up-metered", tier_up: TierUp::AtOnce, fuel: true, epochs: true, ..Mode::DYNAMIC },
             Mode { name: "tier-up-random", tier_up: TierUp::Random(1), ..Mode::DYNAMIC },
@@ -175,6 +183,9 @@ impl Mode {
             let mut eager = engine.config().clone();
             drop(Module::new(&Engine::new(eager.tiering(Tiering::Eager))?, bytes)?);
         }
+        if self.refined {
+            return refined(engine, &wat::parse_bytes(bytes)?);
+        }
         if !self.artifact {
             return Module::new(engine, bytes);
         }
@@ -197,6 +208,25 @@ impl Mode {
         }
         Ok(())
     }
+}
+
+/// A module that goes on where a run ended that had called all functions, which were optimised then.
+fn refined(engine: &Engine, wasm: &[u8]) -> Result<Module> {
+    let module = Module::new(engine, wasm)?;
+    module.compile_functions()?;
+    let folder = tempfile::tempdir()?;
+    let [file, outline, snapshot] = ["wasm", "outline", "snapshot"].map(|name| folder.path().join(name));
+    std::fs::write(&file, wasm)?;
+    std::fs::write(&outline, module.outline()?)?;
+    // There is none where there are no functions.
+    let first = module.snapshot()?;
+    first.map_or(Ok(()), |bytes| std::fs::write(&snapshot, bytes))?;
+    let resume = || Module::resume(engine, ModuleFile::open(engine, &file)?, &outline, &snapshot, &[]);
+    let end = Instant::now() + Duration::from_secs(3600);
+    if let Some(bytes) = resume()?.refined_snapshot(0, end)? {
+        std::fs::write(&snapshot, bytes)?;
+    }
+    resume()
 }
 
 #[cfg(test)]
