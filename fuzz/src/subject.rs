@@ -1,7 +1,9 @@
 //! Kiln under test, in each of its modes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use kiln as api;
 use kiln::{Config, Inlining, OptLevel, TierUp, Tiering, Trap};
@@ -16,6 +18,8 @@ pub struct Mode {
     pub name: &'static str,
     /// The engine.
     pub engine: api::Engine,
+    /// Whether modules go on where a run of the same script ended, optimised since.
+    refined: bool,
 }
 
 /// How long a mutant may run in all.
@@ -27,7 +31,39 @@ impl Mode {
         config.compilation_threads(1).epoch_interruption(deadline);
         set(&mut config);
         let engine = api::Engine::new(&config).map_err(|e| anyhow!("mode {name}: {e:?}"))?;
-        Ok(Mode { name, engine })
+        Ok(Mode { name, engine, refined: false })
+    }
+
+    /// A module in this mode that is to run a script.
+    pub fn compile(&self, wasm: &[u8], script: &Script) -> Result<api::Module> {
+        let module = compile(&self.engine, wasm)?;
+        if !self.refined {
+            return Ok(module);
+        }
+        run(&self.engine, &module, script)?;
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("kiln-fuzz-{}-{count}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let refined = self.refined(&module, wasm, &folder);
+        fs::remove_dir_all(&folder)?;
+        refined
+    }
+
+    /// The module with what it used optimised.
+    fn refined(&self, module: &api::Module, wasm: &[u8], folder: &Path) -> Result<api::Module> {
+        let [file, outline, snapshot] = ["wasm", "outline", "snapshot"].map(|name| folder.join(name));
+        fs::write(&file, wasm)?;
+        fs::write(&outline, module.outline()?)?;
+        if let Some(bytes) = module.snapshot()? {
+            fs::write(&snapshot, bytes)?;
+        }
+        let open = || api::ModuleFile::open(&self.engine, &file);
+        let resumed = api::Module::resume(&self.engine, open()?, &outline, &snapshot, &[])?;
+        if let Some(bytes) = resumed.refined_snapshot(0, Instant::now() + Duration::from_secs(600))? {
+            fs::write(&snapshot, bytes)?;
+        }
+        api::Module::resume(&self.engine, open()?, &outline, &snapshot, &[])
     }
 
     /// All modes; with epoch checks if modules may run for ever.
@@ -49,6 +85,12 @@ impl Mode {
             Mode::new("tiers change at random", deadline, |c| {
                 c.tiering(Tiering::Dynamic).tier_up(TierUp::Random(7));
             })?,
+            Mode {
+                refined: true,
+                ..Mode::new("refined after a run", deadline, |c| {
+                    c.tiering(Tiering::Dynamic);
+                })?
+            },
             Mode::new("eager, all calls inlined", deadline, |c| {
                 c.compiler_inlining(Inlining::Stress);
             })?,

@@ -126,7 +126,7 @@ impl Target {
 fn agreed_trace(modes: &[Mode], module: &[u8], script: &Script) -> Result<std::result::Result<Trace, String>> {
     let mut first: Option<Trace> = None;
     for mode in modes {
-        let compiled = match subject::compile(&mode.engine, module) {
+        let compiled = match mode.compile(module, script) {
             Ok(compiled) => compiled,
             Err(error) => return Ok(Err(format!("{error:#}"))),
         };
