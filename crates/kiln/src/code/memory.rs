@@ -127,6 +127,11 @@ impl CodeMemory {
         self.space.as_ptr()
     }
 
+    /// Bytes of data, in whole pages.
+    pub(crate) fn data_len(&self) -> usize {
+        self.data_len
+    }
+
     /// First byte of the text, where it is executed.
     pub(crate) fn text(&self) -> *mut u8 {
         self.space.as_ptr().wrapping_add(self.data_len)

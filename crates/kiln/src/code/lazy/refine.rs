@@ -131,8 +131,8 @@ impl LazyCode {
     /// tier are direct; those of others go through jumps that lie close together, so that the pages of most entry stubs are
     /// not needed. Trampolines come first, then jumps, then functions.
     fn rebuilt(&self, funcs: Vec<(DefinedFuncIndex, MachineFunc, Tier)>) -> Result<LazyCode> {
-        let data = LazyCode::counters_start(self.num_funcs);
-        let memory = CodeMemory::new(data, self.memory.text_len(), FirstText::default())?;
+        // Jumps find slots by their distance, which has to be that of the arena that the code is for.
+        let memory = CodeMemory::new(self.memory.data_len(), self.memory.text_len(), FirstText::default())?;
         let code = LazyCode::with_memory(memory, self.num_funcs, self.compile.clone())?;
         for (_, key, _) in self.snapshot.iter().flat_map(SnapshotFile::funcs) {
             if key.body().is_none() {
