@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile, Profile};
+use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile, Pairing, Profile};
 use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 
 use crate::args::{Cache, CacheCommand, Groups, Tier};
@@ -430,10 +430,14 @@ fn why(old: &Path, new: &Path) -> Result<String> {
 
 fn compared(comparison: &Comparison) -> String {
     let share = |n: u64, of: u64| if of == 0 { 0.0 } else { n as f64 / of as f64 * 100.0 };
-    let Comparison { functions, found, common, same_body, same_code, misses, .. } = comparison;
+    let Comparison { functions, found, pairing, common, same, same_body, same_code, misses } = comparison;
+    let like = match pairing {
+        Pairing::Names => "have the name of one in the other module",
+        Pairing::Operators => "have the operators of one in the other module, as one of them has no names",
+    };
     let mut text = format!(
         "{found} of {functions} functions ({:.1} %) are found by their bodies\n\
-         {common} have the name of one in the other module; of these\n\
+         {common} {like}; of these\n\
          {same_body:>8} ({:.1} %) are found by their bodies\n\
          {same_code:>8} ({:.1} %) by their code, after translation\n",
         share(*found, *functions),
@@ -451,6 +455,10 @@ fn compared(comparison: &Comparison) -> String {
             examples.join(" ")
         );
     }
+    text += &format!(
+        "{same} of them differ in nothing but indices: {:.1} % of these are found\n",
+        share((same_body + same_code).min(*same), *same)
+    );
     text
 }
 

@@ -20,8 +20,10 @@ use crate::validate::{ValidatedModule, body_bytes};
 pub enum Difference {
     /// Other operators, other locals, another signature.
     Body,
-    /// Nothing but functions that it calls, and that are inlined.
+    /// Nothing but which functions that it calls are inlined, or these.
     Callees,
+    /// Such numbers in functions that it calls, and that are inlined.
+    InlinedNumbers,
     /// Numbers in the code, mostly addresses of data and positions of functions in tables.
     Constants,
     /// Offsets of accesses to memory, mostly addresses of data.
@@ -46,11 +48,20 @@ pub enum Difference {
     Indices,
 }
 
+impl Difference {
+    /// Whether it is in places and numbers that a module gives to its things, and not in what the function does.
+    pub fn is_index(self) -> bool {
+        use Difference::*;
+        !matches!(self, Body | InlinedNumbers | Constants | Offsets)
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Difference::Body => "another body",
             Difference::Callees => "what is inlined",
+            Difference::InlinedNumbers => "constants and offsets in what is inlined",
             Difference::Constants => "constants",
             Difference::Offsets => "offsets of accesses",
             Difference::Encoding => "length of encodings",
@@ -66,6 +77,16 @@ impl fmt::Display for Difference {
     }
 }
 
+/// How functions of two modules are paired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pairing {
+    /// By their names, as both modules have a name section.
+    #[default]
+    Names,
+    /// By their operators, without constants, offsets of accesses and indices into the module.
+    Operators,
+}
+
 /// What compiling one module leaves in the cache for another.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
@@ -73,18 +94,75 @@ pub struct Comparison {
     pub functions: u64,
     /// Of these, those whose body has the key of one in the first module, whatever their names.
     pub found: u64,
-    /// Functions of the second module that have the name of one of the first.
+    /// How it is told which functions the modules have in common.
+    pub pairing: Pairing,
+    /// Functions of the second module that have counterparts in the first.
     pub common: u64,
-    /// Of these, those whose body has the same key: found without translation.
+    /// Of these, those that differ in nothing but indices from one of their counterparts: the functions that are the same in
+    /// both programs.
+    pub same: u64,
+    /// Of those in common, those whose body has the key of a counterpart: found without translation.
     pub same_body: u64,
-    /// Of the others, those that become the same code: found behind translation.
+    /// Of the others, those that become the same code as a counterpart: found behind translation.
     pub same_code: u64,
-    /// The rest, by what differs: how many, and some of their names.
+    /// The rest, by what differs from the counterpart that is most like them: how many, and some of them by name or index.
     pub misses: BTreeMap<Vec<Difference>, (u64, Vec<String>)>,
 }
 
 /// How many names are kept for each reason.
 const EXAMPLES: usize = 5;
+/// How many counterparts a function is compared with.
+const MAX_COUNTERPARTS: usize = 64;
+
+/// A module that is compared: its declarations, its bytes, and the keys of its functions.
+struct Program<'a> {
+    module: &'a ValidatedModule,
+    source: &'a [u8],
+    keys: Vec<Option<CacheKey>>,
+    codes: HashMap<DefinedFuncIndex, CacheKey>,
+}
+
+impl<'a> Program<'a> {
+    fn new(compiler: &Compiler, (module, source): (&'a ValidatedModule, &'a [u8])) -> Result<Program<'a>> {
+        Ok(Program { module, source, keys: compiler.cache_keys(module, source)?, codes: HashMap::new() })
+    }
+
+    fn key(&self, func: DefinedFuncIndex) -> Option<CacheKey> {
+        self.keys[func.0 as usize]
+    }
+
+    /// What the cache knows the code of a function by.
+    fn code(&mut self, compiler: &Compiler, func: DefinedFuncIndex) -> Result<CacheKey> {
+        if let Some(code) = self.codes.get(&func) {
+            return Ok(*code);
+        }
+        let code = compiler.stencil_key(self.module, self.source, FuncKey::Wasm(func))?;
+        self.codes.insert(func, code);
+        Ok(code)
+    }
+
+    fn side(&self, func: DefinedFuncIndex) -> Result<Side<'a>> {
+        Side::new((self.module, self.source), func)
+    }
+
+    fn names(&self) -> Vec<(DefinedFuncIndex, Vec<u8>)> {
+        let names = names::defined_names(self.module.module(), self.source).into_iter();
+        names.map(|(func, name)| (func, name.as_bytes().to_vec())).collect()
+    }
+
+    fn outlines(&self) -> Result<Vec<(DefinedFuncIndex, Vec<u8>)>> {
+        let funcs = self.module.module().bodies.keys();
+        funcs.map(|func| Ok((func, outline(&self.side(func)?)?))).collect()
+    }
+
+    /// A function as the user knows it.
+    fn call(&self, func: DefinedFuncIndex, name: &[u8], pairing: Pairing) -> String {
+        match pairing {
+            Pairing::Names => String::from_utf8_lossy(name).into_owned(),
+            Pairing::Operators => format!("{}", self.module.module().func_index(func).0),
+        }
+    }
+}
 
 impl Compiler {
     /// Compares the functions of two modules by what the cache knows them by. Each module comes with its bytes.
@@ -92,39 +170,147 @@ impl Compiler {
     /// # Errors
     /// A function cannot be translated.
     pub fn compare(&self, old: (&ValidatedModule, &[u8]), new: (&ValidatedModule, &[u8])) -> Result<Comparison> {
-        let keys = |(module, source)| self.cache_keys(module, source);
-        let (old_keys, new_keys) = (keys(old)?, keys(new)?);
-        let known: BTreeSet<CacheKey> = old_keys.iter().flatten().copied().collect();
+        let (mut old, mut new) = (Program::new(self, old)?, Program::new(self, new)?);
+        let known: BTreeSet<CacheKey> = old.keys.iter().flatten().copied().collect();
+        let names = [old.names(), new.names()];
+        let pairing = if names.iter().all(|names| !names.is_empty()) { Pairing::Names } else { Pairing::Operators };
+        let [old_names, new_names] = match pairing {
+            Pairing::Names => names,
+            Pairing::Operators => [old.outlines()?, new.outlines()?],
+        };
+        let mut counterparts: HashMap<Vec<u8>, Vec<DefinedFuncIndex>> = HashMap::new();
+        for (func, name) in old_names {
+            counterparts.entry(name).or_default().push(func);
+        }
         let mut comparison = Comparison {
-            functions: new_keys.len() as u64,
-            found: new_keys.iter().flatten().filter(|k| known.contains(k)).count() as u64,
+            functions: new.keys.len() as u64,
+            found: new.keys.iter().flatten().filter(|k| known.contains(k)).count() as u64,
+            pairing,
             ..Comparison::default()
         };
-        let mut old_names = HashMap::new();
-        for (func, name) in names::defined_names(old.0.module(), old.1) {
-            old_names.entry(name).or_insert(func);
-        }
-        for (func, name) in names::defined_names(new.0.module(), new.1) {
-            let Some(&before) = old_names.get(&name) else { continue };
+        for (func, name) in new_names {
+            let Some(counterparts) = counterparts.get(&name) else { continue };
             comparison.common += 1;
-            let (a, b) = (old_keys[before.0 as usize], new_keys[func.0 as usize]);
-            let code = [(old, before), (new, func)].map(|(m, func)| self.stencil_key(m.0, m.1, FuncKey::Wasm(func)));
-            let [old_code, new_code] = code;
-            if old_code? == new_code? {
-                // Bodies that are inlined are not part of the key, but must be the same as well.
-                let count = if a.is_some() && a == b { &mut comparison.same_body } else { &mut comparison.same_code };
-                *count += 1;
-            } else {
-                let sides = [Side::new(old, before)?, Side::new(new, func)?];
-                let (count, examples) = comparison.misses.entry(differences(sides)?).or_default();
-                *count += 1;
-                if examples.len() < EXAMPLES {
-                    examples.push(name.to_owned());
+            let counterparts = &counterparts[..counterparts.len().min(MAX_COUNTERPARTS)];
+            let differences = self.nearest(&old, counterparts, &new, func)?;
+            comparison.same += u64::from(differences.iter().all(|d| d.is_index()));
+            match self.how_found(&mut old, counterparts, &mut new, func)? {
+                Some(Found::Body) => comparison.same_body += 1,
+                Some(Found::Code) => comparison.same_code += 1,
+                None => {
+                    let (count, examples) = comparison.misses.entry(differences).or_default();
+                    *count += 1;
+                    if examples.len() < EXAMPLES {
+                        examples.push(new.call(func, &name, pairing));
+                    }
                 }
             }
         }
         Ok(comparison)
     }
+
+    /// How a function is found in the cache that was filled with its counterparts.
+    fn how_found(
+        &self,
+        old: &mut Program<'_>,
+        counterparts: &[DefinedFuncIndex],
+        new: &mut Program<'_>,
+        func: DefinedFuncIndex,
+    ) -> Result<Option<Found>> {
+        let (key, code) = (new.key(func), new.code(self, func)?);
+        let mut found = None;
+        for &before in counterparts {
+            if old.code(self, before)? == code {
+                // Bodies that are inlined are not part of the key, but must be the same as well.
+                if key.is_some() && old.key(before) == key {
+                    return Ok(Some(Found::Body));
+                }
+                found = Some(Found::Code);
+            }
+        }
+        Ok(found)
+    }
+
+    /// In what a function differs from the counterpart that is most like it.
+    fn nearest(
+        &self,
+        old: &Program<'_>,
+        counterparts: &[DefinedFuncIndex],
+        new: &Program<'_>,
+        func: DefinedFuncIndex,
+    ) -> Result<Vec<Difference>> {
+        let (mut nearest, mut best) = (vec![Difference::Body], None);
+        let rank = |found: &[Difference]| (found.iter().filter(|d| !d.is_index()).count(), found.len());
+        for &before in counterparts {
+            let found = differences([old.side(before)?, new.side(func)?])?;
+            let is_other = nearest == [Difference::Body];
+            if found != [Difference::Body] && (is_other || rank(&found) < rank(&nearest)) {
+                nearest = found;
+                best = Some(before);
+            }
+        }
+        if let (Some(before), [Difference::Callees]) = (best, &nearest[..]) {
+            nearest = self.inlined_differences([(old, before), (new, func)])?;
+        }
+        Ok(nearest)
+    }
+
+    /// In what functions differ that differ in nothing but what is inlined.
+    fn inlined_differences(&self, funcs: [(&Program<'_>, DefinedFuncIndex); 2]) -> Result<Vec<Difference>> {
+        let inlined = |(program, func): (&Program<'_>, DefinedFuncIndex)| -> Result<Vec<DefinedFuncIndex>> {
+            let ir = self.func_ir(program.module, program.source, FuncKey::Wasm(func), true)?;
+            Ok(ir.inlined.iter().map(|body| body.func).collect())
+        };
+        let [old, new] = [inlined(funcs[0])?, inlined(funcs[1])?];
+        let mut found = BTreeSet::new();
+        for (before, func) in old.iter().zip(&new) {
+            found.extend(differences([funcs[0].0.side(*before)?, funcs[1].0.side(*func)?])?);
+        }
+        found.remove(&Difference::Callees);
+        let numbers = [Difference::Constants, Difference::Offsets];
+        if old.len() != new.len() || found.contains(&Difference::Body) || found.is_empty() {
+            return Ok(vec![Difference::Callees]);
+        }
+        if numbers.iter().fold(false, |any, difference| found.remove(difference) | any) {
+            found.insert(Difference::InlinedNumbers);
+        }
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// How a function is found.
+enum Found {
+    Body,
+    Code,
+}
+
+/// A body without constants, offsets of accesses and indices into the module.
+fn outline(side: &Side<'_>) -> Result<Vec<u8>> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{:?}", side.signature()).as_bytes()).update(side.locals()?);
+    let (bytes, start) = (side.body.as_bytes(), side.body.range().start);
+    let mut reader = side.body.get_operators_reader()?;
+    while !reader.eof() {
+        let (op, offset) = reader.read_with_offset()?;
+        let (from, to) = ((offset - start) as usize, (reader.original_position() - start) as usize);
+        // What an operator is, is in its first byte, or in two.
+        let to = if names_nothing(&op) { to } else { from + if bytes[from] >= 0xfb { 2 } else { 1 } };
+        hasher.update(&bytes[from..to]).update(&[0xff]);
+    }
+    Ok(hasher.finalize().as_bytes().to_vec())
+}
+
+/// Whether the immediates of an operator are neither numbers nor indices into the module.
+fn names_nothing(op: &Operator<'_>) -> bool {
+    matches!(
+        op,
+        Operator::LocalGet { .. }
+            | Operator::LocalSet { .. }
+            | Operator::LocalTee { .. }
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+    )
 }
 
 /// One of two functions that are compared.
@@ -244,6 +430,7 @@ fn operator(ops: &[Operator<'_>; 2], sides: &mut [Side<'_>; 2]) -> Option<Vec<Di
             let limits = |i: usize, m: u32| modules[i].module().memories[MemoryIndex(m)].limits;
             out.extend((limits(0, *a) != limits(1, *b)).then_some(Difference::Memories));
         }
+        _ if names_nothing(&ops[0]) && ops[0] != ops[1] => return None,
         _ => out.extend(other(ops, modules)),
     }
     Some(out)

@@ -39,7 +39,7 @@ pub mod wat;
 mod worker;
 
 pub use cache::CacheStatistics;
-pub use compare::{Comparison, Difference};
+pub use compare::{Comparison, Difference, Pairing};
 pub use compile::{Compiler, Progress, Stats, TrampolineKind};
 pub use error::{CompileError, ErrorKind, Result};
 pub use features::Features;

@@ -84,7 +84,7 @@ pub use global::Global;
 pub use inspect::{CompiledFunction, CompiledObject, IrFunction, IrStage};
 pub use instance::Instance;
 #[cfg(feature = "compiler")]
-pub use kiln_compiler::{Comparison, Difference, codegen::claims_panic};
+pub use kiln_compiler::{Comparison, Difference, Pairing, codegen::claims_panic};
 pub use kiln_env::cache::{CacheStore, MemoryStore};
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 pub use linker::{InstancePre, Linker, UnknownImportError};
