@@ -28,11 +28,16 @@
 ;; function u0:1(i64 vmctx, i32, i64) tail {
 ;;     region0 = 1 "heap"
 ;;     region1 = 0 "context"
+;;     gv0 = vmctx
+;;     gv1 = load.i32 notrap aligned gv0
+;;     gv2 = load.i64 notrap aligned gv0
 ;;
 ;;                                 block0(v0: i64, v1: i32, v2: i64):
 ;; @0005                               v3 = uextend.i64 v1
 ;; @0005                               v4 = load.i64 notrap aligned readonly can_move region1 v0+56
 ;; @0005                               v5 = iadd v4, v3
+;; @0005                               v6 = iconst.i64 0x0001_0000
+;; @0005                               v7 = iadd v5, v6  ; v6 = 0x0001_0000
 ;; @0005                               istore16 little region0 v2, v5+0x0001_0000
 ;; @000a                               return
 ;; }

@@ -4,7 +4,8 @@
 //! 1. *What the function is made from*: a hash of its body and of what that uses of the module ([`crate::body_key`]). Found
 //!    without translating. The value names the entry of the second level, says which callee stands at which position of
 //!    the function's table of names, and which bodies must be inlined for it to hold.
-//! 2. *What code generation sees*: a hash of the final IR. The value is the code, unbound.
+//! 2. *What code generation sees*: a hash of the final IR, without the numbers that are open in it
+//!    (`midend/numbers.rs`). The value is the code, unbound.
 //!
 //! Both keys cover the compiler's build, the target and all settings. The second finds what the first misses: functions
 //! that differ, and become the same code.
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use cranelift_codegen::ir::function::FunctionStencil;
 use kiln_env::cache::{CacheKey, CacheStore, KEY_BYTES, seal, unseal};
 use kiln_env::machine::InlinedBody;
+use kiln_env::unbound::{Names, OpenNumber};
 use kiln_env::{Builtin, DefinedFuncIndex, Fingerprint, FuncKey, MachineFunc, UnboundFunc};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +26,7 @@ use crate::features::Features;
 use crate::func_ir::FuncIr;
 
 /// Goes into every key; to be changed with the form of values.
-const FORMAT: &[u8] = b"kiln functions 1";
+const FORMAT: &[u8] = b"kiln functions 2";
 
 /// A store, and what keys have in common.
 pub(crate) struct FuncCache {
@@ -75,6 +77,8 @@ pub(crate) struct BodyEntry {
     names: Vec<Name>,
     /// The wasm offset from which those of the code are counted.
     base: u32,
+    /// The numbers that are open in the code.
+    numbers: Vec<u32>,
     /// The functions that were inlined, by their numbers, with what they must be for this entry to hold.
     pub(crate) inlined: Vec<(u32, [u8; KEY_BYTES])>,
 }
@@ -83,9 +87,19 @@ pub(crate) struct BodyEntry {
 pub(crate) struct Bindings {
     names: Vec<FuncKey>,
     base: u32,
+    numbers: Vec<u32>,
 }
 
+/// The first byte of a second-level entry: code for any numbers, or for those it was made for.
+const CODE: u8 = 0;
+/// The same: code under this key would depend on the numbers, which are part of another key.
+const FIXED: u8 = 1;
+
 impl Bindings {
+    fn as_names(&self) -> Names<'_> {
+        Names { funcs: &self.names, base: self.base, numbers: &self.numbers }
+    }
+
     /// The names and the base of a function that is about to be compiled.
     pub(crate) fn of(ir: &FuncIr) -> Result<Bindings> {
         let names = ir.func.params.user_named_funcs().values();
@@ -95,7 +109,7 @@ impl Bindings {
         // Functions whose bodies stand here need not be called as well.
         let inlined = ir.inlined.iter().map(|body| FuncKey::Wasm(body.func));
         names.extend(inlined.filter(|key| known.insert(*key)));
-        Ok(Bindings { names, base: ir.func.params.base_srcloc().bits() })
+        Ok(Bindings { names, base: ir.func.params.base_srcloc().bits(), numbers: ir.numbers.clone() })
     }
 }
 
@@ -156,6 +170,7 @@ impl FuncCache {
             let locations = [start, call].map(|l| l.wrapping_sub(bindings.base));
             (locations, name).hash(&mut Collect(buffer));
         }
+        bindings.numbers.len().hash(&mut Collect(buffer));
         let stencil: &FunctionStencil = &ir.func.stencil;
         stencil.hash(&mut Collect(buffer));
         CacheKey(*blake3::keyed_hash(&self.stencils, buffer).as_bytes())
@@ -172,26 +187,52 @@ impl FuncCache {
             Name::Callee(n) => callee(n),
             Name::Builtin(builtin) => Some(FuncKey::WasmToBuiltin(builtin)),
         });
-        let bindings = Bindings { names: names.collect::<Option<_>>()?, base: entry.base };
+        let names = names.collect::<Option<_>>()?;
+        let bindings = Bindings { names, base: entry.base, numbers: entry.numbers.clone() };
         self.by_stencil(&CacheKey(entry.stencil), &bindings)
     }
 
     /// The function that has this IR.
     pub(crate) fn by_stencil(&self, key: &CacheKey, bindings: &Bindings) -> Option<MachineFunc> {
         let sealed = self.store.get(&key.0)?;
-        UnboundFunc::decode(unseal(key, &sealed)?)?.bind(&bindings.names, bindings.base)
+        match unseal(key, &sealed)?.split_first()? {
+            (&CODE, code) => UnboundFunc::decode(code)?.bind(bindings.as_names()),
+            (&FIXED, []) => {
+                let key = self.fixed_key(key, bindings);
+                let sealed = self.store.get(&key.0)?;
+                let code = unseal(&key, &sealed)?.strip_prefix(&[CODE])?;
+                UnboundFunc::decode(code)?.bind(bindings.as_names())
+            }
+            _ => None,
+        }
     }
 
-    /// Keeps a function under the key of its IR.
+    /// The key of code for certain numbers.
+    fn fixed_key(&self, key: &CacheKey, bindings: &Bindings) -> CacheKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.stencils);
+        hasher.update(b"numbers").update(&key.0);
+        bindings.numbers.iter().for_each(|number| {
+            hasher.update(&number.to_le_bytes());
+        });
+        CacheKey(*hasher.finalize().as_bytes())
+    }
+
+    /// Keeps a function under the key of its IR. `open`: where its numbers are, if it is for any.
     pub(crate) fn insert_stencil(
         &self,
         key: &CacheKey,
         func: &MachineFunc,
         bindings: &Bindings,
+        open: &[OpenNumber],
         statistics: &mut CacheStatistics,
     ) {
-        if let Some(unbound) = UnboundFunc::unbind(func, &bindings.names, bindings.base) {
-            self.insert(key, &unbound.encode(), statistics);
+        let Some(unbound) = UnboundFunc::unbind(func, bindings.as_names(), open) else { return };
+        let code = [&[CODE], &unbound.encode()[..]].concat();
+        if open.is_empty() && !bindings.numbers.is_empty() {
+            self.insert(key, &[FIXED], statistics);
+            self.insert(&self.fixed_key(key, bindings), &code, statistics);
+        } else {
+            self.insert(key, &code, statistics);
         }
     }
 
@@ -212,7 +253,8 @@ impl FuncCache {
             _ => None,
         });
         let Some(names) = names.collect() else { return };
-        let entry = BodyEntry { stencil: stencil.0, names, base: bindings.base, inlined };
+        let entry =
+            BodyEntry { stencil: stencil.0, names, base: bindings.base, numbers: bindings.numbers.clone(), inlined };
         self.insert(key, &postcard::to_stdvec(&entry).expect("plain data serialises"), statistics);
     }
 

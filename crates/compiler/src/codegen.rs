@@ -20,11 +20,13 @@ use cranelift_codegen::{
 use kiln_env::machine::{
     AddressEntry, FuncTables, Handler, HandlerSite, InlinedBody, NO_WASM_OFFSET, Reloc, RelocKind, StackMap, TrapSite,
 };
+use kiln_env::unbound::OpenNumber;
 use kiln_env::{FuncKey, MachineFunc, TagIndex, TrapCode, Tunables, abi, layout};
 
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::locations::LoadLocations;
+use crate::midend::numbers::{self, Settler};
 use crate::midend::{Bases, Reorder, Split};
 use crate::relax::{Relaxer, Wanted};
 use crate::unwind;
@@ -80,6 +82,9 @@ pub(crate) struct Codegen {
     /// What relaxation cost since somebody last asked.
     pub(crate) relaxed: Relaxed,
     lower: Lower,
+    settler: Settler,
+    /// Where the function that was generated last holds open numbers; empty if it is for its own only.
+    pub(crate) open: Vec<OpenNumber>,
 }
 
 /// What relaxation of machine code came to.
@@ -133,6 +138,8 @@ impl Codegen {
             relaxer: Relaxer::default(),
             relaxed: Relaxed::default(),
             lower: lower(),
+            settler: Settler::default(),
+            open: Vec::new(),
         }
     }
 
@@ -150,7 +157,7 @@ impl Codegen {
         let key = ir.key;
         let sites = ir.sites;
         self.context.func = ir.func;
-        let result = guarded(|| self.generate_current(target, tunables, &ir.inlined, key));
+        let result = guarded(|| self.generate_current(target, tunables, &ir.inlined, &ir.numbers, key));
         match &result {
             // After a panic no part of the scratch memory can be relied on.
             Err(e) if e.kind() == crate::ErrorKind::Internal => self.forget(),
@@ -165,9 +172,37 @@ impl Codegen {
         target: Target<'_>,
         tunables: &Tunables,
         inlined: &[InlinedBody],
+        numbers: &[u32],
         key: FuncKey,
     ) -> Result<(MachineFunc, u32)> {
-        self.optimize(target)?;
+        self.optimize(target, numbers)?;
+        self.open.clear();
+        let (mut func, frame, is_relaxed) = self.emit(target, tunables, inlined, key)?;
+        if !self.settler.is_open {
+            return Ok((func, frame));
+        }
+        if is_relaxed {
+            let fields: Vec<(u32, i32)> = self.relaxer.fields().collect();
+            let (data, needed) = (self.relaxer.data_len(), self.settler.needed);
+            if let Some(open) = numbers::fill(&mut func.code, data, &fields, numbers, needed) {
+                self.open = open;
+                return Ok((func, frame));
+            }
+        }
+        tracing::debug!(%key, "numbers are not told apart from other things in the code");
+        self.settler.give_back(&mut self.context.func, numbers);
+        let (func, frame, _) = self.emit(target, tunables, inlined, key)?;
+        Ok((func, frame))
+    }
+
+    /// Makes machine code of what is optimised. Also gives the size of its frame, and says whether it was relaxed.
+    fn emit(
+        &mut self,
+        target: Target<'_>,
+        tunables: &Tunables,
+        inlined: &[InlinedBody],
+        key: FuncKey,
+    ) -> Result<(MachineFunc, u32, bool)> {
         let mut code = self.lower(target.isa)?;
         if tunables.signals && self.needs_stack_check_after_all(&code) {
             set_stack_limit(&mut self.context.func);
@@ -178,19 +213,20 @@ impl Codegen {
             func.tables.addresses = all_addresses(&code.buffer);
         }
         func.tables.inlined = inlined_bodies(inlined, &func.tables.addresses);
-        if target.relax.any() {
-            self.relax(target.relax, &mut func, &code, key);
-        }
-        Ok((func, frame_size(&code)))
+        let is_read = target.relax.any() || self.settler.is_open;
+        let is_relaxed = is_read && self.relax(target.relax, &mut func, &code, key);
+        Ok((func, frame_size(&code), is_relaxed))
     }
 
-    fn relax(&mut self, wanted: Wanted, func: &mut MachineFunc, code: &CompiledCode, key: FuncKey) {
+    fn relax(&mut self, wanted: Wanted, func: &mut MachineFunc, code: &CompiledCode, key: FuncKey) -> bool {
         let start = Instant::now();
-        if let Err(reason) = self.relaxer.run(func, &code.bb_starts, code.buffer.alignment, wanted) {
+        let result = self.relaxer.run(func, &code.bb_starts, code.buffer.alignment, wanted);
+        if let Err(reason) = result {
             tracing::debug!(%key, reason, "machine code stays as Cranelift made it");
             self.relaxed.refused += 1;
         }
         self.relaxed.time += start.elapsed();
+        result.is_ok()
     }
 
     /// Starts with fresh memory, but still knows what was counted.
@@ -199,11 +235,12 @@ impl Codegen {
     }
 
     /// Makes the function what machine code is generated from.
-    fn optimize(&mut self, target: Target<'_>) -> Result<()> {
+    fn optimize(&mut self, target: Target<'_>, numbers: &[u32]) -> Result<()> {
         if target.ordered {
             self.reorder.note(&self.context.func);
         }
         self.context.optimize(target.isa, &mut ControlPlane::default()).map_err(refusal)?;
+        self.settler.run(&mut self.context.func, numbers);
         if target.ordered {
             self.reorder.run(&mut self.context.func);
         }
@@ -213,7 +250,7 @@ impl Codegen {
         if target.split {
             self.split.run(&mut self.context.func);
         }
-        if target.ordered || target.bases || target.split {
+        if target.ordered || target.bases || target.split || !numbers.is_empty() {
             self.context.verify_if(target.isa).map_err(refusal)?;
         }
         self.locations.run(&mut self.context.func);
@@ -233,7 +270,8 @@ impl Codegen {
         self.context = Context::for_function(ir.func);
         self.context.set_disasm(assembly);
         let result = guarded(|| {
-            self.optimize(target)?;
+            self.optimize(target, &ir.numbers)?;
+            self.settler.give_back(&mut self.context.func, &ir.numbers);
             if !assembly {
                 return Ok(self.context.func.display().to_string());
             }
@@ -462,7 +500,13 @@ mod tests {
         let mut cursor = FuncCursor::new(&mut func);
         cursor.insert_block(block);
         emit(&mut cursor);
-        FuncIr { key: FuncKey::WasmToBuiltin(kiln_env::Builtin::Raise), func, inlined: Vec::new(), sites: Vec::new() }
+        FuncIr {
+            key: FuncKey::WasmToBuiltin(kiln_env::Builtin::Raise),
+            func,
+            inlined: Vec::new(),
+            sites: Vec::new(),
+            numbers: Vec::new(),
+        }
     }
 
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {

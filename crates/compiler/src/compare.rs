@@ -119,26 +119,43 @@ struct Program<'a> {
     module: &'a ValidatedModule,
     source: &'a [u8],
     keys: Vec<Option<CacheKey>>,
-    codes: HashMap<DefinedFuncIndex, CacheKey>,
+    codes: HashMap<DefinedFuncIndex, (CacheKey, Vec<u32>)>,
+    /// Whether code serves for other numbers.
+    open: HashMap<DefinedFuncIndex, bool>,
 }
 
 impl<'a> Program<'a> {
     fn new(compiler: &Compiler, (module, source): (&'a ValidatedModule, &'a [u8])) -> Result<Program<'a>> {
-        Ok(Program { module, source, keys: compiler.cache_keys(module, source)?, codes: HashMap::new() })
+        Ok(Program {
+            module,
+            source,
+            keys: compiler.cache_keys(module, source)?,
+            codes: HashMap::new(),
+            open: HashMap::new(),
+        })
     }
 
     fn key(&self, func: DefinedFuncIndex) -> Option<CacheKey> {
         self.keys[func.0 as usize]
     }
 
-    /// What the cache knows the code of a function by.
-    fn code(&mut self, compiler: &Compiler, func: DefinedFuncIndex) -> Result<CacheKey> {
+    /// What the cache knows the code of a function by, and the numbers that are open in it.
+    fn code(&mut self, compiler: &Compiler, func: DefinedFuncIndex) -> Result<(CacheKey, Vec<u32>)> {
         if let Some(code) = self.codes.get(&func) {
-            return Ok(*code);
+            return Ok(code.clone());
         }
         let code = compiler.stencil_key(self.module, self.source, FuncKey::Wasm(func))?;
-        self.codes.insert(func, code);
+        self.codes.insert(func, code.clone());
         Ok(code)
+    }
+
+    fn is_open(&mut self, compiler: &Compiler, func: DefinedFuncIndex) -> Result<bool> {
+        if let Some(open) = self.open.get(&func) {
+            return Ok(*open);
+        }
+        let open = compiler.is_open(self.module, self.source, FuncKey::Wasm(func))?;
+        self.open.insert(func, open);
+        Ok(open)
     }
 
     fn side(&self, func: DefinedFuncIndex) -> Result<Side<'a>> {
@@ -217,12 +234,13 @@ impl Compiler {
         new: &mut Program<'_>,
         func: DefinedFuncIndex,
     ) -> Result<Option<Found>> {
-        let (key, code) = (new.key(func), new.code(self, func)?);
+        let (key, (code, numbers)) = (new.key(func), new.code(self, func)?);
         let mut found = None;
         for &before in counterparts {
-            if old.code(self, before)? == code {
+            let (old_code, old_numbers) = old.code(self, before)?;
+            if old_code == code && (old_numbers == numbers || old.is_open(self, before)?) {
                 // Bodies that are inlined are not part of the key, but must be the same as well.
-                if key.is_some() && old.key(before) == key {
+                if key.is_some() && old.key(before) == key && old_numbers == numbers {
                     return Ok(Some(Found::Body));
                 }
                 found = Some(Found::Code);

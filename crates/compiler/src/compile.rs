@@ -354,10 +354,26 @@ impl Compiler {
         keys.map(|key| worker.body_key(&input, &cache, module.declarations(&self.tunables), key)).collect()
     }
 
-    /// What the cache knows the code of a function by, before it is generated.
-    pub(crate) fn stencil_key(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Result<CacheKey> {
+    /// What the cache knows the code of a function by, before it is generated, and the numbers that are open in it.
+    pub(crate) fn stencil_key(
+        &self,
+        module: &ValidatedModule,
+        source: &[u8],
+        key: FuncKey,
+    ) -> Result<(CacheKey, Vec<u32>)> {
         let ir = self.func_ir(module, source, key, true)?;
-        Ok(self.key_cache().stencil_key(&ir, &Bindings::of(&ir)?, false, &mut Vec::new()))
+        let key = self.key_cache().stencil_key(&ir, &Bindings::of(&ir)?, false, &mut Vec::new());
+        Ok((key, ir.numbers))
+    }
+
+    /// Whether the code of a function serves for other numbers than its own.
+    pub(crate) fn is_open(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Result<bool> {
+        let ir = self.func_ir(module, source, key, true)?;
+        let plan = Plan::default();
+        let input = self.input(self.module_env(module), module.features(), source, &plan);
+        let mut codegen = Codegen::new();
+        codegen.generate(input.target_for(key, Tier::Optimized), &self.tunables, ir)?;
+        Ok(!codegen.open.is_empty())
     }
 
     /// A cache that is asked for keys only.

@@ -24,4 +24,6 @@ pub struct FuncIr {
     pub inlined: Vec<InlinedBody>,
     /// Wasm offsets of the calls that have a record of their targets, by position of the record; in the first tier only.
     pub sites: Vec<u32>,
+    /// What symbols in the function stand for, if numbers were taken out of it: see `midend/numbers.rs`.
+    pub numbers: Vec<u32>,
 }

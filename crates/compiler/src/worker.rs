@@ -18,6 +18,7 @@ use crate::callees::Callees;
 use crate::codegen::{Codegen, Target, guarded};
 use crate::error::{ErrorKind, Result};
 use crate::func_ir::FuncIr;
+use crate::midend::numbers::Opener;
 use crate::midend::{Midend, PassTimes, Plan};
 use crate::module_env::ModuleEnv;
 use crate::names;
@@ -75,6 +76,7 @@ const LARGE_CODE: usize = 256 << 10;
 pub(crate) struct Worker {
     translator: Translator,
     codegen: Codegen,
+    opener: Opener,
     scan: BodyScan,
     callees: Callees,
     /// IR as bytes to be hashed.
@@ -125,6 +127,12 @@ impl<'a> Input<'a> {
         Target { isa: self.env.isa, ordered, bases, split, all_addresses, relax }
     }
 
+    /// Whether numbers of a function are left open. Where they are is found by whoever relaxes machine code.
+    fn opens_numbers(&self, key: FuncKey) -> bool {
+        let target = self.target_for(key, Tier::Optimized);
+        self.midend.opens_numbers() && target.isa.name() == "x64" && target.ordered && self.env.tunables.signals
+    }
+
     /// Whether the function is compiled without optimisation.
     fn is_plain(&self, key: FuncKey, tier: Tier) -> bool {
         key.body().is_some_and(|func| tier == Tier::Baseline || self.env.infos.get(func).is_costly())
@@ -136,6 +144,7 @@ impl Worker {
         Worker {
             translator: Translator::new(),
             codegen: Codegen::new(),
+            opener: Opener::default(),
             scan: BodyScan::default(),
             callees: Callees::default(),
             hashed: Vec::new(),
@@ -222,7 +231,7 @@ impl Worker {
                 let func = self.generate(input, ir, tier)?;
                 self.stats.cache.misses += 1;
                 let start = Instant::now();
-                cache.insert_stencil(&stencil_key, &func, &bindings, &mut self.stats.cache);
+                cache.insert_stencil(&stencil_key, &func, &bindings, &self.codegen.open, &mut self.stats.cache);
                 self.stats.cache_time += start.elapsed();
                 func
             }
@@ -350,6 +359,9 @@ impl Worker {
         let mut ir = self.translate(input, key, Tier::Optimized)?;
         self.stats.translate += start.elapsed();
         input.midend.run(&input.env, input.plan, &mut ir, &mut self.stats.midend)?;
+        if input.opens_numbers(key) {
+            input.midend.open_numbers(&input.env, &mut self.opener, &mut ir)?;
+        }
         Ok(ir)
     }
 

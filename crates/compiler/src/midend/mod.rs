@@ -12,6 +12,7 @@
 //! | `wide` | function | products of 128 bits, put together from four of 32, are computed at once |
 //! | `thread` | function | branches decided by a constant that a predecessor passes become jumps |
 //! | `switch` | function | `br_table` with few cases becomes comparisons |
+//! | `numbers` | before and behind the optimiser (x86-64) | code is made for any addresses of data, so that programs share it |
 //! | `order` | behind the optimiser | operations return to the order of the wasm, in which fewer values are alive at a time |
 //! | `bases` | behind the optimiser (x86-64) | addresses that many accesses share take one register |
 //! | `split` | behind the optimiser (x86-64) | long blocks have copies of their own of what they use often |
@@ -27,6 +28,7 @@ mod bytes;
 mod compare;
 mod edit;
 mod inline;
+pub(crate) mod numbers;
 mod order;
 mod split;
 mod switch;
@@ -138,6 +140,7 @@ pub type PassTimes = Vec<(&'static str, Duration)>;
 /// Names of all passes.
 pub fn pass_names() -> impl Iterator<Item = &'static str> {
     MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name)).chain([
+        numbers::NAME,
         order::NAME,
         bases::NAME,
         split::NAME,
@@ -178,6 +181,25 @@ impl Midend {
     /// Whether long blocks get copies of what they use often, where the target has that.
     pub(crate) fn splits_lives(&self) -> bool {
         self.runs(split::NAME)
+    }
+
+    /// Whether numbers are left open, where the target has that.
+    pub(crate) fn opens_numbers(&self) -> bool {
+        self.runs(numbers::NAME)
+    }
+
+    /// Opens numbers of a function behind all other passes.
+    pub(crate) fn open_numbers(
+        &self,
+        env: &ModuleEnv<'_>,
+        opener: &mut numbers::Opener,
+        ir: &mut FuncIr,
+    ) -> Result<()> {
+        if guarded(|| Ok(opener.run(ir)))? {
+            verify(env, numbers::NAME, ir)?;
+            self.dump(numbers::NAME, ir);
+        }
+        Ok(())
     }
 
     /// What is done about machine code, where its target has that.

@@ -26,12 +26,21 @@ pub(super) enum Kind {
     End,
 }
 
+impl Kind {
+    /// Whether its immediate is a number, and not the distance to another instruction.
+    fn is_operation(self) -> bool {
+        matches!(self, Kind::Plain | Kind::Data(_) | Kind::Address(_))
+    }
+}
+
 /// An instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Inst {
     /// Bytes.
     pub(super) len: u32,
     pub(super) kind: Kind,
+    /// How far into it a 32-bit distance from a register is, and a 32-bit immediate; 0 if it has none.
+    pub(super) fields: [u8; 2],
 }
 
 /// What follows an opcode.
@@ -114,8 +123,12 @@ pub(super) fn decode(code: &[u8]) -> Option<Inst> {
 fn finish(code: &[u8], at: usize, form: Form, is_lea: bool) -> Option<Inst> {
     let mut kind = form.kind;
     let mut len = at;
+    let mut fields = [0; 2];
     if form.operand {
         let (size, is_relative) = operand_size(code, at)?;
+        if size > 4 && !is_relative {
+            fields[0] = (at + size - 4) as u8;
+        }
         if is_relative {
             let field = at as u8 + 1;
             kind = match kind {
@@ -127,12 +140,15 @@ fn finish(code: &[u8], at: usize, form: Form, is_lea: bool) -> Option<Inst> {
         len += size;
     }
     len += form.immediate;
+    if form.immediate == 4 && kind.is_operation() {
+        fields[1] = (len - 4) as u8;
+    }
     let is_right = match kind {
         Kind::Branch => len == 6,
         Kind::Jump | Kind::Call => len == 5,
         _ => len <= 15,
     };
-    (is_right && len <= code.len()).then_some(Inst { len: len as u32, kind })
+    (is_right && len <= code.len()).then_some(Inst { len: len as u32, kind, fields })
 }
 
 /// Bytes of a ModRM byte at `at` with what belongs to it, and whether it names memory by its distance.
@@ -213,9 +229,10 @@ mod tests {
 
     #[track_caller]
     fn is(bytes: &[u8], kind: Kind) {
-        let expected = Some(Inst { len: bytes.len() as u32, kind });
+        let expected = Some((bytes.len() as u32, kind));
         // What follows does not matter, what is missing does.
-        assert_eq!(decode(&[bytes, &[0xff; 15]].concat()), expected, "{bytes:02x?}");
+        let decoded = decode(&[bytes, &[0xff; 15]].concat()).map(|inst| (inst.len, inst.kind));
+        assert_eq!(decoded, expected, "{bytes:02x?}");
         (0..bytes.len()).for_each(|n| assert_eq!(decode(&bytes[..n]), None, "{bytes:02x?}"));
     }
 
@@ -256,6 +273,33 @@ mod tests {
         is(&[0xff, 0xe0], Kind::IndirectJump);
         is(&[0xc3], Kind::End);
         is(&[0x0f, 0x0b], Kind::End);
+    }
+
+    #[test]
+    fn fields_are_where_numbers_are() {
+        let cases: [(&[u8], [u8; 2]); 14] = [
+            (&[0xb8, 1, 2, 3, 4], [0, 1]),
+            (&[0x41, 0xb8, 1, 2, 3, 4], [0, 2]),
+            (&[0x49, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8], [0, 0]),
+            (&[0x66, 0x81, 0xc1, 1, 2], [0, 0]),
+            (&[0x48, 0x81, 0xc1, 1, 2, 3, 4], [0, 3]),
+            (&[0x8b, 0x84, 0x24, 0, 1, 0, 0], [3, 0]),
+            (&[0x8b, 0x04, 0x25, 0, 1, 0, 0], [3, 0]),
+            (&[0x8b, 0x04, 0x0c], [0, 0]),
+            (&[0x8b, 0x80, 1, 2, 3, 4], [2, 0]),
+            (&[0x8b, 0x40, 8], [0, 0]),
+            (&[0xc7, 0x84, 0x0f, 1, 2, 3, 4, 5, 6, 7, 8], [3, 7]),
+            (&[0xc7, 0x05, 1, 2, 3, 4, 5, 6, 7, 8], [0, 6]),
+            (&[0xc5, 0xf8, 0x10, 0x87, 1, 2, 3, 4], [4, 0]),
+            (&[0xe8, 1, 2, 3, 4], [0, 0]),
+        ];
+        for (bytes, fields) in cases {
+            assert_eq!(
+                decode(bytes).map(|inst| (inst.len as usize, inst.fields)),
+                Some((bytes.len(), fields)),
+                "{bytes:02x?}"
+            );
+        }
     }
 
     #[test]

@@ -88,6 +88,21 @@ impl Relaxer {
         Ok(())
     }
 
+    /// Bytes of constants behind the code of the function rewritten last.
+    pub(crate) fn data_len(&self) -> usize {
+        self.reading.data_len as usize
+    }
+
+    /// Fields of the function rewritten last that may have to do with open numbers, with what is in them. Such a field is a
+    /// distance from a register or an immediate, of 32 bits.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (u32, i32)> {
+        let is_moved = !self.layout.is_empty();
+        self.reading.fields.iter().map(move |(start, field, value)| {
+            let start = if is_moved { self.layout.start(*start) } else { *start };
+            (start + u32::from(*field), *value)
+        })
+    }
+
     /// The new code. `None` if a distance has become too great, which the layout rules out.
     fn emit(&self, old: &[u8], data_align: u32) -> Option<Vec<u8>> {
         let Reading { branches, code_end, data_start, .. } = &self.reading;

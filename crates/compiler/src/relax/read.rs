@@ -5,6 +5,7 @@ use std::ops::Range;
 use kiln_env::MachineFunc;
 
 use super::decode::{Kind, decode};
+use crate::midend::numbers::is_candidate;
 
 /// Why a function was left as it was.
 pub(crate) type Reason = &'static str;
@@ -70,12 +71,17 @@ pub(super) struct Reading {
     pub(super) distances: Vec<Distance>,
     /// Where calls end.
     pub(super) calls: Vec<u32>,
+    /// Fields that may have to do with open numbers: where their instructions begin, how far they are into these, what is
+    /// in them.
+    pub(super) fields: Vec<(u32, u8, i32)>,
     /// A bit for each offset at which an instruction begins.
     starts: Vec<u64>,
     /// Where instructions and tables end.
     pub(super) code_end: u32,
     /// Where constants begin; the end of everything if there are none.
     pub(super) data_start: u32,
+    /// Bytes of the constants.
+    pub(super) data_len: u32,
 }
 
 /// Where a walk over a function is.
@@ -116,6 +122,7 @@ impl Reading {
         self.tables.clear();
         self.distances.clear();
         self.calls.clear();
+        self.fields.clear();
         self.starts.clear();
         self.starts.resize(len as usize / 64 + 1, 0);
         let mut walk = Walk {
@@ -139,6 +146,7 @@ impl Reading {
         }
         self.code_end = walk.at;
         self.data_start = walk.data.min(walk.address);
+        self.data_len = len.saturating_sub(self.data_start);
         let is_filled = func.code[walk.at as usize..self.data_start as usize].iter().all(|byte| *byte == 0);
         if !is_filled || walk.at > self.data_start || !walk.is_behind_end {
             return Err("code does not end where constants begin");
@@ -158,6 +166,12 @@ impl Reading {
         let is_reloc = matches!(inst.kind, Kind::Call | Kind::Jump)
             && walk.relocs.as_slice().first().is_some_and(|r| r.offset == start + 1);
         (walk.is_behind_end, walk.is_behind_indirect) = (false, false);
+        for field in inst.fields.into_iter().filter(|field| *field > 0) {
+            let value = walk.word(start + u32::from(field)).unwrap_or(0);
+            if is_candidate(value) {
+                self.fields.push((start, field, value));
+            }
+        }
         match inst.kind {
             Kind::Plain => {}
             Kind::Data(field) | Kind::Address(field) => {

@@ -126,7 +126,7 @@ pub(super) fn translate(
     if makes_calls && env.tunables.signals {
         codegen::set_stack_limit(&mut func);
     }
-    Ok(FuncIr { key, func, inlined, sites })
+    Ok(FuncIr { key, func, inlined, sites, numbers: Vec::new() })
 }
 
 /// Where the locals of a function are to be.

@@ -57,7 +57,7 @@ pub(super) fn translate(env: &ModuleEnv<'_>, builder: &mut FunctionBuilderContex
         // Its array of values may be larger than what is left free below the limit.
         set_stack_limit(&mut func);
     }
-    Some(FuncIr { key, func, inlined: Vec::new(), sites: Vec::new() })
+    Some(FuncIr { key, func, inlined: Vec::new(), sites: Vec::new(), numbers: Vec::new() })
 }
 
 /// What comes before the code of a function with a frame of `frame` bytes: checks the stack for all of it and goes on
@@ -86,7 +86,7 @@ pub(super) fn stack_guard(
     t.check_stack(key, params[vmctx], frame);
     t.b.ins().return_call(body, &params);
     t.b.finalize(env.isa.frontend_config());
-    Some(FuncIr { key, func, inlined: Vec::new(), sites: Vec::new() })
+    Some(FuncIr { key, func, inlined: Vec::new(), sites: Vec::new(), numbers: Vec::new() })
 }
 
 fn array_to_wasm_signature(env: &ModuleEnv<'_>) -> Signature {

@@ -255,6 +255,84 @@ fn nested(before: usize, middle: u32, inner: u32, extra_caller: bool) -> Vec<u8>
     ))
 }
 
+/// Functions that use three numbers in every way.
+fn addresses([a, b, c]: [u32; 3]) -> Vec<u8> {
+    let offset = c & 0x0fff_ffff;
+    wasm(&format!(
+        "(module
+           (memory 1) (table 4 funcref) (type $t (func (param i32) (result i32)))
+           (func $take (param i32 i32 i32) (result i32) (i32.load (local.get 0)))
+           (func $pass (export \"pass\") (result i32) (call $take (i32.const {a}) (i32.const {b}) (i32.const {c})))
+           (func $same (export \"same\") (result i32) (call $take (i32.const {a}) (i32.const {a}) (i32.const {b})))
+           (func $indirect (export \"indirect\") (param i32) (result i32) (call_indirect (type $t) (i32.const {a}) (local.get 0)))
+           (func $store (export \"store\") (param i32)
+             (i32.store (local.get 0) (i32.const {a})) (i32.store offset={offset} (local.get 0) (i32.const {b})))
+           (func $load (export \"load\") (param i32) (result i32)
+             (i32.add (i32.load offset={offset} (local.get 0)) (i32.load offset=8 (i32.const {a}))))
+           (func $wide (export \"wide\") (param i32) (result i64)
+             (i64.add (i64.load offset={offset} (local.get 0)) (i64.load offset={offset} (i32.const 8))))
+           (func $index (export \"index\") (param i32) (result i32)
+             (i32.load (i32.add (i32.const {a}) (i32.shl (local.get 0) (i32.const 2)))))
+           (func $next (export \"next\") (param i32) (result i32) (i32.add (i32.add (local.get 0) (i32.const {a})) (i32.const 8)))
+           (func $choose (export \"choose\") (param i32) (result i32) (select (i32.const {a}) (i32.const {b}) (local.get 0)))
+           (func $branch (export \"branch\") (param i32) (result i32)
+             (if (result i32) (local.get 0) (then (i32.const {a})) (else (i32.const {b}))))
+           (func $loop (export \"loop\") (param i32) (result i32)
+             (loop $again
+               (i32.store (i32.add (local.get 0) (i32.const {a})) (i32.const {c}))
+               (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 4)))))
+             (i32.const {a}))
+           (func $compare (export \"compare\") (param i32) (result i32)
+             (if (i32.eq (local.get 0) (i32.const {a})) (then (return (i32.const {b})))) (i32.const {a}))
+           (func $narrow (export \"narrow\") (param i32) (i32.store8 (local.get 0) (i32.const {a})))
+           (func $mask (export \"mask\") (param i32) (result i32)
+             (i32.store (local.get 0) (i32.const {b})) (i32.and (local.get 0) (i32.const {a})))
+           (func $float (export \"float\") (param i32) (result f32)
+             (i32.store (local.get 0) (i32.const {a})) (f32.reinterpret_i32 (i32.const {b})))
+           (func $vector (export \"vector\") (param i32) (result v128)
+             (i32.store (local.get 0) (i32.const {a})) (v128.const i32x4 {b} {c} {b} {c})))"
+    ))
+}
+
+#[test]
+fn code_is_shared_whatever_the_addresses_in_it_are() {
+    let store = Arc::new(MemoryStore::new());
+    let (_, cold) = cached(&store, &addresses([70_000, 80_000, 90_000]));
+    // As many bytes as in the first: where operators are is part of the key.
+    let sets =
+        [[80_000, 70_000, 90_001], [1_048_575, 16_384, 20_000], [16_384, 16_385, 16_386], [70_000, 80_001, 90_000]];
+    for set in sets {
+        let bytes = addresses(set);
+        let (image, stats) = cached(&store, &bytes);
+        assert!(image == uncached(&bytes), "{set:?}");
+        // In the rest numbers are operands from behind the code, or their values matter.
+        let hits = stats.body_hits + stats.stencil_hits;
+        assert!(hits >= cold.misses - 7 && stats.misses <= 7, "{set:?}: {stats:?} after {cold:?}");
+        let (again, warm) = cached(&store, &bytes);
+        assert!(again == image);
+        assert_eq!(warm.misses, 0, "{warm:?}");
+    }
+}
+
+#[test]
+fn numbers_that_are_no_addresses_and_look_like_stand_ins_stay_what_they_are() {
+    let edges =
+        [0, 1, 127, 128, 1023, 1024, (1 << 28) - 1, 1 << 28, 0x55f0_0000, 0x5600_0000, 0x5610_0000, 0x5630_0000];
+    let more = [0x5e10_0000, 0x7fff_ffff, 0x8000_0000, u32::MAX - 1023, u32::MAX];
+    let edges: Vec<u32> = edges.into_iter().chain(more).collect();
+    let store = Arc::new(MemoryStore::new());
+    for (i, a) in edges.iter().enumerate() {
+        for shift in [0, 1, 5] {
+            let b = edges[(i + shift) % edges.len()];
+            for set in [[*a, b, 3_000], [2_000, *a, b], [b, 2_000, *a]] {
+                let bytes = addresses(set);
+                let (image, stats) = cached(&store, &bytes);
+                assert!(image == uncached(&bytes), "{set:x?}: {stats:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn inlined_bodies_are_part_of_what_a_function_is() {
     let store = Arc::new(MemoryStore::new());
