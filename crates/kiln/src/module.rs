@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+#[cfg(feature = "compiler")]
 use kiln_env::{DefinedFuncIndex, FuncKey};
 
 use crate::artifact::{self, Verified};
