@@ -315,9 +315,13 @@ fn refined_snapshots_of_many_functions_are_run_where_they_are() {
     const COUNT: i32 = 1500;
     let functions = |i: i32| {
         format!(
-            "(func $rare{i} (result i32) (i32.const {i}))
+            "(func $rare{i} (param i32) (result i32) (if (result i32) (local.get 0)
+                (then (call $rare{i} (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const {i}))))
+             (func $few{i} (param i32) (result i32) (if (result i32) (local.get 0)
+                (then (call $few{i} (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const -{i}))))
              (func $f{i} (param i32) (result i32) (local $n i32)
-                (if (i32.eqz (local.get 0)) (then (return (call $rare{i}))))
+                (if (i32.eq (local.get 0) (i32.const 1)) (then (return (call $few{i} (i32.const 2)))))
+                (if (i32.eqz (local.get 0)) (then (return (call $rare{i} (i32.const 5)))))
                 (loop $l (local.set 0 (i32.rotl (i32.mul (local.get 0) (i32.const {i})) (local.get $n)))
                     (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 40))))
                 (local.get 0))"
@@ -351,6 +355,8 @@ fn refined_snapshots_of_many_functions_are_run_where_they_are() {
         funcs.map(|i| f.call(&mut store, (i, arg))).collect()
     };
     let expected = call(&first, 0..COUNT, 7).unwrap();
+    // These stay at the first tier.
+    let few = call(&first, 0..COUNT, 1).unwrap();
     fs::write(path("snapshot"), first.snapshot().unwrap().unwrap()).unwrap();
     let warmth = first.warmth(1_000).unwrap().unwrap();
     let soon = std::time::Instant::now() + std::time::Duration::from_secs(60);
@@ -358,6 +364,7 @@ fn refined_snapshots_of_many_functions_are_run_where_they_are() {
     fs::write(path("snapshot"), &refined).unwrap();
     let module = resume(&engine(), &[]);
     assert_eq!(call(&module, 0..COUNT, 7).unwrap(), expected);
+    assert_eq!(call(&module, 0..COUNT, 1).unwrap(), few);
     // Functions that nobody has called before are found by those that have been optimised.
     assert_eq!(call(&module, 0..COUNT, 0).unwrap(), (0..COUNT).collect::<Vec<_>>());
     for keep in [0, refined.len() as u64 / 2] {
