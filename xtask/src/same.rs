@@ -26,10 +26,10 @@ pub(crate) struct Args {
 
 /// How a program is compiled: what it is called, flags, and whether with the cache that the run before left.
 const WAYS: [(&str, &[&str]); 6] = [
-    ("one thread", &["--no-cache", "-C", "parallel-compilation=n"]),
-    ("all threads", &["--no-cache"]),
-    ("another order", &["--no-cache", "-C", "work-order=1"]),
-    ("another order, one thread", &["--no-cache", "-C", "work-order=2,parallel-compilation=n"]),
+    ("one thread", &["--no-cache", "-C", "share=y,parallel-compilation=n"]),
+    ("all threads", &["--no-cache", "-C", "share=y"]),
+    ("another order", &["--no-cache", "-C", "share=y,work-order=1"]),
+    ("another order, one thread", &["--no-cache", "-C", "share=y,work-order=2,parallel-compilation=n"]),
     ("empty cache", &[]),
     ("full cache", &["-C", "parallel-compilation=n"]),
 ];

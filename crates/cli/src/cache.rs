@@ -420,7 +420,7 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
 }
 
 fn why(old: &Path, new: &Path) -> Result<String> {
-    let engine = Engine::new(&Config::new())?;
+    let engine = Engine::new(Config::new().share_code(true))?;
     let read = |file: &Path| -> Result<Vec<u8>> {
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(wat::parse_bytes(&bytes).with_context(|| format!("in {}", file.display()))?.into_owned())

@@ -45,6 +45,9 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
         config.parallel_compilation(on);
     }
     config.compilation_order(options.codegen.work_order);
+    if let Some(on) = options.codegen.share {
+        config.share_code(on);
+    }
     if let Some(inlining) = options.codegen.inlining {
         config.compiler_inlining(match inlining {
             options::Inlining::No => Inlining::No,

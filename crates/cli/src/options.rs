@@ -333,6 +333,8 @@ groups! {
         cranelift_debug_verifier: bool,
         /// Look for compiled functions in the user's cache, and keep them there (default y)
         cache: bool,
+        /// Make code that the cache can give to programs with other data (default: y where the cache is used)
+        share: bool,
         /// When a program has ended, optimise what it used, for its next run, in a process of the lowest priority (default y);
         /// `wait`: and wait for that
         refine: Refine,

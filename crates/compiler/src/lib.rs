@@ -47,6 +47,7 @@ pub use func_ir::FuncIr;
 pub use info::{FuncInfo, FuncInfos};
 pub use isa::CompilerConfig;
 pub use link::LinkOptions;
+pub use midend::numbers::NAME as SHARING_PASS;
 pub use midend::{Dump, PassConfig, PassTimes, pass_names};
 pub use module_env::ModuleEnv;
 pub use parse::{ParsedModule, parse};

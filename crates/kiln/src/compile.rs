@@ -196,6 +196,10 @@ impl ModuleCompiler {
         for (name, on) in &config.features {
             features.set(name, *on)?;
         }
+        let mut disabled = config.passes_off.clone();
+        if !config.share_code.unwrap_or(config.cache.is_some()) {
+            disabled.push(kiln_compiler::SHARING_PASS.to_owned());
+        }
         let mut settings = CompilerConfig {
             target: config.target.clone(),
             opt_level: config.opt_level,
@@ -206,7 +210,7 @@ impl ModuleCompiler {
             threads: config.threads,
             work_order: config.work_order,
             passes: PassConfig {
-                disabled: config.passes_off.clone(),
+                disabled,
                 inlining: config.inlining,
                 dump: config.dump.clone().map(|(func, sink)| Dump { func, sink }),
             },

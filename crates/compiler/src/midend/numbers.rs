@@ -31,8 +31,8 @@ use kiln_env::unbound::OpenNumber;
 use super::edit;
 use crate::func_ir::FuncIr;
 
-/// Name for switching it off.
-pub(super) const NAME: &str = "numbers";
+/// Name of the pass, for switching it off: it makes code that programs with other data can share.
+pub const NAME: &str = "numbers";
 
 /// The least number that is opened. Below this, instructions with it may be shorter.
 const LEAST: i64 = 1 << 10;
@@ -245,14 +245,30 @@ impl Opener {
     fn check(&mut self, func: &Function) {
         for block in func.layout.blocks() {
             for inst in func.layout.block_insts(block) {
-                for (at, value) in func.dfg.inst_values(inst).enumerate() {
-                    let kind = self.kinds[func.dfg.resolve_aliases(value)];
-                    let (Kind::Number(number) | Kind::Sum(number)) = kind else { continue };
-                    if !self.admits(func, inst, at, kind) {
-                        self.candidates[number as usize].is_open = false;
+                let args = func.dfg.inst_args(inst);
+                for (at, value) in args.iter().enumerate() {
+                    self.look_at(func, inst, at, *value);
+                }
+                let branch = &func.dfg.insts[inst];
+                if branch.opcode().is_terminator() {
+                    for (at, value) in func.dfg.inst_values(inst).enumerate().skip(args.len()) {
+                        self.look_at(func, inst, at, value);
                     }
                 }
             }
+        }
+    }
+
+    /// Looks at the use of a value at a position among those that an instruction names.
+    #[inline]
+    fn look_at(&mut self, func: &Function, inst: Inst, at: usize, value: Value) {
+        let mut kind = self.kinds[value];
+        if kind == Kind::Other && func.dfg.value_is_alias(value) {
+            kind = self.kinds[func.dfg.resolve_aliases(value)];
+        }
+        let (Kind::Number(number) | Kind::Sum(number)) = kind else { return };
+        if !self.admits(func, inst, at, kind) {
+            self.candidates[number as usize].is_open = false;
         }
     }
 
@@ -379,7 +395,7 @@ impl Settler {
                 let inst = self.insts[i];
                 self.access(func, inst);
                 self.localise(func, inst, block);
-                self.is_open &= self.is_right(func, inst);
+                self.is_open = self.is_open && self.is_right(func, inst);
             }
             next = func.layout.next_block(block);
         }
@@ -419,8 +435,13 @@ impl Settler {
     }
 
     /// The number that a value is.
+    #[inline]
     fn number(&self, func: &Function, value: Value) -> Option<usize> {
-        (self.numbers[func.dfg.resolve_aliases(value)] as usize).checked_sub(1)
+        let number = match self.numbers[value] {
+            0 if func.dfg.value_is_alias(value) => self.numbers[func.dfg.resolve_aliases(value)],
+            number => number,
+        };
+        usize::from(number).checked_sub(1)
     }
 
     /// Makes a number the offset of an access again.
