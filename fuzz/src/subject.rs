@@ -69,7 +69,9 @@ impl Mode {
     /// All modes; with epoch checks if modules may run for ever.
     pub fn all(deadline: bool) -> Result<Vec<Mode>> {
         Ok(vec![
-            Mode::new("eager", deadline, |_| {})?,
+            Mode::new("eager, for any data", deadline, |c| {
+                c.share_code(true);
+            })?,
             Mode::new("lazy", deadline, |c| {
                 c.tiering(Tiering::Lazy);
             })?,

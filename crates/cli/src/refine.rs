@@ -13,6 +13,7 @@ use kiln::{Engine, ModuleFile};
 use crate::args::{Groups, Tier};
 use crate::cache::{Outline, UserCache};
 use crate::config;
+use crate::options::Refine;
 
 /// Functions that were used less in all runs together are left as they are.
 const LEAST_USES: u32 = 8;
@@ -43,10 +44,12 @@ pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path) -> Result<Child>
 
 /// `kiln cache refine`: what that process does.
 pub(crate) fn main(groups: &Groups, place: &Path, file: &Path) -> Result<ExitCode> {
-    // Where this is refused, it does as well without. On Linux it is about this thread and those that it starts.
-    _ = rustix::process::setpriority_process(None, NICENESS);
     let groups = Groups { tier: Some(Tier::Dynamic), ..groups.clone() };
     let Some(options) = config::options(&groups)? else { return Ok(ExitCode::SUCCESS) };
+    if options.codegen.refine != Some(Refine::Wait) {
+        // Where this is refused, it does as well without. On Linux it is about this thread and those that it starts.
+        _ = rustix::process::setpriority_process(None, NICENESS);
+    }
     let mut config = config::config(&groups, &options)?;
     let cache = UserCache::attach(&mut config, &groups, &options);
     let outline = Outline::beside(place);

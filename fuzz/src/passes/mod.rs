@@ -71,7 +71,7 @@ impl Subject {
     /// With the passes for which `runs` says so.
     fn new(name: String, inlining: Inlining, runs: impl Fn(&str) -> bool) -> Result<Subject> {
         let mut config = Config::new();
-        config.compilation_threads(1).compiler_inlining(inlining).native_unwind_info(false);
+        config.compilation_threads(1).compiler_inlining(inlining).native_unwind_info(false).share_code(true);
         for pass in Config::compiler_pass_names() {
             config.compiler_pass(pass, runs(pass));
         }

@@ -123,6 +123,7 @@ impl Body<'_> {
         match self.rng.below(8) {
             0 => self.rng.below(40) as u64,
             1 => 65_530 + self.rng.below(10) as u64,
+            2 => 1_000 + self.rng.below(8_000) as u64,
             _ => 0,
         }
     }
@@ -432,7 +433,12 @@ impl Body<'_> {
         for local in [A, B, N] {
             match self.rng.below(5) {
                 0 => {
-                    let constant = self.rng.below(70) as i32;
+                    // Small numbers, and such as could be addresses of data.
+                    let constant = match self.rng.below(3) {
+                        0 => 1_000 + self.rng.below(60_000) as i32,
+                        1 => 0x5600_0000 + self.rng.below(0x800_0000) as i32,
+                        _ => self.rng.below(70) as i32,
+                    };
                     self.ops(&[I::I32Const(constant)]);
                 }
                 1 => {
