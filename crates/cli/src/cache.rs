@@ -123,18 +123,17 @@ impl Outline {
 
     /// Keeps others from changing what the cache has of the module, until the lock is dropped. `None` if somebody is at it.
     pub(crate) fn lock(&self) -> std::io::Result<Option<File>> {
-        let file = File::open(&self.outline)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        self.locked(File::try_lock)
     }
 
     /// The same, but others may have it as well.
     fn share(&self) -> std::io::Result<Option<File>> {
+        self.locked(File::try_lock_shared)
+    }
+
+    fn locked(&self, lock: fn(&File) -> Result<(), TryLockError>) -> std::io::Result<Option<File>> {
         let file = File::open(&self.outline)?;
-        match file.try_lock_shared() {
+        match lock(&file) {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
@@ -382,7 +381,8 @@ fn common(groups: &Groups, options: &Options) -> [u8; 32] {
     kiln_cache::hash(format!("{} {told:?}", kiln_env::settings::build_id()).as_bytes())
 }
 
-fn folder() -> Result<PathBuf> {
+/// Where the user's cache is.
+pub(crate) fn folder() -> Result<PathBuf> {
     let folder = kiln_cache::default_folder(|name| std::env::var_os(name));
     folder.ok_or_else(|| anyhow!("no folder for the cache: neither KILN_CACHE_DIR, XDG_CACHE_HOME nor HOME is set"))
 }

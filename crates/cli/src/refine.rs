@@ -3,7 +3,7 @@
 //! Only one such process is at a module, and meanwhile nobody else changes what the cache has of it: it holds a lock on the
 //! module's outline, of which those who leave something have a share.
 
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use kiln::{Engine, ModuleFile};
 
 use crate::args::{Groups, Tier};
-use crate::cache::{Outline, UserCache};
+use crate::cache::{self, Outline, UserCache};
 use crate::config;
 use crate::options::Refine;
 
@@ -27,17 +27,23 @@ const YOUNG: Duration = Duration::from_millis(40);
 /// How far it stands back behind other processes: as far as possible.
 const NICENESS: i32 = 19;
 
-/// Starts the process for a module with this file and place in the cache. It outlives this one.
-pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path) -> Result<Child> {
+/// Starts the process for a module with this file and place in the cache. It outlives this one, which may `wait` for it,
+/// however.
+pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path, wait: bool) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["cache", "refine"]);
     let lists = [("-W", &groups.wasm), ("-O", &groups.optimize), ("-C", &groups.codegen), ("-D", &groups.debug)];
     for (flag, values) in lists {
         values.iter().for_each(|value| _ = command.arg(flag).arg(value));
     }
-    command.arg("--").arg(place).arg(file.canonicalize()?);
+    command
+        .arg("--")
+        .arg(absolute(place)?)
+        .arg(file.canonicalize()?)
+        .env("KILN_CACHE_DIR", absolute(cache::folder()?)?);
     // Nobody is to wait for it because it has something of theirs open, nor to end it with the program.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/");
+    command.stderr(if wait { Stdio::inherit() } else { Stdio::null() });
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Ok(command.spawn()?)
 }

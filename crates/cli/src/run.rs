@@ -99,9 +99,14 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
 fn refine(plan: &Plan, outline: &Outline) {
     let mode = plan.options.codegen.refine.unwrap_or(Refine::Yes);
     if mode != Refine::No && plan.run.profile.is_none() {
-        let begun = refine::begin(&plan.run.groups, outline.place(), &plan.file);
-        let ended = begun.and_then(|mut process| if mode == Refine::Wait { Ok(_ = process.wait()?) } else { Ok(()) });
-        ended.unwrap_or_else(|error| tracing::debug!("the program is not refined: {error:#}"));
+        let wait = mode == Refine::Wait;
+        match refine::begin(&plan.run.groups, outline.place(), &plan.file, wait) {
+            // It says itself what is wrong.
+            Ok(mut process) if wait => _ = process.wait(),
+            Ok(_) => {}
+            Err(error) if wait => report::note(&format!("what the program used is not optimised: {error:#}")),
+            Err(error) => tracing::debug!("what the program used is not optimised: {error:#}"),
+        }
     }
 }
 

@@ -207,6 +207,14 @@ fn what_a_program_used_is_optimised_when_it_has_ended() {
     assert_eq!((number(tiers, "optimized_functions"), number(tiers, "osr_functions")), (0, 0), "{explanation}");
     assert_eq!(settled_snapshot(&bench).unwrap().1, after, "nothing is left to refine");
 
+    // A cache's folder may be named from where the program runs, but the process works elsewhere.
+    fs::remove_file(&snapshot).unwrap();
+    let args = ["run", "-C", "refine=wait", "--invoke", "sum"];
+    let output = bench.command(&args).arg(&module).env("KILN_CACHE_DIR", "cache").current_dir(bench.path("")).output();
+    let Output { status, stdout, stderr } = output.unwrap();
+    assert!(status.success() && String::from_utf8_lossy(&stdout) == expected && stderr.is_empty(), "{stderr:?}");
+    assert!(settled_snapshot(&bench).is_some_and(|(_, now)| now != before), "the snapshot is refined");
+
     // Beside the program that follows.
     fs::remove_file(&snapshot).unwrap();
     let start = Instant::now();

@@ -58,6 +58,10 @@ impl LazyCode {
         let is_wanted = |plan: &&Plan| plan.is_optimized || plan.uses >= least;
         let wanted: Vec<&Plan> = plans.iter().filter(is_wanted).collect();
         let mut compiled = self.optimize_all(tiers, &wanted, threads, end)?;
+        // What was optimised is to stay so.
+        if Instant::now() >= end && plans.iter().any(|plan| plan.is_optimized && !compiled.contains_key(&plan.func.0)) {
+            return Ok(None);
+        }
         let is_new = |plan: &&&Plan| !plan.is_optimized && compiled.contains_key(&plan.func.0);
         let optimized = wanted.iter().filter(is_new).count();
         if optimized == 0 {
@@ -90,8 +94,7 @@ impl LazyCode {
         plans
     }
 
-    /// Compiles functions at the second tier, those that are not at it already until `end`. What cannot be compiled is left
-    /// out; it is an error if that is all.
+    /// Compiles functions at the second tier until `end`. What cannot be compiled is left out; it is an error if that is all.
     fn optimize_all(
         &self,
         tiers: &Tiers,
@@ -102,7 +105,7 @@ impl LazyCode {
         let (next, done, failed) = (AtomicUsize::new(0), Mutex::new(HashMap::new()), Mutex::new(None));
         let work = || {
             while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if !plan.is_optimized && Instant::now() >= end {
+                if Instant::now() >= end {
                     break;
                 }
                 match self.compile_hot(tiers, FuncKey::Wasm(plan.func)) {
