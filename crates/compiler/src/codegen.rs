@@ -195,6 +195,22 @@ impl Codegen {
         Ok((func, frame))
     }
 
+    /// The same code for these numbers only, without a search for them in it.
+    #[cfg(test)]
+    pub(crate) fn generate_fixed(
+        &mut self,
+        target: Target<'_>,
+        tunables: &Tunables,
+        ir: FuncIr,
+    ) -> Result<MachineFunc> {
+        self.context.func = ir.func;
+        self.optimize(target, &ir.numbers)?;
+        self.settler.give_back(&mut self.context.func, &ir.numbers);
+        let (func, ..) = self.emit(target, tunables, &ir.inlined, ir.key)?;
+        self.context.clear();
+        Ok(MachineFunc { sites: ir.sites, ..func })
+    }
+
     /// Makes machine code of what is optimised. Also gives the size of its frame, and says whether it was relaxed.
     fn emit(
         &mut self,

@@ -561,3 +561,66 @@ impl Drop for CountedWorker<'_> {
         *self.sink.lock().unwrap_or_else(PoisonError::into_inner) += stats;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use kiln_env::DefinedFuncIndex;
+
+    use super::*;
+
+    /// Programs of no more than so many bytes in a folder and in those in it.
+    fn programs(folder: &Path, most: u64) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let mut found = Vec::new();
+        for entry in entries.map(|entry| entry.unwrap()) {
+            let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+            match path.extension() {
+                _ if metadata.is_dir() => found.extend(programs(&path, most)),
+                Some(e) if e == "wasm" && metadata.len() <= most => found.push(path),
+                _ => {}
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Compiles all functions of a module with numbers open, and those that have some once more without; how many are open.
+    /// All is to be the same.
+    fn compare_open(wasm: &[u8]) -> usize {
+        let compiler = Compiler::new(&CompilerConfig::default()).unwrap();
+        let module = compiler.validate(compiler.parse(wasm).unwrap(), wasm).unwrap();
+        let plan = Plan::default();
+        let input = compiler.input(compiler.module_env(&module), module.features(), wasm, &plan);
+        let mut codegen = Codegen::new();
+        let mut open = 0;
+        for func in 0..module.module().bodies.len() as u32 {
+            let key = FuncKey::Wasm(DefinedFuncIndex(func));
+            let target = input.target_for(key, Tier::Optimized);
+            let ir = || compiler.func_ir(&module, wasm, key, true).unwrap();
+            let (filled, _) = codegen.generate(target, &compiler.tunables, ir()).unwrap();
+            if !codegen.open.is_empty() {
+                let fixed = codegen.generate_fixed(target, &compiler.tunables, ir()).unwrap();
+                assert!(filled == fixed, "function {func} differs");
+                open += 1;
+            }
+        }
+        open
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn code_for_any_numbers_is_the_code_for_these() {
+        let text = "(module (memory 1) (func $f (param i32) (result i32) (i32.load offset=4100 (local.get 0)))
+            (func (param i32) (result i32) (i32.store (i32.add (local.get 0) (i32.const 70000)) (i32.const 5000))
+                (call $f (i32.add (local.get 0) (i32.const 9000)))))";
+        assert_eq!(compare_open(&wat::parse_str(text).unwrap()), 2);
+        // Those that `cargo xtask corpus` has fetched.
+        for path in programs(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../corpus")), 1_500_000) {
+            let open = compare_open(&std::fs::read(&path).unwrap());
+            println!("{}: {open} functions", path.display());
+            assert!(open > 0, "{}: no numbers are open", path.display());
+        }
+    }
+}
