@@ -50,14 +50,9 @@ impl WasmBacktrace {
         self.frames.get_or_init(|| describe(&self.raw))
     }
 
-    /// Whether older frames were left out.
+    /// Whether older frames were left out: it has the 128 newest ones.
     pub fn is_truncated(&self) -> bool {
-        self.omitted_frames() > 0
-    }
-
-    /// How many older frames were left out. There may be more if functions were inlined in these.
-    pub fn omitted_frames(&self) -> usize {
-        self.raw.omitted
+        self.raw.truncated
     }
 }
 
@@ -195,10 +190,8 @@ impl fmt::Display for WasmBacktrace {
                 position(f, symbol)?;
             }
         }
-        match self.omitted_frames() {
-            0 => {}
-            1 => f.write_str("\n      … one older frame left out")?,
-            n => write!(f, "\n      … {n} older frames left out")?,
+        if self.is_truncated() {
+            f.write_str("\n      … older frames left out")?;
         }
         Ok(())
     }

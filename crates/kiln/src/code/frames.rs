@@ -53,8 +53,8 @@ impl fmt::Debug for CodeFrame {
 pub(crate) struct RawBacktrace {
     /// The frames.
     pub(crate) frames: Vec<CodeFrame>,
-    /// How many older frames are left out, at least: those of inlined functions are not counted.
-    pub(crate) omitted: usize,
+    /// Whether older frames are left out. Not how many: that takes a look-up of each, since functions may be inlined.
+    pub(crate) truncated: bool,
 }
 
 /// Most frames of a backtrace.
@@ -66,12 +66,12 @@ pub(super) struct Trace {
     pcs: [usize; MAX_FRAMES],
     len: usize,
     first_returns: bool,
-    omitted: usize,
+    truncated: bool,
 }
 
 impl Trace {
     /// No frames.
-    pub(super) const EMPTY: Trace = Trace { pcs: [0; MAX_FRAMES], len: 0, first_returns: false, omitted: 0 };
+    pub(super) const EMPTY: Trace = Trace { pcs: [0; MAX_FRAMES], len: 0, first_returns: false, truncated: false };
 
     /// Fills it with the frames of `store` from `pc` and `fp` on. Neither allocates nor locks.
     ///
@@ -85,17 +85,16 @@ impl Trace {
         store: *const VmStoreContext,
         newest: *const Activation,
     ) {
-        (self.len, self.first_returns, self.omitted) = (0, returns, 0);
+        (self.len, self.first_returns, self.truncated) = (0, returns, false);
         // SAFETY: the caller's promise.
         unsafe {
             walk(Frame { pc, fp }, store, newest, |frame| {
-                match self.pcs.get_mut(self.len) {
-                    Some(place) => {
-                        *place = frame.pc;
-                        self.len += 1;
-                    }
-                    None => self.omitted += 1,
-                }
+                let Some(place) = self.pcs.get_mut(self.len) else {
+                    self.truncated = true;
+                    return ControlFlow::Break(());
+                };
+                *place = frame.pc;
+                self.len += 1;
                 ControlFlow::Continue(())
             });
         }
@@ -110,9 +109,9 @@ impl Trace {
             registry::lookup(pc - usize::from(returns), *pc, |frame| frames.push(frame));
         }
         // As many frames as without inlining.
-        let omitted = self.omitted + frames.len().saturating_sub(MAX_FRAMES);
+        let truncated = self.truncated || frames.len() > MAX_FRAMES;
         frames.truncate(MAX_FRAMES);
-        RawBacktrace { frames, omitted }
+        RawBacktrace { frames, truncated }
     }
 }
 

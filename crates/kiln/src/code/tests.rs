@@ -471,7 +471,7 @@ fn every_kind_of_trap_comes_back() {
                         }
                         let newest = &unwound.backtrace.frames[0];
                         assert_eq!(newest.key, FuncKey::Wasm(DefinedFuncIndex(i as u32)));
-                        assert_eq!(unwound.backtrace.omitted > 0, expected == TrapCode::StackOverflow);
+                        assert_eq!(unwound.backtrace.truncated, expected == TrapCode::StackOverflow);
                         if expected != TrapCode::StackOverflow {
                             assert_eq!(newest.wasm_offset, Some(77));
                             assert_eq!(unwound.backtrace.frames.len(), 1);
