@@ -82,6 +82,8 @@ impl Func<'_> {
         let vmctx = self.signature.context();
         self.asm.compare_memory(Mem(vmctx, context::stack_limit as i32), RSP);
         let fits = self.asm.jump_if(condition::ABOVE ^ 1);
+        // A frame that does not fit may reach into the thread's signal stack, of which the system would then use the rest.
+        self.asm.mov(RSP, RBP);
         self.trap(TrapCode::StackOverflow);
         let here = self.asm.position();
         self.asm.bind(fits, here);

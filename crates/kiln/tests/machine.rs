@@ -17,6 +17,7 @@ type Test = (&'static str, fn() -> Result<()>);
 const TESTS: &[Test] = &[
     ("traps_of_every_kind_on_every_thread", traps_of_every_kind_on_every_thread),
     ("stacks_overflow_into_traps_only", stacks_overflow_into_traps_only),
+    ("frames_that_would_end_in_the_signal_stack", frames_that_would_end_in_the_signal_stack),
     ("large_frames_without_signals", large_frames_without_signals),
     ("threads_race_for_lazy_functions", threads_race_for_lazy_functions),
     ("no_page_is_writable_and_executable", no_page_is_writable_and_executable),
@@ -187,6 +188,54 @@ fn stacks_overflow_into_traps_only() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A frame for which there is no room may reach to wherever other things are mapped, such as the thread's signal stack.
+/// A system that finds the stack pointer in there believes that a handler runs already, and begins where it points to.
+fn frames_that_would_end_in_the_signal_stack() -> Result<()> {
+    const LOCALS: usize = 40_000;
+    const SIGNAL_STACK: usize = 64 << 10;
+    let text = format!(
+        r#"(module (func $nothing) (func (export "f") (result i64) {} (call $nothing) (local.get {})))"#,
+        "(local i64)".repeat(LOCALS),
+        LOCALS - 1
+    );
+    for tiering in [Tiering::Eager, Tiering::Lazy, Tiering::Dynamic] {
+        let engine = Engine::new(Config::new().tiering(tiering).max_wasm_stack(LOCALS * 8 - SIGNAL_STACK))?;
+        let module = Module::new(&engine, &text)?;
+        let test = move || -> Result<()> {
+            let here = 0_u8;
+            let end = &raw const here as usize - LOCALS * 8;
+            let mut store = Store::new(&engine, ());
+            let instance = Instance::new(&mut store, &module, &[])?;
+            let func = instance.get_typed_func::<(), i64>(&mut store, "f")?;
+            let mut before = None;
+            // One of them begins just below where the frame would end.
+            for below in (0..32 << 10).step_by(1 << 10) {
+                let stack = libc::stack_t { ss_sp: (end - below) as *mut _, ss_flags: 0, ss_size: SIGNAL_STACK };
+                before.get_or_insert(set_signal_stack(&stack));
+                // Optimised code needs no frame for it.
+                match func.call(&mut store, ()) {
+                    Ok(value) => {
+                        assert!(value == 0 && (tiering != Tiering::Dynamic || cfg!(not(target_arch = "x86_64"))))
+                    }
+                    Err(error) => assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow), "{error:?}"),
+                }
+            }
+            before.iter().for_each(|before| _ = set_signal_stack(before));
+            Ok(())
+        };
+        std::thread::Builder::new().stack_size(1 << 20).spawn(test)?.join().unwrap()?;
+    }
+    Ok(())
+}
+
+/// Gives the thread another signal stack, and returns what it had.
+fn set_signal_stack(new: &libc::stack_t) -> libc::stack_t {
+    let mut old = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
+    // SAFETY: the new one is part of the thread's own stack, which reaches down to it only where a test failed.
+    assert_eq!(unsafe { libc::sigaltstack(new, &mut old) }, 0);
+    old
 }
 
 /// A module of `count` functions, each of which calls some later ones.
