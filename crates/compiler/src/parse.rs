@@ -8,7 +8,8 @@ use kiln_env::limits;
 use kiln_env::module::*;
 use kiln_env::*;
 use wasmparser::{
-    BinaryReader, Chunk, ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator, ValidatorResources,
+    BinaryReader, Chunk, ElementItems, ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator,
+    ValidatorResources,
 };
 
 use crate::convert;
@@ -50,11 +51,34 @@ impl ParsedModule {
 pub fn parse(bytes: &[u8], features: &Features) -> Result<ParsedModule> {
     let start = Instant::now();
     check_limit("bytes of the module", bytes.len() as u64, limits::MAX_MODULE_SIZE as u64)?;
+    // What is wrong, and where, is for the validator to say that sees every byte.
+    let plain = || read(bytes, features, Items::Validators);
+    let (module, resources) = read(bytes, features, Items::Ours).or_else(|_| plain())?;
+    if cfg!(debug_assertions)
+        && let Err(error) = plain()
+    {
+        panic!("the module is not valid, but passed for it: {error}");
+    }
+    Ok(ParsedModule { module: Arc::new(module), features: *features, resources, time: start.elapsed() })
+}
+
+/// Who validates lists of functions in element segments.
+///
+/// The validator puts each function into a hash table: half of the time of this whole phase in a module with 600,000.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Items {
+    /// We, for bodies that are validated with [`FuncDecl::escapes`] instead of that table.
+    Ours,
+    /// The validator.
+    Validators,
+}
+
+fn read(bytes: &[u8], features: &Features, items: Items) -> Result<(Module, Option<ValidatorResources>)> {
     let flags = features.to_wasmparser();
     let mut parser = Parser::new(0);
     parser.set_features(flags);
-    let mut builder =
-        Builder { module: Module::default(), validator: Validator::new_with_features(flags), resources: None, bytes };
+    let validator = Validator::new_with_features(flags);
+    let mut builder = Builder { module: Module::default(), validator, resources: None, bytes, items };
     let mut rest = bytes;
     loop {
         let (consumed, payload) = match parser.parse(rest, true)? {
@@ -80,7 +104,7 @@ pub fn parse(bytes: &[u8], features: &Features) -> Result<ParsedModule> {
     let Builder { mut module, resources, .. } = builder;
     mark_escapes(&mut module);
     module.name = names::module_name(&module, bytes);
-    Ok(ParsedModule { module: Arc::new(module), features: *features, resources, time: start.elapsed() })
+    Ok((module, resources))
 }
 
 fn check_limit(what: &str, found: u64, limit: u64) -> Result<()> {
@@ -92,6 +116,7 @@ struct Builder<'a> {
     validator: Validator,
     resources: Option<ValidatorResources>,
     bytes: &'a [u8],
+    items: Items,
 }
 
 impl Builder<'_> {
@@ -249,27 +274,63 @@ impl Builder<'_> {
     }
 
     fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<()> {
-        self.validator.element_section(&section)?;
-        for element in section {
-            let element = element?;
-            let mode = match element.kind {
-                ElementKind::Passive => SegmentMode::Passive,
-                ElementKind::Declared => SegmentMode::Declared,
-                ElementKind::Active { table_index, offset_expr } => SegmentMode::Active {
-                    target: TableIndex(table_index.unwrap_or(0)),
-                    offset: const_expr(&offset_expr)?,
-                },
-            };
-            let (ty, items) = match element.items {
-                wasmparser::ElementItems::Functions(funcs) => {
-                    let funcs: Result<Box<[_]>, _> = funcs.into_iter().map(|f| f.map(FuncIndex)).collect();
-                    (wasmparser::RefType::FUNCREF, ElemItems::Funcs(funcs?))
-                }
-                wasmparser::ElementItems::Expressions(ty, exprs) => (ty, elem_exprs(exprs)?),
-            };
-            self.module.elems.push(ElemSegment { mode, ty: convert::ref_type(ty)?, items });
+        if self.items == Items::Validators {
+            self.validator.element_section(&section)?;
+            return section.into_iter().try_for_each(|element| self.element(element?, None));
         }
+        let (rest, mut lists) = self.take_lists(&section)?;
+        let reader = BinaryReader::new_features(&rest, section.range().start, *self.validator.features());
+        let section = wasmparser::ElementSectionReader::new(reader)?;
+        self.validator.element_section(&section)?;
+        section.into_iter().zip(lists.iter_mut()).try_for_each(|(element, list)| self.element(element?, list.take()))
+    }
+
+    /// `list`: the functions of a segment that was validated without them.
+    fn element(&mut self, element: wasmparser::Element<'_>, list: Option<Box<[FuncIndex]>>) -> Result<()> {
+        let mode = match element.kind {
+            ElementKind::Passive => SegmentMode::Passive,
+            ElementKind::Declared => SegmentMode::Declared,
+            ElementKind::Active { table_index, offset_expr } => {
+                SegmentMode::Active { target: TableIndex(table_index.unwrap_or(0)), offset: const_expr(&offset_expr)? }
+            }
+        };
+        let (ty, items) = match (element.items, list) {
+            (_, Some(list)) => (wasmparser::RefType::FUNCREF, ElemItems::Funcs(list)),
+            (ElementItems::Functions(funcs), None) => {
+                let funcs: Result<Box<[_]>, _> = funcs.into_iter().map(|f| f.map(FuncIndex)).collect();
+                (wasmparser::RefType::FUNCREF, ElemItems::Funcs(funcs?))
+            }
+            (ElementItems::Expressions(ty, exprs), None) => (ty, elem_exprs(exprs)?),
+        };
+        self.module.elems.push(ElemSegment { mode, ty: convert::ref_type(ty)?, items });
         Ok(())
+    }
+
+    /// The element section with empty lists instead of those of functions; these, which are valid, for each segment.
+    fn take_lists(
+        &self,
+        section: &wasmparser::ElementSectionReader<'_>,
+    ) -> Result<(Vec<u8>, Vec<Option<Box<[FuncIndex]>>>)> {
+        let bytes = |range: Range<u64>| &self.bytes[range.start as usize..range.end as usize];
+        let (mut rest, mut lists) = (bytes(section.range().start..section.original_position()).to_vec(), Vec::new());
+        for element in section.clone() {
+            let element = element?;
+            let ElementItems::Functions(funcs) = element.items else {
+                rest.extend_from_slice(bytes(element.range));
+                lists.push(None);
+                continue;
+            };
+            check_limit("elements of a segment", funcs.count().into(), limits::MAX_TABLE_ELEMENTS)?;
+            rest.extend_from_slice(bytes(element.range.start..funcs.range().start));
+            rest.push(0);
+            let list = funcs.into_iter().map(|func| {
+                let func = func?;
+                let known = u64::from(func) < self.module.funcs.len() as u64;
+                if known { Ok(FuncIndex(func)) } else { Err(CompileError::internal("a function that there is not")) }
+            });
+            lists.push(Some(list.collect::<Result<_>>()?));
+        }
+        Ok((rest, lists))
     }
 
     fn datas(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Validates all bodies of a module, in parallel, and collects on the way what compilers want to know.
 
 mod quick;
+mod resources;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use kiln_env::{ContextLayout, DefinedFuncIndex, FuncIndex, IndexVec, Module, Tunables, TypeIndex, limits};
 use wasmparser::{
     BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator,
-    ValidatorResources, WasmFeatures,
+    WasmFeatures,
 };
 
 use crate::body_key::Declarations;
@@ -24,6 +25,7 @@ use crate::names;
 use crate::parse::ParsedModule;
 use crate::pool::Pool;
 use quick::{QuickModule, QuickScratch};
+use resources::Resources;
 
 /// Bytes of bodies that are validated as one piece of work.
 const CHUNK_BYTES: u64 = 128 << 10;
@@ -123,7 +125,7 @@ pub(crate) fn validate(parsed: ParsedModule, source: &[u8], pool: &Pool, done: D
         let shared = Shared {
             module: &module,
             source,
-            resources,
+            resources: Resources::new(resources, &module),
             features: features.to_wasmparser(),
             failed: AtomicU32::new(u32::MAX),
             quick: QuickModule::new(&module, &features),
@@ -151,7 +153,7 @@ struct Findings {
 struct Shared<'a> {
     module: &'a Module,
     source: &'a [u8],
-    resources: &'a ValidatorResources,
+    resources: Resources<'a>,
     features: WasmFeatures,
     /// Least index of a function that turned out invalid: what comes after need not be looked at.
     failed: AtomicU32,
@@ -312,7 +314,7 @@ pub(crate) fn body_bytes<'a>(module: &Module, source: &'a [u8], func: DefinedFun
     Ok((range.start.into(), bytes))
 }
 
-fn define_locals(validator: &mut FuncValidator<&ValidatorResources>, reader: &mut BinaryReader<'_>) -> Result<()> {
+fn define_locals(validator: &mut FuncValidator<Resources<'_>>, reader: &mut BinaryReader<'_>) -> Result<()> {
     let mut total = u64::from(validator.len_locals());
     for _ in 0..reader.read_var_u32()? {
         let at = reader.original_position();
@@ -369,7 +371,7 @@ impl Facts {
 
     /// Looks at an operator before it is validated. Immediates may be nonsense here; returns whether it ends a loop.
     #[inline]
-    fn before(&mut self, code: &[u8], validator: &FuncValidator<&ValidatorResources>) -> bool {
+    fn before(&mut self, code: &[u8], validator: &FuncValidator<Resources<'_>>) -> bool {
         self.cost += u32::from(OPERATOR_COSTS[usize::from(code[0])]);
         match code[0] {
             0x20..=0x22 => self.use_local(peek_leb(&code[1..])),
@@ -415,7 +417,7 @@ impl Facts {
     }
 
     #[inline]
-    fn after(&mut self, ends_loop: bool, validator: &FuncValidator<&ValidatorResources>) {
+    fn after(&mut self, ends_loop: bool, validator: &FuncValidator<Resources<'_>>) {
         self.loop_depth -= u32::from(ends_loop);
         let depth = u64::from(self.loop_depth);
         self.note_height(validator.operand_stack_height(), depth * depth);

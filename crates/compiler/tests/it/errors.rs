@@ -31,6 +31,45 @@ fn the_first_invalid_function_is_reported_for_any_number_of_threads() {
     }
 }
 
+/// Lists of functions are read without the validator; what is wrong with one is said in its words, at its place.
+#[test]
+fn element_segments_are_valid_or_wrong_at_a_place() {
+    let functions = |elems: &str, body: &str| {
+        format!("(module (table 4 funcref) (table $e 1 externref) (func) (func {body}) (func) (func) {elems})")
+    };
+    let referenced = "(drop (ref.func 2))";
+    let valid = [
+        ("(elem declare func 2)", referenced),
+        ("(elem func 3 2)", referenced),
+        ("(elem (i32.const 0) func 0 1 2 3)", referenced),
+        ("(elem (table 0) (i32.const 1) func 2 2)", referenced),
+        ("(elem (table 0) (i32.const 1) funcref (ref.func 2) (ref.null func))", referenced),
+        ("(elem func 0) (elem (i32.const 1) func) (elem declare funcref (ref.func 2))", referenced),
+        ("(elem func 3) (elem func)", "(table.init 0 0 (i32.const 0) (i32.const 0) (i32.const 1)) (elem.drop 1)"),
+    ];
+    for (elems, body) in valid {
+        let text = functions(elems, body);
+        validate(&compiler(), &wasm(&text)).unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
+    let invalid = [
+        ("(elem func 3 1 0)", referenced),
+        ("(elem declare func 0) (elem (i32.const 1) funcref (ref.func 3))", referenced),
+        ("(elem func 0 1) (elem declare func 2 4 1)", ""),
+        ("(elem func 0 4294967295)", ""),
+        ("(elem (table $e) (i32.const 0) func 0)", ""),
+        ("(elem (table 2) (i32.const 0) func 0)", ""),
+        ("(elem (i64.const 0) func 0)", ""),
+        ("(elem func 3)", "(elem.drop 1)"),
+    ];
+    for (elems, body) in invalid {
+        let bytes = wasm(&functions(elems, body));
+        let error = validate(&compiler(), &bytes).map(|_| ()).expect_err(elems);
+        let expected = wasmparser::Validator::new().validate_all(&bytes).map(|_| ()).expect_err(elems);
+        assert_eq!(error.offset(), Some(expected.offset()), "{elems}: {error}");
+        assert!(error.to_string().contains(expected.message()), "{elems}: {error}, not {expected}");
+    }
+}
+
 #[test]
 fn names_come_from_exports_and_imports_too() {
     let bytes = wasm("(module (func (export \"exported\") (result i32)))");
