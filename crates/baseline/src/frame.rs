@@ -55,7 +55,7 @@ impl Func<'_> {
         self.walk(&mut reader)?;
         self.cold_code();
         let size = self.frame_size();
-        self.asm.patch(size_field, size);
+        self.asm.patch(size_field, size.wrapping_neg());
         if self.asm.position() > MAX_CODE {
             return Err(Error::TooLarge);
         }
@@ -73,20 +73,21 @@ impl Func<'_> {
         (self.high.next_multiple_of(16) + spills + self.reserved()).next_multiple_of(16)
     }
 
-    /// Sets up the frame; the position of its size.
+    /// Sets up the frame; the position of its size, as a negative number.
     fn prologue(&mut self, params: usize) -> u32 {
-        // push rbp; mov rbp, rsp; sub rsp, …
-        self.asm.bytes([0x55, 0x48, 0x89, 0xe5, 0x48, 0x81, 0xec]);
+        // push rbp; mov rbp, rsp; lea r11, [rbp - …]
+        self.asm.bytes([0x55, 0x48, 0x89, 0xe5, 0x4c, 0x8d, 0x9d]);
         let size = self.asm.position();
         self.asm.u32(0);
         let vmctx = self.signature.context();
-        self.asm.compare_memory(Mem(vmctx, context::stack_limit as i32), RSP);
+        // Before the stack pointer moves: with a frame that does not fit it may lie anywhere, also in the thread's signal
+        // stack, and whatever signal comes then would find no room.
+        self.asm.compare_memory(Mem(vmctx, context::stack_limit as i32), R11);
         let fits = self.asm.jump_if(condition::ABOVE ^ 1);
-        // A frame that does not fit may reach into the thread's signal stack, of which the system would then use the rest.
-        self.asm.mov(RSP, RBP);
         self.trap(TrapCode::StackOverflow);
         let here = self.asm.position();
         self.asm.bind(fits, here);
+        self.asm.mov(RSP, R11);
         self.asm.store(Mem(RBP, -8), vmctx);
         if self.signature.result_bytes > 0 {
             self.asm.store(Mem(RBP, -16), RDI);
