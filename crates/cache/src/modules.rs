@@ -104,11 +104,18 @@ impl ModuleIndex {
     /// # Errors
     /// The note cannot be written.
     pub fn note(&self, file: &Path, identity: &FileIdentity, module: &[u8]) -> io::Result<()> {
-        let now = FileIdentity::state(&fs::metadata(file)?);
-        if identity.settled && now == identity.state {
+        if identity.settled && self.is_same(file, identity)? {
             write(&identity.entry, blake3::keyed_hash(&self.common, module).as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Whether a file is as it was when it was [identified](ModuleIndex::identify).
+    ///
+    /// # Errors
+    /// There is no such file any more, or the system does not say.
+    pub fn is_same(&self, file: &Path, identity: &FileIdentity) -> io::Result<bool> {
+        Ok(FileIdentity::state(&fs::metadata(file)?) == identity.state)
     }
 
     /// Whether the contents of a file were not [confirmed](ModuleIndex::confirm) for a day.

@@ -28,6 +28,8 @@ pub(crate) struct UserCache {
     eager: bool,
     /// Whether functions change their tier, so that there is something for later runs to go on with.
     dynamic: bool,
+    /// The program's module.
+    program: OnceLock<Arc<CachedModule>>,
     /// What is written beside the program.
     writers: Mutex<Vec<Writer>>,
     /// One writes at a time: what runs leave refers to the outline.
@@ -157,10 +159,10 @@ impl UserCache {
         cache
     }
 
-    /// Looks at the file of a module, before it is read.
-    pub(crate) fn identify(&self, file: &Path) -> Option<CachedModule> {
+    /// Looks at the file of the program's module, before it is read.
+    pub(crate) fn identify(&self, file: &Path) -> Option<&Arc<CachedModule>> {
         let identity = self.modules.as_ref()?.identify(file)?;
-        Some(CachedModule { file: file.to_owned(), identity })
+        Some(self.program.get_or_init(|| Arc::new(CachedModule { file: file.to_owned(), identity })))
     }
 
     /// What there is of the file, if it was run before and has not changed since.
@@ -203,10 +205,7 @@ impl UserCache {
             return;
         }
         let (module, cache) = (module.clone(), self.clone());
-        self.beside(move || {
-            let index = cache.modules.as_ref().context("there is an index if there is a place")?;
-            Ok(index.keep(&place, &module.serialize()?)?)
-        });
+        self.beside(move || cache.keep_file(&place, &module.serialize()?));
     }
 
     /// Keeps the outline of a module that was compiled function by function; where it is.
@@ -216,10 +215,7 @@ impl UserCache {
         }
         let outline = Outline::beside(place);
         let (module, cache, file) = (module.clone(), self.clone(), outline.outline.clone());
-        self.beside(move || {
-            let index = cache.modules.as_ref().context("there is an index if there is a place")?;
-            Ok(index.keep(&file, &module.outline()?)?)
-        });
+        self.beside(move || cache.keep_file(&file, &module.outline()?));
         Some(outline)
     }
 
@@ -233,25 +229,35 @@ impl UserCache {
         _ = self.left.set(left);
         let (module, cache, outline) = (module.clone(), self.clone(), outline.clone());
         self.beside(move || {
-            let index = cache.modules.as_ref().context("there is an index if there is a place")?;
             // Who refines what there is has more to leave.
             let Some(_share) = outline.share()? else { return Ok(()) };
             if let Some(warmth) = warmth {
-                index.keep(&outline.warmth, &warmth)?;
+                cache.keep_file(&outline.warmth, &warmth)?;
             }
             match module.snapshot()? {
-                Some(snapshot) => Ok(index.keep(&outline.snapshot, &snapshot)?),
+                Some(snapshot) => cache.keep_file(&outline.snapshot, &snapshot),
                 None => Ok(()),
             }
         });
     }
 
+    /// Keeps what was made of the program's module. Its file is mapped: what was made after somebody wrote to it may be of
+    /// neither the old contents nor the new.
+    fn keep_file(&self, place: &Path, bytes: &[u8]) -> Result<()> {
+        let index = self.modules.as_ref().context("there is an index if there is a place")?;
+        let CachedModule { file, identity } =
+            &**self.program.get().context("there is a place if there is a program")?;
+        if !index.is_same(file, identity)? {
+            bail!("{} has changed meanwhile", file.display());
+        }
+        Ok(index.keep(place, bytes)?)
+    }
+
     /// Keeps a snapshot that was refined, if there was anything to refine, under the outline's lock.
     pub(crate) fn keep_refined(&self, outline: &Outline, snapshot: Option<Vec<u8>>) -> Result<()> {
-        let index = self.modules.as_ref().context("there is an index if there is a place")?;
         outline.note(snapshot.is_some(), outline.tries());
         if let Some(snapshot) = snapshot {
-            index.keep(&outline.snapshot, &snapshot)?;
+            self.keep_file(&outline.snapshot, &snapshot)?;
             // What was used is optimised.
             std::fs::remove_file(&outline.warmth).or_else(|error| match error.kind() {
                 ErrorKind::NotFound => Ok(()),
@@ -263,11 +269,11 @@ impl UserCache {
     }
 
     /// Looks into the file of a module that was started without reading it, if that was not done for long.
-    pub(crate) fn confirm(self: &Arc<Self>, module: CachedModule) {
+    pub(crate) fn confirm(self: &Arc<Self>, module: &Arc<CachedModule>) {
         if !self.modules.as_ref().is_some_and(|index| index.is_due(&module.identity)) {
             return;
         }
-        let cache = self.clone();
+        let (cache, module) = (self.clone(), module.clone());
         self.beside(move || {
             let index = cache.modules.as_ref().context("there is an index if a file was found in it")?;
             Ok(index.confirm(&module.file, &module.identity)?)

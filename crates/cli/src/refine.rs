@@ -61,6 +61,7 @@ pub(crate) fn main(groups: &Groups, place: &Path, file: &Path) -> Result<ExitCod
     let outline = Outline::beside(place);
     let Some(_lock) = outline.lock()? else { return Ok(ExitCode::SUCCESS) };
     config.defer_compiler(true);
+    cache.identify(file).with_context(|| format!("cannot read {}", file.display()))?;
     let engine = Engine::new(&config)?;
     let open = || ModuleFile::open(&engine, file).with_context(|| format!("cannot read {}", file.display()));
     let module = outline.resume(&engine, open()?)?;

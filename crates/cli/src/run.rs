@@ -121,7 +121,7 @@ fn program(
     let progress = Progress::watch(&mut config);
     let is_artifact = plan.embedded.is_some() || Module::is_artifact_file(&plan.file);
     let cached = if is_artifact { None } else { cache.identify(&plan.file) };
-    let cached = cached.map(|module| (cache.find(&module), module));
+    let cached = cached.map(|module| (cache.find(module), module));
     config.defer_compiler(is_artifact || matches!(cached, Some((Some(_), _))));
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let name = plan.file.display().to_string();
@@ -161,7 +161,7 @@ fn load_cached(
     plan: &Plan,
     cache: &Arc<UserCache>,
     found: Option<Found>,
-    module: CachedModule,
+    module: &Arc<CachedModule>,
     explanation: &mut Explanation,
 ) -> Result<(Module, Option<Outline>)> {
     // One that is damaged, or that this engine cannot run after all, is replaced.
@@ -175,7 +175,7 @@ fn load_cached(
     let (bytes, seconds) = timed(|| open_module(engine, &plan.file));
     explanation.read_seconds += seconds;
     let bytes = bytes?;
-    let place = cache.artifact_of(&module, bytes.as_ref());
+    let place = cache.artifact_of(module, bytes.as_ref());
     let other = place.as_deref().and_then(|place| cache.at(place)).filter(|other| found.as_ref() != Some(other));
     if let Some(loaded) = other.as_ref().and_then(|other| load_found(engine, plan, other).ok()) {
         explanation.cached(other.as_ref());

@@ -150,6 +150,49 @@ fn programs_go_on_where_earlier_runs_ended() {
     assert_eq!(bench.sum(&["--tier", "dynamic", "-O", "opt-level=0"], &module).1["resumed"], false);
 }
 
+#[test]
+fn what_is_made_of_a_file_that_was_changed_is_not_kept() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::fs::FileExt;
+    let bench = Bench::new();
+    let module = bench.path("a.wasm");
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\40\00\00\00\06\00\00\00\50\00\00\00\01\00\00\00")
+        (data (i32.const 64) "ready\n")
+        (func $late (result i32) (i32.const 1234567))
+        (func $say (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32))))
+        (func (export "_start")
+            (call $say)
+            (drop (call $read (i32.const 0) (i32.const 8) (i32.const 1) (i32.const 32)))
+            (if (i32.ne (call $late) (i32.const 1234567)) (then (i32.store8 (i32.const 64) (i32.const 87))))
+            (call $say)))"#;
+    let bytes = wat::parse_str(text).unwrap();
+    fs::write(&module, &bytes).unwrap();
+    std::thread::sleep(Duration::from_millis(40));
+    let constant = [0x87, 0xad, 0xcb, 0x00];
+    let at = bytes.windows(4).position(|w| w == constant).expect("the constant in the first function") as u64;
+    let file = fs::OpenOptions::new().write(true).open(&module).unwrap();
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        let mut command = bench.command(&["run", "-C", "refine=wait"]);
+        let mut program = command.arg(&module).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        // Nobody has needed the function yet. The first run finds another one than it began with.
+        if said.is_empty() {
+            file.write_all_at(&[constant[0] + 1], at).unwrap();
+        }
+        drop(program.stdin.take());
+        said.extend(lines.map(Result::unwrap));
+        assert!(program.wait().unwrap().success());
+        file.write_all_at(&constant, at).unwrap();
+    }
+    assert_eq!(said[1..], ["ready", "ready"]);
+}
+
 /// Whether nobody is at a module in the cache, and what its snapshot is.
 fn settled_snapshot(bench: &Bench) -> Option<(PathBuf, Vec<u8>)> {
     let find = |kind: &str| {

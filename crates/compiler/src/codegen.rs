@@ -349,8 +349,11 @@ pub fn claims_panic(info: &PanicHookInfo<'_>) -> bool {
     claims
 }
 
-/// Runs `work`; a panic becomes an error.
-pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+/// Runs `work`, of which nothing is used any more if it panics.
+///
+/// # Errors
+/// Those of `work`; a panic becomes one, too.
+pub fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     let message = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or_else(|_| "without a message".to_owned(), |t| t.to_string()),

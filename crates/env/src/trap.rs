@@ -73,7 +73,7 @@ traps! {
     /// A function of which the compiler could not make code; the error says why.
     CompileFailed = 17, "function could not be compiled";
     /// Code or data was in a file that was truncated while it was mapped.
-    FileTruncated = 18, "the artifact's file was truncated";
+    FileTruncated = 18, "the module's file was truncated";
 }
 
 impl fmt::Display for TrapCode {

@@ -383,6 +383,7 @@ impl ModuleCompiler {
         let mut data = ModuleData::new(engine, info, layout, types, code)?;
         statistics.wall = start.elapsed();
         data.statistics = statistics;
+        data.info.check_files()?;
         Ok(data)
     }
 }

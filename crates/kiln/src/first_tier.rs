@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use kiln_baseline::{Baseline, Body, Facts};
+use kiln_compiler::codegen::guarded;
 use kiln_compiler::{Compiler, ValidatedModule};
 use kiln_env::tier::Tier;
 use kiln_env::{DefinedFuncIndex, FuncKey, MachineFunc, Tunables};
@@ -70,7 +71,9 @@ impl FirstTier {
         let body = Body { func, bytes, weights: &weights, catches: info.catches() };
         let facts =
             Facts { module: module.module(), layout: module.layout(), tunables: &self.tunables, counters: true };
-        let result = stencils.compile(&facts, &body);
+        // What was validated is not what is there now if somebody has changed the module's file.
+        let result = guarded(|| Ok(stencils.compile(&facts, &body)));
+        let result = result.map_err(Error::from).and_then(|made| Ok(made?));
         self.nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         match result {
             Ok(code) => {

@@ -118,10 +118,12 @@ impl Module {
         }
         let compiler = self.data.engine.compiler()?;
         let options = ArtifactOptions::default();
-        match self.data.code.image() {
+        let artifact = match self.data.code.image() {
             Some(image) => compiler.artifact_of_image(&self.data.info, &image, &options),
             None => compiler.artifact(self.data.info.source(), &options, None),
-        }
+        };
+        self.data.info.check_files()?;
+        artifact
     }
 
     /// Makes a module from what earlier runs left of it: an [outline](Module::outline) and a

@@ -13,7 +13,8 @@ use crate::sys::file::MappedFile;
 /// The bytes of a module's file: mapped where that is possible, so that a large file is not copied and what nobody looks
 /// at is not read.
 ///
-/// The file is not to be changed while the module lives. If it becomes shorter, what is compiled after that may fail.
+/// The file is not to be changed while the module lives. If it becomes shorter, and something of what is gone is needed,
+/// that is an error, and instances of the module trap with [`Trap::FileTruncated`](crate::Trap::FileTruncated) from then on.
 ///
 /// ```
 /// use kiln::{Engine, Module, ModuleFile};
@@ -63,6 +64,11 @@ impl ModuleFile {
         if let Bytes::Mapped(file) = &self.0 {
             file.release(range);
         }
+    }
+
+    /// Whether the file has become shorter, and somebody needed what is gone.
+    pub(crate) fn is_damaged(&self) -> bool {
+        matches!(&self.0, Bytes::Mapped(file) if file.is_damaged())
     }
 }
 

@@ -91,11 +91,19 @@ impl OnDemand {
         find: &(dyn Fn(DefinedFuncIndex) -> FuncFacts + Sync),
     ) -> Result<MachineFunc> {
         let Functions { compiler, validated, .. } = self.functions()?;
-        Ok(compiler.compile_hot(validated, self.info.source(), key, &Profile::new(find))?)
+        let code = compiler.compile_hot(validated, self.info.source(), key, &Profile::new(find));
+        self.info.check_files()?;
+        Ok(code?)
     }
 
     /// Compiles a function at a tier. At the first, one that is in the cache is taken from there, at the second.
     pub(crate) fn compile(&self, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
+        let code = self.compile_unchecked(key, tier);
+        self.info.check_files()?;
+        code
+    }
+
+    fn compile_unchecked(&self, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         let Functions { compiler, first_tier, validated, known } = self.functions()?;
         let source = self.info.source();
         if tier == Tier::Optimized {

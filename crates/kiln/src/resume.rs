@@ -60,9 +60,7 @@ pub(crate) fn resume(
     let warmth = artifact::read_warmth(&root, warmth).unwrap_or_default();
     let code = on_demand_code(engine, &info, &functions, (snapshot, warmth), setup)?;
     let data = ModuleData::new(engine, info, layout, types, code)?;
-    if data.info.is_damaged() {
-        bail!("a file was truncated while it was loaded");
-    }
+    data.info.check_files()?;
     Ok(data)
 }
 
@@ -82,8 +80,11 @@ fn open_snapshot(
 
 /// The bytes of a module's outline.
 pub(crate) fn outline(module: &ModuleData) -> Result<Vec<u8>> {
-    let outline = module.engine.compiler()?.outline(&module.info)?;
+    let outline = module.engine.compiler()?.outline(&module.info);
+    module.info.check_files()?;
+    let outline = outline?;
     let header = artifact::read_header(&outline)?;
+    // Another thread has set it to the same.
     _ = module.outline.set(header.root);
     Ok(outline)
 }
@@ -123,7 +124,10 @@ fn write(module: &ModuleData, captured: Captured<'_>) -> Result<Vec<u8>> {
     let Captured { image, text_at, stubs, tiers, profile, before } = captured;
     let meta = SnapshotMeta::new(root(module)?, text_at, stubs, tiers.into_iter(), profile);
     let compiler = module.engine.compiler().context("what was compiled has a compiler")?;
-    compiler.snapshot(&module.env, &meta, before, &image)
+    let snapshot = compiler.snapshot(&module.env, &meta, before, &image);
+    // What is missing was taken for zeroes.
+    module.info.check_files()?;
+    snapshot
 }
 
 /// How much functions were used at the first tier, if it is worth noting.

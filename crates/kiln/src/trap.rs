@@ -78,7 +78,7 @@ traps! {
     AllocationTooLarge = HeapExhausted,
     /// A function that could not be compiled; the error behind the trap says why.
     CompileFailed = CompileFailed,
-    /// The artifact that the module was loaded from was truncated meanwhile.
+    /// A file that the module was loaded from was truncated meanwhile.
     FileTruncated = FileTruncated,
 }
 

@@ -381,6 +381,41 @@ fn refined_snapshots_of_many_functions_are_run_where_they_are() {
 }
 
 #[test]
+fn what_is_missing_in_a_truncated_file_is_not_taken_for_zeroes() {
+    let files = Files::new(TierUp::Never);
+    let mut first = files.begin();
+    first.early();
+    assert_eq!(first.call("late", &[50]), "208");
+    assert!(files.leave(&first));
+    let truncate = || fs::OpenOptions::new().write(true).open(files.path("wasm")).unwrap().set_len(0).unwrap();
+
+    // Its data is needed: the code is there.
+    let mut run = files.resume().unwrap();
+    truncate();
+    let error = run.call("late", &[50]);
+    assert!(error.contains("truncated"), "{error}");
+    assert!(run.call("double", &[21]).contains("truncated"), "nothing of it runs any more");
+
+    // Code is needed.
+    let mut run = files.resume().unwrap();
+    truncate();
+    let error = run.call("maybe", &[1]);
+    assert!(error.contains("truncated"), "{error}");
+
+    // The same where nobody ran it before.
+    let engine = files.engine();
+    fs::write(files.path("wasm"), &files.wasm).unwrap();
+    let mut run = Run::new(Module::from_file(&engine, files.path("wasm")).unwrap());
+    assert_eq!(run.call("double", &[21]), "42");
+    truncate();
+    let error = run.call("late", &[50]);
+    assert!(error.contains("truncated"), "{error}");
+    for left in [run.module.outline(), run.module.serialize(), run.module.snapshot().map(Option::unwrap_or_default)] {
+        assert!(format!("{:#}", left.unwrap_err()).contains("truncated"));
+    }
+}
+
+#[test]
 fn snapshots_stop_growing() {
     for strategy in [TierUp::AtOnce, TierUp::Random(3)] {
         let files = Files::new(strategy);

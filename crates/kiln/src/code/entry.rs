@@ -258,7 +258,8 @@ pub(crate) fn set_pending(pending: Pending) {
 #[inline]
 pub(crate) fn catch_builtin(f: impl FnOnce() -> Result<u64, Pending>) -> u64 {
     caught(FAILED, || match f() {
-        Ok(value) => value,
+        Ok(value) if !watch::any_damage() => value,
+        Ok(value) => check_files(FAILED, value),
         Err(pending) => failed(FAILED, pending),
     })
 }
@@ -268,7 +269,7 @@ pub(crate) fn catch_builtin(f: impl FnOnce() -> Result<u64, Pending>) -> u64 {
 pub(crate) fn catch_host(f: impl FnOnce() -> Result<(), Pending>) -> u64 {
     caught(0, || match f() {
         Ok(()) if !watch::any_damage() => 1,
-        Ok(()) => check_files(),
+        Ok(()) => check_files(0, 1),
         Err(pending) => failed(0, pending),
     })
 }
@@ -292,16 +293,17 @@ fn failed(failure: u64, pending: Pending) -> u64 {
     failure
 }
 
-/// After some file has become shorter: whether it is one whose code or data the newest activation's store uses.
+/// After some file has become shorter: `value`, or `failure` if it is one whose code or data the newest activation's store
+/// uses.
 #[cold]
-fn check_files() -> u64 {
+fn check_files(failure: u64, value: u64) -> u64 {
     // SAFETY: an activation lives as long as it is in the chain, and its store as long as the activation; the store
     // waits for the host function that this ends.
     let damaged = THREAD.with(|thread| unsafe {
         let newest = thread.newest.get().as_ref();
         newest.is_some_and(|newest| (*(*newest.store).owner.cast::<StoreOpaque>()).uses_damaged_file())
     });
-    if damaged { failed(0, Pending::Trap(TrapCode::FileTruncated)) } else { 1 }
+    if damaged { failed(failure, Pending::Trap(TrapCode::FileTruncated)) } else { value }
 }
 
 /// Notes the exit of compiled code to the runtime, for the newest activation.

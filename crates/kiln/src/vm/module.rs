@@ -101,13 +101,22 @@ impl ModuleInfo {
 
     /// Whether a file that code or data is in has become shorter than it was.
     pub(crate) fn is_damaged(&self) -> bool {
-        #[cfg(feature = "compiler")]
-        if let Source::Outlined(Outlined { snapshot: Some(snapshot), .. }) = &self.source
-            && snapshot.is_damaged()
-        {
-            return true;
+        match &self.source {
+            #[cfg(feature = "compiler")]
+            Source::Wasm(wasm) => wasm.is_damaged(),
+            Source::Artifact(artifact) => artifact.is_damaged(),
+            #[cfg(feature = "compiler")]
+            Source::Outlined(Outlined { outline, wasm, snapshot }) => {
+                outline.is_damaged() || wasm.is_damaged() || snapshot.as_ref().is_some_and(|s| s.is_damaged())
+            }
         }
-        self.declarations().is_some_and(LoadedArtifact::is_damaged)
+    }
+
+    /// An error if what was read of the module is not to be relied on.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn check_files(&self) -> Result<()> {
+        anyhow::ensure!(!self.is_damaged(), "a file of the module was truncated while it was in use");
+        Ok(())
     }
 
     /// The declarations.
