@@ -23,6 +23,7 @@ const TESTS: &[Test] = &[
     ("no_page_is_writable_and_executable", no_page_is_writable_and_executable),
     ("wasm_in_wasm_in_wasm", wasm_in_wasm_in_wasm),
     ("a_fork_runs_what_is_compiled", a_fork_runs_what_is_compiled),
+    ("a_fork_leaves_functions_in_their_tier", a_fork_leaves_functions_in_their_tier),
     ("many_functions_start_fast_when_lazy", many_functions_start_fast_when_lazy),
     ("code_goes_away_with_its_module", code_goes_away_with_its_module),
     ("debuggers_see_wasm_frames", debuggers_see_wasm_frames),
@@ -473,6 +474,55 @@ fn a_fork_runs_what_is_compiled() -> Result<()> {
         }
     }
     assert_eq!(new.call(&mut store, ())?, 2);
+    Ok(())
+}
+
+/// A function becomes hot in a fork, which shares the memory for code with its parent. That has more code there meanwhile.
+fn a_fork_leaves_functions_in_their_tier() -> Result<()> {
+    let engine = Engine::new(Config::new().tiering(Tiering::Dynamic))?;
+    let text = r#"(module
+        (func (export "old") (result i32) (i32.const 1))
+        (func (export "new") (result i32) (i32.const 2))
+        (func (export "loop") (param i32) (result i32)
+            (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (i32.const 3)))"#;
+    let module = Module::new(&engine, text)?;
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[])?;
+    let old = instance.get_typed_func::<(), i32>(&mut store, "old")?;
+    let new = instance.get_typed_func::<(), i32>(&mut store, "new")?;
+    let looping = instance.get_typed_func::<i32, i32>(&mut store, "loop")?;
+    assert_eq!((old.call(&mut store, ())?, looping.call(&mut store, 5)?), (1, 3));
+    let (mut done, mut go_on) = std::io::pipe()?;
+    // SAFETY: the child runs what follows and leaves without destructors. No other thread is at this module.
+    match unsafe { libc::fork() } {
+        0 => {
+            let fine = (|| -> Result<bool> {
+                std::io::Read::read_exact(&mut done, &mut [0])?;
+                let mut fine = true;
+                for _ in 0..2_000 {
+                    fine &= old.call(&mut store, ())? == 1;
+                }
+                fine &= looping.call(&mut store, 100_000)? == 3;
+                fine &= module.settle(Instant::now() + Duration::from_secs(60));
+                let tiers = module.compile_statistics().tiers.unwrap();
+                Ok(fine && tiers.optimized_functions + tiers.osr_functions == 0)
+            })();
+            if !matches!(fine, Ok(true)) {
+                eprintln!("in the fork: {fine:?}");
+            }
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(!matches!(fine, Ok(true)))) }
+        }
+        child => {
+            assert_eq!(new.call(&mut store, ())?, 2);
+            std::io::Write::write_all(&mut go_on, &[0])?;
+            let mut status = 0;
+            // SAFETY: waits for the child.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(new.call(&mut store, ())?, 2, "the fork has put other code in its place");
+            assert_eq!(status, 0);
+        }
+    }
     Ok(())
 }
 

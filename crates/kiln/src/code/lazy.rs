@@ -396,6 +396,7 @@ impl LazyCode {
     /// Puts a compiled function into the arena. Its calls are bound to trampolines, to functions whose code is final, itself
     /// perhaps among them, and to entry stubs of others.
     fn place(&self, key: FuncKey, func: MachineFunc, tier: Tier) -> anyhow::Result<NonNull<u8>> {
+        self.memory.check_owner()?;
         let targets = self.targets(key, tier, &func, &|i| {
             (self.state(i.0).load(Ordering::Acquire) == state::OPTIMIZED).then(|| self.slot_code(i.0))
         })?;

@@ -306,6 +306,9 @@ impl LazyCode {
     pub(in crate::code) fn entry_hot(&self, code: &Arc<ModuleCode>, func: DefinedFuncIndex) {
         let Some(tiers) = &self.tiers else { return };
         self.counters_of(func).0.store(NEVER, Ordering::Relaxed);
+        if self.is_forked() {
+            return;
+        }
         match tiers.setup.strategy {
             TierUp::Background => {
                 let is_large = (tiers.setup.sizes)(func) >= LARGE;
@@ -327,6 +330,12 @@ impl LazyCode {
             TierUp::Never => {}
             TierUp::AtOnce | TierUp::Random(_) => stack::on_service_stack(|| self.optimize(func, false)),
         }
+    }
+
+    /// Whether this process is a fork of the one that the code belongs to. It keeps its functions as they are: it must not add
+    /// to the code, and threads that it does not have may hold the locks.
+    fn is_forked(&self) -> bool {
+        self.memory.check_owner().is_err()
     }
 
     /// Lets the background compile something, the sooner the hotter it is.
@@ -365,6 +374,10 @@ impl LazyCode {
         offset: u32,
     ) -> Option<NonNull<u8>> {
         let tiers = self.tiers.as_ref()?;
+        if self.is_forked() {
+            self.counters_of(func).1.store(NEVER, Ordering::Relaxed);
+            return None;
+        }
         let key = FuncKey::Osr { func, offset };
         let found = match tiers.setup.strategy {
             TierUp::Background => self.loop_hot_in_background(tiers, code, func, offset),
