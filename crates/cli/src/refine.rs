@@ -44,6 +44,7 @@ pub(crate) fn begin(groups: &Groups, place: &Path, file: &Path, wait: bool) -> R
     // Nobody is to wait for it because it has something of theirs open, nor to end it with the program.
     command.stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/");
     command.stderr(if wait { Stdio::inherit() } else { Stdio::null() });
+    kiln::close_files_on_exec()?;
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Ok(command.spawn()?)
 }

@@ -1,15 +1,37 @@
 //! Files that are mapped as a whole, parts of them to be executed.
 
+use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 
 use super::mmap::{Access, Mapping};
 use super::watch::Watch;
 use super::{SysError, page_size};
+
+/// Has programs that this process starts from now on get none of the files that it has open, but the standard ones: pipes and
+/// locks that were handed to this process would otherwise stay open for as long as such a program lives.
+///
+/// # Errors
+/// The system does not say which files are open.
+pub fn close_files_on_exec() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+        if fd <= 2 {
+            continue;
+        }
+        // SAFETY: the number is used for one call, which neither reads, writes nor closes. What is closed meanwhile makes it
+        // fail; what is opened in its place is to be closed as well.
+        match rustix::io::fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::CLOEXEC) {
+            Ok(()) | Err(Errno::BADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
 
 /// A file's bytes, mapped privately.
 #[derive(Debug)]
@@ -143,5 +165,19 @@ impl MappedFile {
     /// The file.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_no_files() {
+        // As it is handed to a process by the one that started it.
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        assert!(!rustix::io::fcntl_getfd(&reader).unwrap().contains(FdFlags::CLOEXEC));
+        close_files_on_exec().unwrap();
+        assert!(rustix::io::fcntl_getfd(&reader).unwrap().contains(FdFlags::CLOEXEC));
     }
 }
