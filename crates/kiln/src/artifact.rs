@@ -239,6 +239,10 @@ pub(crate) fn choose<'a>(
 
 /// Whether a file that begins with these bytes is an artifact.
 pub(crate) fn looks_like_artifact(path: &Path) -> bool {
+    // What is read from a pipe is gone.
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
     let mut start = [0; PAGE];
     let read = File::open(path).and_then(|mut file| file.read(&mut start));
     read.is_ok_and(|len| artifact::is_artifact(&start[..len]))

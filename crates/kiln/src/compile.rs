@@ -342,7 +342,10 @@ impl ModuleCompiler {
         match level {
             "baseline" => {}
             "v2" | "v3" | "v4" if is_x86 => settings.flags.insert(0, (format!("x86-64-{level}"), "true".to_owned())),
-            _ => anyhow::bail!("no CPU level is called `{level}` for target {target}"),
+            _ => {
+                let levels = if is_x86 { "baseline, v2, v3 and v4" } else { "baseline" };
+                anyhow::bail!("no CPU level is called `{level}` for target {target}; there is {levels}")
+            }
         }
         Ok(settings)
     }
@@ -445,6 +448,11 @@ pub(crate) fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
         !bytes.is_empty(),
         "this is not a module: it is empty, without the magic number `\\0asm` at byte 0"
     );
+    anyhow::ensure!(
+        !kiln_env::artifact::is_artifact(bytes),
+        "this is not a module, but what was compiled of one: an artifact, which only `kiln run` takes, from a regular file"
+    );
+    anyhow::ensure!(!bytes.starts_with(b"\x7fELF"), "this is not a module, but an ELF file");
     let no_text = |at: usize| {
         anyhow::anyhow!(
             "this is not a module: byte 0 does not begin the magic number `\\0asm`, and at byte {at} it is no text"

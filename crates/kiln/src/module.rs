@@ -99,6 +99,14 @@ impl Module {
         Ok(Module::from_data(Arc::new(engine.compiler()?.module(engine, bytes)?)))
     }
 
+    /// The binary form of a module in that form or, with the feature `wat`, the text form.
+    ///
+    /// # Errors
+    /// The bytes are neither.
+    pub fn binary_form(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>> {
+        compile::to_binary(bytes)
+    }
+
     /// Checks the binary form of a module without compiling it.
     ///
     /// # Errors

@@ -70,8 +70,12 @@ impl MemoryPlan {
             return Ok(mapping);
         }
         let reservation = self.reservation.with_context(|| too_large(&self.ty))?;
-        let mapping = Mapping::reserve(reservation)
-            .with_context(|| format!("cannot reserve {reservation:#x} bytes of address space for a memory"))?;
+        let mapping = Mapping::reserve(reservation).with_context(|| {
+            format!(
+                "cannot reserve {reservation:#x} bytes of address space for a memory; with a reservation of 0 \
+                     (`-O memory-reservation=0`) it takes what it has, and is slower"
+            )
+        })?;
         let accessible = round_up(self.min);
         let imaged = image.map_or(0, MemoryImage::len).min(accessible);
         // SAFETY: the ranges are page multiples within the reservation, which nobody uses yet.
