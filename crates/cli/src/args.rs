@@ -119,10 +119,10 @@ pub(crate) struct Run {
     pub(crate) profile: Option<Profile>,
     /// Let the program use a folder of the host, under another name if one is given
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
-    pub(crate) dirs: Vec<String>,
+    pub(crate) dirs: Vec<OsString>,
     /// Set an environment variable of the program, or pass on the host's
     #[arg(long = "env", value_name = "NAME[=VAL]")]
-    pub(crate) env: Vec<String>,
+    pub(crate) env: Vec<OsString>,
     /// The program's name as it sees it itself
     #[arg(long, value_name = "NAME")]
     pub(crate) argv0: Option<OsString>,
@@ -131,7 +131,7 @@ pub(crate) struct Run {
     pub(crate) invoke: Option<String>,
     /// Instantiate a module before the program and let the program import from it
     #[arg(long = "preload", value_name = "NAME=FILE")]
-    pub(crate) preloads: Vec<String>,
+    pub(crate) preloads: Vec<OsString>,
     /// Print to standard error where the time went
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "table")]
     pub(crate) explain: Option<Explain>,
@@ -148,7 +148,7 @@ pub(crate) struct Run {
 pub(crate) struct Compile {
     #[command(flatten)]
     pub(crate) groups: Groups,
-    /// Where to write (default: the module's name, with another ending)
+    /// Where to write (`-` for standard output; default: the module's name, with another ending)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// What to write
@@ -214,7 +214,7 @@ pub(crate) struct Objdump {
 pub(crate) struct Explore {
     #[command(flatten)]
     pub(crate) groups: Groups,
-    /// Where to write (default: the module's name, ending in .html)
+    /// Where to write (`-` for standard output; default: the module's name, ending in .html)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// The module, binary or text (`-` for standard input)
@@ -241,7 +241,7 @@ pub(crate) struct Validate {
     /// Also compile every function, and throw the code away
     #[arg(long)]
     pub(crate) compile: bool,
-    /// The modules, binary or text
+    /// The modules, binary or text (`-` for standard input)
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 }

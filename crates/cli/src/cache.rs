@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -14,8 +14,9 @@ use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile, Pairing, 
 use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 
 use crate::args::{Cache, CacheCommand, Groups, Tier};
-use crate::explain;
 use crate::options::{Codegen, Options, UsageError};
+use crate::run::locate;
+use crate::{explain, report};
 
 /// The user's cache, opened when somebody first asks for a function: not by runs of what is compiled already. One that is
 /// out of order is as good as an empty one.
@@ -295,7 +296,7 @@ impl UserCache {
     }
 
     fn store(&self) -> Option<&DiskStore> {
-        self.opened.get_or_init(|| open().map_err(|error| format!("{error:#}"))).as_ref().ok()
+        self.opened.get_or_init(|| open().map_err(|error| error.to_string())).as_ref().ok()
     }
 
     /// Writes what was compiled: to be called before the process ends.
@@ -420,16 +421,15 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
             stats(false)?
         }
     };
-    // A reader that has gone away wants no more.
-    _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    report::give(text.as_bytes()).map(|()| ExitCode::SUCCESS)
 }
 
 fn why(old: &Path, new: &Path) -> Result<String> {
     let engine = Engine::new(Config::new().share_code(true))?;
     let read = |file: &Path| -> Result<Vec<u8>> {
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        Ok(wat::parse_bytes(&bytes).with_context(|| format!("in {}", file.display()))?.into_owned())
+        let binary = Module::binary_form(&bytes).map_err(|error| locate(error, file));
+        Ok(binary.with_context(|| format!("in {}", file.display()))?.into_owned())
     };
     Ok(compared(&engine.compare_modules(&read(old)?, &read(new)?)?))
 }

@@ -2,19 +2,19 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use kiln::{ArtifactOptions, Engine, IrStage, Profile};
+use kiln::{ArtifactOptions, Engine, IrStage, Module, Profile};
 
 use crate::args::{Compile, Emit};
 use crate::cache::UserCache;
 use crate::options::UsageError;
 use crate::progress::Progress;
-use crate::run::read_module;
-use crate::{config, disassembly, embedded};
+use crate::run::{locate, read_module};
+use crate::{config, disassembly, embedded, report};
 
 /// Compiles the module and writes what came out.
 pub(crate) fn main(args: &Compile) -> Result<ExitCode> {
@@ -29,55 +29,80 @@ pub(crate) fn main(args: &Compile) -> Result<ExitCode> {
     if args.profile && !matches!(args.emit, Emit::Artifact | Emit::Exe) {
         return Err(UsageError("`--profile` is for artifacts and executables".to_owned()).into());
     }
+    if !matches!(args.emit, Emit::Artifact | Emit::Exe) && (args.no_wasm || !args.cpus.is_empty()) {
+        return Err(UsageError("`--no-wasm` and `--cpu` are for artifacts and executables".to_owned()).into());
+    }
+    if args.emit == Emit::Exe {
+        embedded::check_options(&run_options(args))?;
+    }
     let bytes = read_module(&args.file)?;
+    let failed = |error| locate(error, &args.file).context(format!("cannot compile {}", args.file.display()));
+    Module::binary_form(&bytes).map_err(failed)?;
+    let output = output(args.output.as_deref(), &args.file, ending(args.emit))?;
+    let header_file = (args.emit == Emit::Obj).then(|| header_beside(&output, &args.file)).transpose()?;
     let profile = if args.profile { Some(cache.profile(&args.file, &bytes)?) } else { None };
-    let made =
-        emit(args, &engine, &bytes, profile).with_context(|| format!("cannot compile {}", args.file.display()))?;
+    let made = emit(args, &engine, &bytes, profile).map_err(failed)?;
     drop(progress);
     cache.flush();
-    let output = output(args.output.as_deref(), &args.file, made.ending)?;
-    if let Some(header) = &made.header {
-        let header_file = output.with_extension("h");
-        write(&header_file, header.as_bytes(), false)
-            .with_context(|| format!("cannot write {}", header_file.display()))?;
+    if let (Some(file), Some(header)) = (&header_file, &made.header) {
+        write(file, header.as_bytes(), false)?;
     }
-    write(&output, &made.bytes, args.emit == Emit::Exe)
-        .with_context(|| format!("cannot write {}", output.display()))?;
+    write(&output, &made.bytes, args.emit == Emit::Exe)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the names of files end in.
+fn ending(emit: Emit) -> &'static str {
+    match emit {
+        Emit::Artifact => "kiln",
+        Emit::Clif => "clif",
+        Emit::Asm => "s",
+        Emit::Obj => "o",
+        Emit::Exe => "",
+    }
+}
+
+/// Where the C header of an object goes.
+fn header_beside(output: &Path, module: &Path) -> Result<PathBuf, UsageError> {
+    let header = output.with_extension("h");
+    if header == output || output == Path::new("-") {
+        let output = output.display();
+        return Err(UsageError(format!("-o {output}: a C header goes beside an object, which must have another name")));
+    }
+    keep_module(&header, module)?;
+    Ok(header)
 }
 
 /// What is to be written.
 struct Made {
     bytes: Vec<u8>,
     header: Option<String>,
-    ending: &'static str,
 }
 
 fn emit(args: &Compile, engine: &Engine, bytes: &[u8], profile: Option<Profile>) -> Result<Made> {
     let mut options = ArtifactOptions::new();
     options.embed_wasm(!args.no_wasm).cpus(args.cpus.iter().cloned()).profile(profile);
-    let made = |bytes, ending| Made { bytes, header: None, ending };
+    let made = |bytes| Made { bytes, header: None };
     Ok(match args.emit {
-        Emit::Artifact => made(engine.precompile_module(bytes, &options)?, "kiln"),
-        Emit::Exe => {
-            let run_options: Vec<String> = group_options(args).chain(args.run_options.iter().cloned()).collect();
-            made(embedded::executable(&engine.precompile_module(bytes, &options)?, &run_options)?, "")
-        }
-        Emit::Clif => made(clif(engine, bytes)?.into_bytes(), "clif"),
-        Emit::Asm => made(assembly(engine, bytes)?.into_bytes(), "s"),
+        Emit::Artifact => made(engine.precompile_module(bytes, &options)?),
+        Emit::Exe => made(embedded::executable(&engine.precompile_module(bytes, &options)?, &run_options(args))?),
+        Emit::Clif => made(clif(engine, bytes)?.into_bytes()),
+        Emit::Asm => made(assembly(engine, bytes)?.into_bytes()),
         Emit::Obj => {
             let name = args.output.as_deref().unwrap_or(&args.file).file_stem().unwrap_or_default();
             let object = engine.compile_object(bytes, &name.to_string_lossy())?;
-            Made { bytes: object.object, header: Some(object.header), ending: "o" }
+            Made { bytes: object.object, header: Some(object.header) }
         }
     })
 }
 
-/// The options under which the code was made hold for its runs, too.
-fn group_options(args: &Compile) -> impl Iterator<Item = String> {
+/// The options of an executable's runs: those under which the code was made, and those that are for its runs alone.
+fn run_options(args: &Compile) -> Vec<String> {
     let groups = &args.groups;
     let lists = [("-W", &groups.wasm), ("-S", &groups.wasi), ("-O", &groups.optimize), ("-C", &groups.codegen)];
-    lists.into_iter().flat_map(|(letter, list)| list.iter().flat_map(move |o| [letter.to_owned(), o.clone()]))
+    let groups =
+        lists.into_iter().flat_map(|(letter, list)| list.iter().flat_map(move |o| [letter.to_owned(), o.clone()]));
+    groups.chain(args.run_options.iter().cloned()).collect()
 }
 
 fn clif(engine: &Engine, bytes: &[u8]) -> Result<String> {
@@ -120,21 +145,55 @@ pub(crate) fn operator_at(operators: &[(u32, Option<u64>)], offset: u64) -> Opti
     operators[at].1
 }
 
-/// Where to write what was made of a file.
-pub(crate) fn output(output: Option<&Path>, file: &Path, ending: &str) -> Result<PathBuf, UsageError> {
-    match output {
-        Some(output) => Ok(output.to_owned()),
-        None if file == Path::new("-") => Err(UsageError("-o FILE must say where to write".to_owned())),
-        None => Ok(file.with_extension(ending)),
+/// Where to write what is made of a module; `-` is standard output.
+pub(crate) fn output(output: Option<&Path>, module: &Path, ending: &str) -> Result<PathBuf, UsageError> {
+    let output = match output {
+        Some(output) => output.to_owned(),
+        None if module == Path::new("-") => return Err(UsageError("-o FILE must say where to write".to_owned())),
+        None => module.with_extension(ending),
+    };
+    keep_module(&output, module)?;
+    Ok(output)
+}
+
+/// Nothing is to be written in place of the module that it is made of.
+fn keep_module(output: &Path, module: &Path) -> Result<(), UsageError> {
+    let is_same = match (fs::metadata(output), fs::metadata(module)) {
+        (Ok(output), Ok(module)) => output.is_file() && (output.dev(), output.ino()) == (module.dev(), module.ino()),
+        _ => false,
+    };
+    if is_same {
+        let output = output.display();
+        return Err(UsageError(format!(
+            "{output} is the module, and would be overwritten: -o FILE names another file"
+        )));
+    }
+    Ok(())
+}
+
+/// Writes a file as a whole or not at all: who runs the old one meanwhile keeps it. `-` is standard output.
+pub(crate) fn write(path: &Path, bytes: &[u8], executable: bool) -> Result<()> {
+    if path == Path::new("-") {
+        return report::give(bytes);
+    }
+    let written = if is_written_in_place(path) {
+        fs::write(path, bytes)
+    } else {
+        // Where there is a link, its target is replaced.
+        replace(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), bytes, executable)
+    };
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Whether a file is no regular one, a name of what the process has open, or a link to nothing.
+fn is_written_in_place(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(metadata) => !metadata.is_file() || path.starts_with("/dev") || path.starts_with("/proc"),
+        Err(_) => path.is_symlink(),
     }
 }
 
-/// Writes a file as a whole or not at all: who runs the old one meanwhile keeps it.
-pub(crate) fn write(path: &Path, bytes: &[u8], executable: bool) -> std::io::Result<()> {
-    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        // A device or a pipe.
-        return fs::write(path, bytes);
-    }
+fn replace(path: &Path, bytes: &[u8], executable: bool) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = folder.join(format!(".{name}.{}.tmp", std::process::id()));

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::{CommandFactory, FromArgMatches};
 use kiln::{
     BaselineCompiler, Config, Engine, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, TierUp, Tiering,
     Verification,
 };
 
-use crate::args::{Groups, Profile, Tier};
+use crate::args::{Args, Groups, Profile, Tier};
 use crate::options::{self, Asked, Options, Strictness, UsageError};
+use crate::report;
 
 /// Bytes of stack that a program may use unless told otherwise.
 pub(crate) const MAX_WASM_STACK: usize = 8 << 20;
@@ -19,10 +21,25 @@ pub(crate) fn options(groups: &Groups) -> Result<Option<Options>> {
     match options::read(groups, Config::feature_names())? {
         Asked::Go(options) => Ok(Some(*options)),
         Asked::Help(text) => {
-            use std::io::Write;
-            _ = std::io::stdout().write_all(text.as_bytes());
+            report::give(text.as_bytes())?;
             Ok(None)
         }
+    }
+}
+
+/// The list of options that an incomplete command line asks for, as `kiln run -W help`, which names no file.
+pub(crate) fn list_asked_for() -> Option<String> {
+    let matches = Args::command().ignore_errors(true).try_get_matches().ok()?;
+    let mut matches = &matches;
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    // Not all commands have the groups.
+    matches.try_contains_id("wasm").ok()?;
+    let groups = Groups::from_arg_matches(matches).ok()?;
+    match options::read(&groups, Config::feature_names()) {
+        Ok(Asked::Help(text)) => Some(text),
+        _ => None,
     }
 }
 

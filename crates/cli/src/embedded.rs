@@ -12,8 +12,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use kiln::Config;
 
 use crate::args::{Args, Command};
+use crate::options::{self, Asked, UsageError};
 use crate::run;
 
 const NAME: usize = 16;
@@ -48,12 +50,41 @@ impl Program {
             serde_json::from_slice(&read(&self.options)?).context("this executable's options are damaged")?;
         let mut own = std::env::args_os();
         let name = own.next().unwrap_or_else(|| "program".into());
-        let line = ["kiln", "run"].into_iter().map(OsString::from);
-        let line = line.chain(options.into_iter().map(OsString::from)).chain([name]).chain(own);
-        match Args::parse_from(line).command {
+        match Args::parse_from(command_line(&options, name).chain(own)).command {
             Some(Command::Run(run)) => run::main(run, Some(self.artifact)),
             _ => bail!("this executable's options are damaged"),
         }
+    }
+}
+
+/// The command line that stands for an executable of this name.
+fn command_line(options: &[String], name: OsString) -> impl Iterator<Item = OsString> {
+    // Login shells are called by names that look like options.
+    let line = ["kiln", "run"].into_iter().chain(options.iter().map(String::as_str)).chain(["--"]);
+    line.map(OsString::from).chain([name])
+}
+
+/// Checks options of `kiln run` that are to hold whenever an executable runs.
+pub(crate) fn check_options(options: &[String]) -> Result<(), UsageError> {
+    let name = OsString::from("program");
+    let run = match Args::try_parse_from(command_line(options, name.clone())).map(|args| args.command) {
+        Ok(Some(Command::Run(run))) => run,
+        Ok(_) => return Err(UsageError("options behind `--` must be those of `kiln run`".to_owned())),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return Err(UsageError(format!("options behind `--` must be those of `kiln run`: {first}")));
+        }
+    };
+    if run.file_and_args != [name] {
+        let given = run.file_and_args[0].display();
+        return Err(UsageError(format!(
+            "`{given}` behind `--` is no option; arguments are given when the program runs"
+        )));
+    }
+    match options::read(&run.groups, Config::feature_names())? {
+        Asked::Go(_) => Ok(()),
+        Asked::Help(_) => Err(UsageError("`help` is not for programs".to_owned())),
     }
 }
 

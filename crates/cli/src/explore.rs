@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::args::Explore;
 use crate::compile::{operator_at, output, write};
 use crate::config;
 use crate::disassembly::{self, Instruction};
-use crate::run::read_module;
+use crate::run::{locate, read_module};
 
 /// The page around the functions: style and script are in it, so that it needs nothing else.
 const PAGE: &str = include_str!("explore.html");
@@ -21,9 +21,12 @@ const TITLE: &str = "<!-- title -->";
 /// Makes the page.
 pub(crate) fn main(args: &Explore) -> Result<ExitCode> {
     let Some(engine) = config::engine(&args.groups)? else { return Ok(ExitCode::SUCCESS) };
+    let output = output(args.output.as_deref(), &args.file, "html")?;
     let bytes = read_module(&args.file)?;
     let name = args.file.display().to_string();
-    let object = engine.compile_object(&bytes, "module").with_context(|| format!("cannot compile {name}"))?;
+    let object = engine
+        .compile_object(&bytes, "module")
+        .map_err(|error| locate(error, &args.file).context(format!("cannot compile {name}")))?;
     let mut instructions = disassembly::of_object(&object.object)?;
     let mut functions = String::new();
     for function in &object.functions {
@@ -31,8 +34,7 @@ pub(crate) fn main(args: &Explore) -> Result<ExitCode> {
         add_function(&mut functions, function, &code);
     }
     let page = PAGE.replace(TITLE, &escape(&name)).replace(FUNCTIONS, &functions);
-    let output = output(args.output.as_deref(), &args.file, "html")?;
-    write(&output, page.as_bytes(), false).with_context(|| format!("cannot write {}", output.display()))?;
+    write(&output, page.as_bytes(), false)?;
     Ok(ExitCode::SUCCESS)
 }
 

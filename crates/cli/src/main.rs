@@ -39,7 +39,15 @@ fn main() -> ExitCode {
     if let Some(own) = embedded::Program::own() {
         return own.run().unwrap_or_else(|error| report::failure(&error));
     }
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => match config::list_asked_for() {
+            Some(list) => {
+                return report::give(list.as_bytes()).map_or_else(|e| report::failure(&e), |()| ExitCode::SUCCESS);
+            }
+            None => error.exit(),
+        },
+    };
     let result = match args.command {
         Some(Command::Run(run)) => run::main(run, None),
         Some(Command::Compile(compile)) => compile::main(&compile),
@@ -50,8 +58,9 @@ fn main() -> ExitCode {
         Some(Command::Cache(cache)) => cache::main(&cache),
         Some(Command::Settings(settings)) => settings::main(&settings),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Args::command(), "kiln", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "kiln", &mut script);
+            report::give(&script).map(|()| ExitCode::SUCCESS)
         }
         None => run::main(args.run, None),
     };

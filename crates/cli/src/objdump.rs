@@ -1,7 +1,6 @@
 //! `kiln objdump`: what is in a compiled file.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -12,15 +11,14 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use serde_json::{Value, json};
 
 use crate::args::Objdump;
+use crate::report;
 
 /// Prints it.
 pub(crate) fn main(args: &Objdump) -> Result<ExitCode> {
     let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let dump = Dump::read(&bytes, args).with_context(|| format!("in {}", args.file.display()))?;
     let text = if args.json { format!("{:#}\n", dump.json()) } else { dump.text() };
-    // Who reads no further wants no more.
-    _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    report::give(text.as_bytes()).map(|()| ExitCode::SUCCESS)
 }
 
 /// What is to be printed.

@@ -1,9 +1,9 @@
 //! What goes wrong, told on standard error, and the exit code that follows from it.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::Error;
+use anyhow::{Context, Error, Result};
 use kiln::WasmBacktrace;
 use kiln_wasi::I32Exit;
 
@@ -22,6 +22,15 @@ fn colours() -> bool {
 /// Writes a line to standard error. If nobody reads it, nothing is lost.
 pub(crate) fn note(text: &str) {
     _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes what a command gives to standard output. A reader that has gone away wants no more of it.
+pub(crate) fn give(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
+    }
 }
 
 /// The exit code of a program that ended with this error; tells what happened unless the program chose its end itself.

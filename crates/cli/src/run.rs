@@ -1,16 +1,17 @@
 //! `kiln run`: a program from its file to its exit code.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use kiln::{
     Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, ModuleFile, Store, StoreLimits,
     StoreLimitsBuilder, WasmBacktrace,
@@ -206,7 +207,16 @@ fn load_found(engine: &Engine, plan: &Plan, found: &Found) -> Result<(Module, Op
 }
 
 fn compile(engine: &Engine, plan: &Plan, bytes: ModuleFile) -> Result<Module> {
-    Module::from_module_file(engine, bytes).with_context(|| format!("cannot compile {}", plan.file.display()))
+    Module::from_module_file(engine, bytes)
+        .map_err(|error| locate(error, &plan.file).context(format!("cannot compile {}", plan.file.display())))
+}
+
+/// The error of a module that was read from a file: where it shows the place in a text, it names the file.
+pub(crate) fn locate(mut error: Error, file: &Path) -> Error {
+    if let Some(error) = error.downcast_mut::<wat::Error>() {
+        error.set_path(file);
+    }
+    error
 }
 
 /// The program's module: compiled, or loaded if it is an artifact.
@@ -246,7 +256,7 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
 }
 
 /// The bytes of a module's file, not yet read, or of standard input.
-fn open_module(engine: &Engine, file: &Path) -> Result<ModuleFile> {
+pub(crate) fn open_module(engine: &Engine, file: &Path) -> Result<ModuleFile> {
     if file == Path::new("-") {
         return Ok(read_module(file)?.into());
     }
@@ -328,19 +338,17 @@ fn wasi(plan: &Plan) -> Result<WasiCtx> {
         wasi.inherit_env();
     }
     for variable in &run.env {
-        match variable.split_once('=') {
+        match split_once(variable, "=") {
             Some((name, value)) => _ = wasi.env(name, value),
             None => {
-                let value = std::env::var_os(variable);
-                let value =
-                    value.ok_or_else(|| UsageError(format!("--env {variable}: the host has no such variable")))?;
-                wasi.env(variable, value);
+                let absent = || UsageError(format!("--env {}: the host has no such variable", variable.display()));
+                wasi.env(variable, std::env::var_os(variable).ok_or_else(absent)?);
             }
         }
     }
     for dir in &run.dirs {
-        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
-        wasi.preopened_dir(host, guest, DirAccess::ReadWrite).with_context(|| format!("--dir {dir}"))?;
+        let (host, guest) = split_once(dir, "::").unwrap_or((dir, dir));
+        wasi.preopened_dir(host, guest, DirAccess::ReadWrite).with_context(|| format!("--dir {}", dir.display()))?;
     }
     if options.inherit_stdin != Some(false) {
         wasi.inherit_stdin();
@@ -354,6 +362,13 @@ fn wasi(plan: &Plan) -> Result<WasiCtx> {
     Ok(wasi.build()?)
 }
 
+/// What stands before and behind the first `separator`. Names of the host need not be valid Unicode.
+fn split_once<'a>(text: &'a OsStr, separator: &str) -> Option<(&'a OsStr, &'a OsStr)> {
+    let at = text.as_bytes().windows(separator.len()).position(|bytes| bytes == separator.as_bytes())?;
+    let (before, behind) = text.as_bytes().split_at(at);
+    Some((OsStr::from_bytes(before), OsStr::from_bytes(&behind[separator.len()..])))
+}
+
 /// Links the module to the host, the preloaded modules and, if asked for, to made-up functions.
 fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<Instance> {
     let engine = store.engine().clone();
@@ -362,11 +377,14 @@ fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<
         kiln_wasi::add_to_linker(&mut linker, |host| &mut host.wasi)?;
     }
     for preload in &plan.run.preloads {
-        let (name, file) =
-            preload.split_once('=').ok_or_else(|| UsageError(format!("--preload {preload}: expected NAME=FILE")))?;
-        let bytes = fs::read(file).with_context(|| format!("cannot read {file}"))?;
-        let preloaded = Module::new(&engine, bytes).with_context(|| format!("cannot compile {file}"))?;
-        linker.module(&mut *store, name, &preloaded).with_context(|| format!("cannot instantiate {file}"))?;
+        let parts = split_once(preload, "=").and_then(|(name, file)| Some((name.to_str()?, Path::new(file))));
+        let unclear = || UsageError(format!("--preload {}: expected NAME=FILE", preload.display()));
+        let (name, file) = parts.ok_or_else(unclear)?;
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let preloaded = Module::new(&engine, bytes)
+            .map_err(|error| locate(error, file).context(format!("cannot compile {}", file.display())))?;
+        let failed = || format!("cannot instantiate {}", file.display());
+        linker.module(&mut *store, name, &preloaded).with_context(failed)?;
     }
     if plan.options.wasm.unknown_imports_default == Some(true) {
         linker.define_unknown_imports_as_default_values(&mut *store, module)?;
@@ -385,27 +403,30 @@ fn enter(plan: &Plan, store: &mut Store<Host>, instance: Instance) -> Result<()>
     }
     let Some(name) = &plan.run.invoke else {
         return match instance.get_func(&mut *store, "_start") {
-            Some(start) => start.call(&mut *store, &[], &mut []),
+            Some(start) => {
+                let ty = start.ty(&*store);
+                ensure!(
+                    ty.params().len() + ty.results().len() == 0,
+                    "`_start` is no program's entry, which takes and gives nothing, but a function of type {ty}: \
+                     `--invoke _start` calls it with arguments"
+                );
+                start.call(&mut *store, &[], &mut [])
+            }
             None => Ok(()),
         };
     };
     let function = instance.get_func(&mut *store, name).ok_or_else(|| no_function(store, instance, name))?;
     let args: Vec<String> = plan.args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-    let mut stdout = std::io::stdout().lock();
-    for line in invoke::call(&mut *store, &function, name, &args)? {
-        // A reader that has gone away wants no more results.
-        if writeln!(stdout, "{line}").is_err() {
-            break;
-        }
-    }
-    Ok(())
+    let lines = invoke::call(&mut *store, &function, name, &args)?;
+    report::give(lines.iter().map(|line| format!("{line}\n")).collect::<String>().as_bytes())
 }
 
 fn no_function(store: &mut Store<Host>, instance: Instance, name: &str) -> Error {
     let module = instance.module(&*store);
     let functions = module.exports().filter(|e| matches!(e.ty(), ExternType::Func(_)));
     let functions: Vec<String> = functions.map(|e| format!("`{}`", e.name())).take(20).collect();
-    anyhow!("the module exports no function `{name}`; it exports {}", functions.join(", "))
+    let functions = if functions.is_empty() { "none".to_owned() } else { functions.join(", ") };
+    anyhow!("the module exports no function `{name}`; it exports {functions}")
 }
 
 /// The error of a program that did not come to its end by itself; leaves a core dump if one is wanted.

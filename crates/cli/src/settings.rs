@@ -1,7 +1,6 @@
 //! `kiln settings`: the host, the defaults, the limits.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -10,7 +9,7 @@ use kiln_env::limits;
 use serde_json::{Map, Value, json};
 
 use crate::args::Settings;
-use crate::config;
+use crate::{config, report};
 
 /// Prints the settings that the command line leads to.
 pub(crate) fn main(args: &Settings) -> Result<ExitCode> {
@@ -19,8 +18,7 @@ pub(crate) fn main(args: &Settings) -> Result<ExitCode> {
     let engine = Engine::new(&config)?;
     let settings = settings(&engine);
     let text = if args.json { format!("{settings:#}\n") } else { table(&settings) };
-    _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    report::give(text.as_bytes()).map(|()| ExitCode::SUCCESS)
 }
 
 /// All there is to know, in groups.

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use kiln::{Engine, Module, ModuleFile};
+use anyhow::Result;
+use kiln::{Engine, Module};
 
 use crate::args::Validate;
+use crate::run::{locate, open_module};
 use crate::{config, report};
 
 /// Checks the modules, all of them whatever the first ones give; fails if one is not valid.
@@ -15,17 +16,18 @@ pub(crate) fn main(args: &Validate) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for file in &args.files {
         if let Err(error) = check(&engine, file, args.compile) {
-            code = report::failure(&error.context(file.display().to_string()));
+            code = report::failure(&error);
         }
     }
     Ok(code)
 }
 
 fn check(engine: &Engine, file: &Path, compile: bool) -> Result<()> {
-    let file = ModuleFile::open(engine, file).context("cannot read it")?;
-    if compile {
-        Module::from_module_file(engine, file).map(drop)
+    let bytes = open_module(engine, file)?;
+    let checked = if compile {
+        Module::from_module_file(engine, bytes).map(drop)
     } else {
-        Module::validate(engine, &wat::parse_bytes(file.as_ref())?)
-    }
+        Module::binary_form(bytes.as_ref()).and_then(|binary| Module::validate(engine, &binary))
+    };
+    checked.map_err(|error| locate(error, file).context(format!("{} is not valid", file.display())))
 }

@@ -322,3 +322,146 @@ fn core_dumps() {
     assert!(dump.starts_with(b"\0asm"));
     assert!(dump.windows(9).any(|w| w == b"corestack"));
 }
+
+#[test]
+fn lists_of_options_need_no_file() {
+    let bench = Bench::new(&[]);
+    for command in [&["-W", "help"][..], &["run", "-Whelp"], &["compile", "--wasm=help"], &["validate", "-W", "help"]] {
+        let ran = bench.run(command);
+        assert!(ran.code == Some(0) && ran.stdout.contains("max-memory-size"), "{ran:?}");
+    }
+    bench.run(&["compile", "-W", "fuel=1"]).fails(2, &["<FILE>"]);
+}
+
+#[test]
+fn modules_come_through_pipes() {
+    let bench = Bench::new(&[("hello.wat", HELLO)]);
+    bench.run(&["compile", "hello.wat"]).prints("");
+    let through_pipe = |args: &[&str], bytes: &[u8]| {
+        let mut command = bench.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
+        Ran::new(child.wait_with_output().unwrap())
+    };
+    through_pipe(&["/dev/stdin"], HELLO.as_bytes()).prints("hello\n");
+    through_pipe(&["validate", "-"], HELLO.as_bytes()).prints("");
+    let artifact = std::fs::read(bench.path("hello.kiln")).unwrap();
+    through_pipe(&["/dev/stdin"], &artifact).fails(1, &["/dev/stdin", "artifact", "regular file"]);
+}
+
+#[test]
+fn what_is_no_module_is_named() {
+    let bench = Bench::new(&[("hello.wat", HELLO), ("torn.wat", "(module")]);
+    bench.run(&["compile", "hello.wat"]).prints("");
+    for command in [&["compile"][..], &["validate"], &["explore"], &["cache", "why", "hello.wat"]] {
+        bench.run(&[command, &["hello.kiln"]].concat()).fails(1, &["hello.kiln", "artifact"]);
+        bench.run(&[command, &["torn.wat"]].concat()).fails(1, &["torn.wat:1:"]);
+    }
+    bench.run(&["--preload", "a=torn.wat", "hello.wat"]).fails(1, &["torn.wat:1:"]);
+    std::fs::write(bench.path("elf"), b"\x7fELF\x02\x01\x01").unwrap();
+    bench.run(&["elf"]).fails(1, &["ELF"]);
+}
+
+#[test]
+fn entries_have_no_parameters_and_no_results() {
+    let start = r#"(module (func (export "_start") (result i32) (i32.const 3)))"#;
+    let bench = Bench::new(&[("start.wat", start), ("nothing.wat", "(module)")]);
+    bench.run(&["start.wat"]).fails(1, &["`_start`", "(func (result i32))", "--invoke"]);
+    bench.run(&["--invoke", "_start", "start.wat"]).prints("3\n");
+    bench.run(&["--invoke", "f", "nothing.wat"]).fails(1, &["it exports none"]);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let bench = Bench::new(&[("maths.wat", MATHS), ("hello.wat", HELLO)]);
+    bench.run(&["compile", "hello.wat"]).prints("");
+    let commands = [
+        &["settings"][..],
+        &["cache", "path"],
+        &["completions", "bash"],
+        &["objdump", "hello.kiln"],
+        &["-W", "help"],
+        &["--invoke", "add", "maths.wat", "1", "2"],
+        &["compile", "--emit", "clif", "hello.wat", "-o", "-"],
+    ];
+    for args in commands {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = Ran::new(bench.command(args).stdout(full).output().unwrap());
+        ran.fails(1, &["cannot write to standard output"]);
+    }
+}
+
+#[test]
+fn the_module_is_not_overwritten_by_what_is_made_of_it() {
+    let bench = Bench::new(&[("a", HELLO), ("a.kiln", HELLO), ("a.h", HELLO), ("a.html", HELLO), ("b.wat", HELLO)]);
+    std::os::unix::fs::symlink("b.wat", bench.path("link")).unwrap();
+    let commands = [
+        (&["compile", "--emit", "exe", "a"][..], "a"),
+        (&["compile", "a.kiln"], "a.kiln"),
+        (&["compile", "--emit", "obj", "a.h"], "a.h"),
+        (&["explore", "a.html"], "a.html"),
+        (&["compile", "b.wat", "-o", "link"], "b.wat"),
+    ];
+    for (args, file) in commands {
+        bench.run(args).fails(2, &["is the module", "-o FILE"]);
+        assert_eq!(std::fs::read_to_string(bench.path(file)).unwrap(), HELLO, "{args:?}");
+    }
+    bench.run(&["compile", "--emit", "obj", "b.wat", "-o", "b.h"]).fails(2, &["b.h", "header"]);
+}
+
+#[test]
+fn output_goes_where_links_and_names_of_open_files_lead() {
+    let bench = Bench::new(&[("hello.wat", HELLO)]);
+    let clif = |output: &str| ["compile", "--emit", "clif", "hello.wat", "-o", output].map(str::to_owned);
+    let run = |output: &str| bench.run(&clif(output).each_ref().map(String::as_str));
+    let expected = run("-").stdout;
+    assert!(expected.contains("function"), "{expected}");
+    std::os::unix::fs::symlink("target.clif", bench.path("link.clif")).unwrap();
+    // The target is made, then replaced.
+    for _ in 0..2 {
+        run("link.clif").prints("");
+        assert!(bench.path("link.clif").is_symlink());
+        assert_eq!(std::fs::read_to_string(bench.path("target.clif")).unwrap(), expected);
+    }
+    let file = std::fs::File::create(bench.path("open")).unwrap();
+    let mut command = bench.command(&clif("/proc/self/fd/1").each_ref().map(String::as_str));
+    assert!(command.stdout(file).status().unwrap().success());
+    assert_eq!(std::fs::read_to_string(bench.path("open")).unwrap(), expected);
+}
+
+#[test]
+fn options_of_what_is_compiled_make_sense() {
+    let bench = Bench::new(&[("hello.wat", HELLO)]);
+    let exe = |options: &[&str]| {
+        bench.run(&[&["compile", "--emit", "exe", "hello.wat", "-o", "hello", "--"], options].concat())
+    };
+    exe(&["--bogus"]).fails(2, &["--bogus", "kiln run"]);
+    exe(&["-W", "feul=1"]).fails(2, &["feul", "`fuel`"]);
+    exe(&["--dir", ".", "argument"]).fails(2, &["`argument`"]);
+    assert!(!bench.path("hello").exists());
+    bench.run(&["compile", "--emit", "asm", "--cpu", "v3", "hello.wat"]).fails(2, &["--cpu"]);
+    bench.run(&["compile", "--emit", "clif", "--no-wasm", "hello.wat"]).fails(2, &["--no-wasm"]);
+    bench.run(&["compile", "--cpu", "v9", "hello.wat"]).fails(1, &["`v9`", "baseline"]);
+}
+
+#[test]
+fn executables_may_be_called_by_any_name() {
+    let bench = Bench::new(&[("echo.wat", ECHO)]);
+    bench.run(&["compile", "--emit", "exe", "echo.wat", "-o", "echo"]).prints("");
+    let mut command = Command::new(bench.path("echo"));
+    std::os::unix::process::CommandExt::arg0(&mut command, "-echo");
+    Ran::new(command.args(["--help", "--", "x"]).output().unwrap()).prints("-echo\n--help\n--\nx\n");
+}
+
+#[test]
+fn names_of_the_host_need_not_be_unicode() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let name = |text: &[u8]| OsString::from_vec(text.to_vec());
+    let bench = Bench::new(&[("hello.wat", HELLO)]);
+    std::fs::create_dir(bench.0.path().join(name(b"d\xff"))).unwrap();
+    let mut command = bench.command(&["--dir"]);
+    command.arg(name(b"d\xff::/w")).arg("--env").arg(name(b"A=\xff")).arg("hello.wat");
+    Ran::new(command.output().unwrap()).prints("hello\n");
+}
