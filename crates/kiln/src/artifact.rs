@@ -83,24 +83,29 @@ impl LoadedArtifact {
     }
 
     /// The first contents of a memory of at least `min` bytes, if they are in the file.
-    pub(crate) fn memory_image(&self, defined: usize, min: usize) -> Option<MemoryImage> {
-        let pages = self.images.get(defined)?.as_ref()?;
-        let len = usize::try_from(pages.len).ok().filter(|len| *len <= min.next_multiple_of(PAGE))?;
+    ///
+    /// # Errors
+    /// They make no sense, or the system has no memory for a copy.
+    pub(crate) fn memory_image(&self, defined: usize, min: usize) -> Result<Option<MemoryImage>> {
+        let Some(pages) = self.images.get(defined).and_then(Option::as_ref) else { return Ok(None) };
+        let damaged = ReadError::Damaged("the first contents of a memory are not within it");
+        let len = usize::try_from(pages.len).ok().filter(|len| *len <= min.next_multiple_of(PAGE));
+        let len = len.ok_or(damaged)?;
         let part = self.header.part(Part::Memory);
         let run = |run: &artifact::MemoryRun| {
             let at = run.at.checked_add(part.start)?;
             Some(ImageRun { offset: usize::try_from(run.offset).ok()?, at, len: usize::try_from(run.len).ok()? })
         };
-        let runs = pages.runs.iter().map(run).collect::<Option<Box<[_]>>>()?;
-        let mapped = MemoryImage::of_file(&self.file, len, runs);
-        mapped.or_else(|| {
-            // Pages of this host are larger than those of the file.
-            let bytes = |run: &artifact::MemoryRun| {
-                let start = part.start.saturating_add(run.at);
-                (run.offset, artifact::bytes_of(self.file.bytes(), start..start.saturating_add(run.len)))
-            };
-            MemoryImage::new(len, pages.runs.iter().map(bytes)).ok()
-        })
+        let runs = pages.runs.iter().map(run).collect::<Option<Box<[_]>>>();
+        if let Some(mapped) = runs.and_then(|runs| MemoryImage::of_file(&self.file, len, runs)) {
+            return Ok(Some(mapped));
+        }
+        // Pages of this host are larger than those of the file.
+        let bytes = |run: &artifact::MemoryRun| {
+            let start = part.start.saturating_add(run.at);
+            (run.offset, artifact::bytes_of(self.file.bytes(), start..start.saturating_add(run.len)))
+        };
+        Ok(Some(MemoryImage::new(len, pages.runs.iter().map(bytes))?))
     }
 }
 
@@ -254,4 +259,24 @@ pub(crate) fn embedded_wasm(bytes: &[u8]) -> Option<&[u8]> {
     let file = object::File::parse(bytes).ok()?;
     let section = file.section_by_name(Part::Source.section())?;
     section.data().ok().filter(|data| data.starts_with(b"\0asm"))
+}
+
+#[cfg(all(test, feature = "compiler"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_of_a_memory_that_make_no_sense_are_not_left_out() {
+        let engine = Engine::default();
+        let wat = r#"(module (memory 2) (data (i32.const 8) "first contents"))"#;
+        let artifact = engine.precompile_module(wat.as_bytes(), &crate::ArtifactOptions::new()).unwrap();
+        let Verified { file, header } = Verified::copy_of(&artifact).unwrap();
+        let images = artifact::read_meta(file.bytes(), &header).unwrap().images;
+        let mut loaded = LoadedArtifact::new(file, header, images);
+        assert_eq!(loaded.memory_image(0, 2 << 16).unwrap().expect("the file has them").len(), PAGE);
+        assert!(loaded.memory_image(1, 2 << 16).unwrap().is_none());
+        assert!(loaded.memory_image(0, 0).is_err());
+        loaded.images[0].as_mut().unwrap().runs[0].offset = 2 << 16;
+        assert!(loaded.memory_image(0, 2 << 16).is_err());
+    }
 }

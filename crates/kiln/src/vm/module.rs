@@ -287,8 +287,8 @@ impl ModuleData {
 
     /// The initial contents of a defined memory; `None` if they are all zero.
     pub(crate) fn memory_image(&self, defined: usize) -> Result<Option<MemoryImage>> {
-        if let Some(image) =
-            self.info.declarations().and_then(|a| a.memory_image(defined, self.memories[defined].min()))
+        if let Some(file) = self.info.declarations()
+            && let Some(image) = file.memory_image(defined, self.memories[defined].min())?
         {
             return Ok(Some(image));
         }
