@@ -166,6 +166,35 @@ impl Engine {
         self.inner.epoch.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Waits until all functions of the engine's modules are optimised that are worth it so far, but not longer than to `end`.
+    /// Whether that was so. With other [tierings](Config::tiering) than [`Tiering::Dynamic`](crate::Tiering::Dynamic) there
+    /// is nothing to wait for.
+    ///
+    /// For hosts that let guests warm up before they take requests or measure them.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use kiln::*;
+    ///
+    /// let engine = Engine::new(Config::new().tiering(Tiering::Dynamic))?;
+    /// let module = Module::new(&engine, r#"(module (func (export "one") (result i32) (i32.const 1)))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let one = instance.get_typed_func::<(), i32>(&mut store, "one")?;
+    /// for _ in 0..1_000 {
+    ///     assert_eq!(one.call(&mut store, ())?, 1);
+    /// }
+    /// if engine.settle(Instant::now() + Duration::from_secs(60)) {
+    ///     assert_eq!(module.compile_statistics().tiers.unwrap().optimized_functions, 1);
+    /// }
+    /// # anyhow::Ok(())
+    /// ```
+    #[cfg(feature = "compiler")]
+    pub fn settle(&self, end: std::time::Instant) -> bool {
+        self.tiers().wait_until(end)
+    }
+
     /// Everything that compiled code depends on beside the module: compiler, target, settings, tunables.
     ///
     /// # Panics

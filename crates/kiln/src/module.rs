@@ -215,12 +215,6 @@ impl Module {
         resume::warmth(&self.data, least)
     }
 
-    /// Waits until all functions of the engine's modules are optimised that are worth it so far, but not longer than to
-    /// `end`. Whether that was so.
-    pub fn settle(&self, end: std::time::Instant) -> bool {
-        self.data.engine.tiers().wait_until(end)
-    }
-
     /// What compiling the module cost. In lazy mode, what was compiled when it was first called is counted for all
     /// modules of the engine together.
     pub fn compile_statistics(&self) -> CompileStatistics {

@@ -503,7 +503,7 @@ fn a_fork_leaves_functions_in_their_tier() -> Result<()> {
                     fine &= old.call(&mut store, ())? == 1;
                 }
                 fine &= looping.call(&mut store, 100_000)? == 3;
-                fine &= module.settle(Instant::now() + Duration::from_secs(60));
+                fine &= engine.settle(Instant::now() + Duration::from_secs(60));
                 let tiers = module.compile_statistics().tiers.unwrap();
                 Ok(fine && tiers.optimized_functions + tiers.osr_functions == 0)
             })();

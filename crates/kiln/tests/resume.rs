@@ -238,7 +238,7 @@ fn what_is_hot_in_all_runs_together_is_optimised() {
     for _ in 0..4 {
         let mut run = files.resume().unwrap();
         assert_eq!(used(&mut run, 300), sum);
-        assert!(run.module.settle(std::time::Instant::now() + std::time::Duration::from_secs(60)));
+        assert!(run.module.engine().settle(std::time::Instant::now() + std::time::Duration::from_secs(60)));
         files.leave(&run);
         optimized.push(run.module.compile_statistics().tiers.unwrap().optimized_functions);
     }
@@ -251,7 +251,7 @@ fn what_is_hot_in_all_runs_together_is_optimised() {
         fs::write(files.path("warmth"), damage).unwrap();
         let mut run = files.resume().unwrap();
         assert_eq!(used(&mut run, 300), sum);
-        assert!(run.module.settle(std::time::Instant::now()));
+        assert!(run.module.engine().settle(std::time::Instant::now()));
     }
 }
 
@@ -288,7 +288,7 @@ fn what_was_used_is_optimised_without_running_it() {
             assert_eq!((run.call("double", &[21]), run.call("catch", &[77])), ("42".to_owned(), "77".to_owned()));
             assert_eq!(run.call("maybe", &[0]), "-1");
         }
-        assert!(run.module.settle(soon()));
+        assert!(run.module.engine().settle(soon()));
         let tiers = run.module.compile_statistics().tiers.unwrap();
         assert_eq!((tiers.baseline_functions, tiers.optimized_functions), (0, left));
         assert_eq!(run.call("late", &[50]), "208", "what is not in the snapshot calls what is");

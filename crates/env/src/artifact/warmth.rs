@@ -1,5 +1,8 @@
 //! How much each function of a module was used while it was at the first tier, in all runs together: programs that end
 //! before a function is worth optimising go on counting in their next run.
+//!
+//! A snapshot's profile also counts ([`crate::profile`]), but what is written with code, for who compiles it anew: entries and
+//! callees, at whatever tier. Most runs compile nothing new and write no snapshot, of megabytes; all of them use functions.
 
 use super::U32s;
 use crate::cache::{CacheKey, seal, unseal};
