@@ -9,6 +9,7 @@
 //! A file that nobody has touched is recognised without reading it. Files are written beside their place and moved there:
 //! readers find the old one, the new one, or none.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -228,8 +229,9 @@ fn files(folder: &Path) -> io::Result<Vec<Kept>> {
 /// Number and bytes of the artifacts in a cache's folder.
 pub fn module_usage(folder: &Path) -> (u64, u64) {
     let files = files(&folder.join(FOLDER)).unwrap_or_default();
-    let artifacts = files.iter().filter(|f| f.path.extension().is_some_and(|e| e == "kiln"));
-    artifacts.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.bytes))
+    let is_module = |file: &&Kept| file.path.extension().is_some_and(|e| e == "kiln" || e == "outline");
+    let modules: HashSet<_> = files.iter().filter(is_module).map(|file| file.path.file_stem()).collect();
+    (modules.len() as u64, files.iter().map(|file| file.bytes).sum())
 }
 
 /// Removes all artifacts of a cache's folder.
@@ -285,7 +287,13 @@ mod tests {
         let place = index.by_identity(&index.identify(&file).unwrap()).unwrap();
         assert_eq!(place, index.by_contents(b"contents"));
         index.keep(&place, b"artifact").unwrap();
-        assert_eq!(module_usage(&temp.path().join("cache")), (1, 8));
+        let hash = 32;
+        assert_eq!(module_usage(&temp.path().join("cache")), (1, hash + 8));
+        // What runs left is of the same module, or of another one.
+        index.keep(&place.with_extension("outline"), b"outline").unwrap();
+        index.keep(&index.by_contents(b"other").with_extension("outline"), b"outline").unwrap();
+        index.keep(&place.with_extension("snapshot"), b"snapshot").unwrap();
+        assert_eq!(module_usage(&temp.path().join("cache")), (2, hash + 8 + 7 + 7 + 8));
         assert!(!index.is_due(&identity));
         index.confirm(&file, &identity).unwrap();
 

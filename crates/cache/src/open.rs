@@ -1,11 +1,15 @@
 //! Opening the environment: the one place of this crate that maps a file.
 #![allow(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use crate::{Databases, Error, folder};
 
@@ -15,18 +19,43 @@ const HEADROOM: u64 = 256 << 20;
 /// Processes and threads that read at the same time.
 const MAX_READERS: u32 = 2048;
 
+/// Bytes of the file of locks: LMDB has a cache line for each reader, and two more.
+const LOCKS: u64 = (MAX_READERS as u64 + 2) * 64;
+
 /// Opens the environment in `folder`, or makes it; a damaged one is made anew.
 pub(crate) fn open(folder: &Path, limit: u64) -> Result<(Env<WithoutTls>, Databases), Error> {
     folder::prepare(folder)?;
+    take_room_for_locks(folder).map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
     let failed = |source| Error::Database { folder: folder.to_owned(), source };
     match try_open(folder, limit) {
         Err(error) if is_damage(&error) => {
             tracing::debug!("replacing the damaged cache in {}: {error}", folder.display());
             folder::remove(folder).map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
             folder::prepare(folder)?;
+            take_room_for_locks(folder).map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
             try_open(folder, limit).map_err(failed)
         }
         result => result.map_err(failed),
+    }
+}
+
+/// Has the file system set room aside for all of the file that LMDB keeps its locks in. That is mapped and written to; where it
+/// has holes and the file system is full, the process would be ended by a signal.
+fn take_room_for_locks(folder: &Path) -> io::Result<()> {
+    let path = folder.join("lock.mdb");
+    let found = fs::metadata(&path).ok();
+    // To close the file would give up the locks of this process if the environment were open.
+    if found.as_ref().is_some_and(|found| found.len() > 0 && found.blocks() * 512 >= found.len()) {
+        return Ok(());
+    }
+    // Processes have mapped one that there is: its size stays.
+    let len = found.map_or(0, |found| found.len());
+    let len = if len > 0 { len } else { LOCKS };
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len) {
+        // Not all file systems can.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        result => Ok(result?),
     }
 }
 
@@ -66,4 +95,30 @@ fn try_open(folder: &Path, limit: u64) -> Result<(Env<WithoutTls>, Databases), h
     })?;
     let (values, uses) = created.unwrap_commit();
     Ok((env, Databases { values, uses }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_have_room() {
+        let temp = tempfile::tempdir().unwrap();
+        let locks = temp.path().join("lock.mdb");
+        drop(open(temp.path(), 1 << 20).unwrap());
+        let new = fs::metadata(&locks).unwrap();
+        assert_eq!(new.len(), LOCKS, "LMDB has enlarged it");
+        assert!(new.blocks() * 512 >= new.len(), "{} blocks", new.blocks());
+        // One with holes, as LMDB makes it.
+        let file = File::create(&locks).unwrap();
+        file.set_len(3 * LOCKS).unwrap();
+        drop(open(temp.path(), 1 << 20).unwrap());
+        let old = fs::metadata(&locks).unwrap();
+        assert!(
+            old.len() == 3 * LOCKS && old.blocks() * 512 >= old.len(),
+            "{} bytes, {} blocks",
+            old.len(),
+            old.blocks()
+        );
+    }
 }

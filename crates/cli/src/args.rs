@@ -263,9 +263,10 @@ pub(crate) enum CacheCommand {
     },
     /// Remove it
     Clear,
-    /// Remove what was used least recently
+    /// Remove what was used least recently. The database's file keeps its size, and its room is used again; `clear` gives it
+    /// back
     Prune {
-        /// Keep this many bytes (`100MiB`); nothing if not given
+        /// Keep this many bytes of functions and modules together (`100MiB`); nothing if not given
         #[arg(long, value_name = "BYTES")]
         size: Option<String>,
     },

@@ -16,7 +16,7 @@ use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 use crate::args::{Cache, CacheCommand, Groups, Tier};
 use crate::options::{Codegen, Options, UsageError};
 use crate::run::locate;
-use crate::{explain, report};
+use crate::{config, explain, report};
 
 /// The user's cache, opened when somebody first asks for a function: not by runs of what is compiled already. One that is
 /// out of order is as good as an empty one.
@@ -407,7 +407,12 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
         CacheCommand::Stats { json } => stats(*json)?,
         CacheCommand::Clear => {
             let folder = folder()?;
-            let removed = kiln_cache::remove_modules(&folder).and_then(|()| kiln_cache::remove(&folder));
+            let checked = match std::fs::remove_dir_all(folder.join(config::CHECKED)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+            let removed = checked.and_then(|()| kiln_cache::remove_modules(&folder));
+            let removed = removed.and_then(|()| kiln_cache::remove(&folder));
             removed.with_context(|| format!("cannot remove the cache in {}", folder.display()))?;
             String::new()
         }
@@ -416,12 +421,21 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
                 None => 0,
                 Some(text) => crate::options::bytes(text).map_err(|e| UsageError(format!("--size: {e}")))?,
             };
-            open()?.prune(bytes).context("cannot prune the cache")?;
-            kiln_cache::prune_modules(&folder()?, bytes).context("cannot prune the cache")?;
+            prune(bytes).context("cannot prune the cache")?;
             stats(false)?
         }
     };
     report::give(text.as_bytes()).map(|()| ExitCode::SUCCESS)
+}
+
+/// Removes what was used least recently until functions and modules take no more than `bytes` together. Half of that is for
+/// either, and what the other one leaves.
+fn prune(bytes: u64) -> Result<()> {
+    let store = open()?;
+    let (used, (_, modules)) = (store.usage()?.used_bytes, kiln_cache::module_usage(store.folder()));
+    let functions = used.min(bytes.saturating_sub(modules).max(bytes / 2));
+    store.prune(functions)?;
+    Ok(kiln_cache::prune_modules(store.folder(), bytes - functions)?)
 }
 
 fn why(old: &Path, new: &Path) -> Result<String> {
@@ -489,7 +503,7 @@ fn stats(json: bool) -> Result<String> {
     let size = explain::bytes;
     Ok(format!(
         "folder      {}\nentries     {}, {}\nin use      {} of {} at most\nfile        {}\noldest use  {} days ago\n\
-         modules     {modules}, {}\n",
+         modules     {modules}, {} of {} at most\n",
         store.folder().display(),
         usage.values,
         size(usage.value_bytes),
@@ -498,6 +512,7 @@ fn stats(json: bool) -> Result<String> {
         size(usage.file_bytes),
         usage.oldest_days,
         size(module_bytes),
+        size(usage.limit),
     ))
 }
 

@@ -16,6 +16,9 @@ use crate::report;
 /// Bytes of stack that a program may use unless told otherwise.
 pub(crate) const MAX_WASM_STACK: usize = 8 << 20;
 
+/// What is noted in the cache of artifacts that were checked.
+pub(crate) const CHECKED: &str = "verified";
+
 /// Reads the groups; `None` if they asked for a list of options, which has been printed then.
 pub(crate) fn options(groups: &Groups) -> Result<Option<Options>> {
     match options::read(groups, Config::feature_names())? {
@@ -81,7 +84,7 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     if options.codegen.artifact_verification != Some(Strictness::Strict)
         && let Some(folder) = cache_dir()
     {
-        config.artifact_verification(Verification::Marked { records: folder.join("verified") });
+        config.artifact_verification(Verification::Marked { records: folder.join(CHECKED) });
     }
     if let Some(on) = options.debug.debug_info {
         config.debug_info(on);

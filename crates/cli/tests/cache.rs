@@ -341,11 +341,20 @@ fn the_command_shows_and_empties_the_cache() {
     let full = stats();
     assert!(number(&full, "entries") > 40 && number(&full, "modules") == 1, "{full}");
     assert!(text(&bench.output(&["cache", "stats"]).stdout).contains("of 1.07 GB at most"));
+    // Functions and modules together.
+    let taken = |stats: &Value| number(stats, "used_bytes") + number(stats, "module_bytes");
+    let size = number(&full, "used_bytes").max(number(&full, "module_bytes"));
+    assert!(bench.output(&["cache", "prune", "--size", &size.to_string()]).status.success());
+    let pruned = stats();
+    assert!(taken(&pruned) < taken(&full) && number(&pruned, "entries") > 0, "{full} {pruned}");
     assert!(bench.output(&["cache", "prune", "--size", "12KiB"]).status.success());
     let pruned = stats();
     assert!(number(&pruned, "entries") < number(&full, "entries") && number(&pruned, "entries") > 0, "{pruned}");
     assert_eq!(bench.output(&["cache", "prune", "--size", "much"]).status.code(), Some(2));
+    fs::create_dir_all(bench.cache().join("verified")).unwrap();
+    fs::write(bench.cache().join("verified/0-0"), "a record").unwrap();
     assert!(bench.output(&["cache", "clear"]).status.success());
+    assert!(!bench.cache().exists(), "something is left");
     let cleared = stats();
     assert_eq!((number(&cleared, "entries"), number(&cleared, "modules")), (0, 0));
 }

@@ -51,8 +51,11 @@ pub(super) fn mark(records: &Path, file: &File, before: &Metadata, root: &[u8; 3
         // Whoever reads the record sees the old one, the new one, or none.
         let path = place(records, &now);
         let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&unfinished, identity(&now, root))?;
-        fs::rename(&unfinished, &path)
+        let written = fs::write(&unfinished, identity(&now, root)).and_then(|()| fs::rename(&unfinished, &path));
+        if written.is_err() {
+            _ = fs::remove_file(&unfinished);
+        }
+        written
     };
     if let Err(error) = write() {
         tracing::warn!(%error, "cannot note in {} that an artifact was checked", records.display());
