@@ -2,8 +2,8 @@
 //!
 //! It either is sure that a body is valid or leaves the judgement to `wasmparser`: it never says that a body is invalid,
 //! and never gives a message. It knows the operators on numbers, locals, globals, the first memory (32-bit), blocks,
-//! branches and calls, and the types that these operators have without subtyping. Whatever else it meets (another
-//! proposal, an unusual encoding, a mistake) makes it give up on that body.
+//! branches, calls and exceptions, and the types that these operators have without subtyping. Whatever else it meets
+//! (another proposal, an unusual encoding, a mistake) makes it give up on that body.
 //!
 //! Builds with debug assertions, those for tests and for fuzzing, let `wasmparser` confirm all that it accepts.
 
@@ -22,6 +22,7 @@ const F64: u8 = 4;
 const V128: u8 = 5;
 const FUNC: u8 = 6;
 const EXTERN: u8 = 7;
+const EXN: u8 = 8;
 /// An operand in unreachable code: of any type.
 const ANY: u8 = 0;
 
@@ -50,6 +51,8 @@ pub(super) struct QuickModule {
     globals: Vec<u8>,
     /// Whether the first memory has 32-bit indices.
     memory32: bool,
+    /// Parameters of each tag; `None` where a type has no code.
+    tags: Vec<Option<Span>>,
     /// For each table, whether it is one of functions with 32-bit indices.
     tables: Vec<bool>,
 }
@@ -63,6 +66,7 @@ fn code_of(ty: ValType) -> Option<u8> {
         ValType::V128 => V128,
         ValType::Ref(RefType::FUNCREF) => FUNC,
         ValType::Ref(RefType::EXTERNREF) => EXTERN,
+        ValType::EXNREF => EXN,
         ValType::Ref(_) => return None,
     })
 }
@@ -77,6 +81,7 @@ fn decode_type(byte: u8) -> Option<u8> {
         0x7b => V128,
         0x70 => FUNC,
         0x6f => EXTERN,
+        0x69 => EXN,
         _ => return None,
     })
 }
@@ -90,6 +95,7 @@ fn are_known(features: &Features) -> bool {
         && features.bulk_memory
         && features.simd
         && features.tail_call
+        && features.exceptions
 }
 
 impl QuickModule {
@@ -98,7 +104,7 @@ impl QuickModule {
         if !are_known(features) {
             return None;
         }
-        let mut types = vec![I32, I64, F32, F64, V128, FUNC, EXTERN];
+        let mut types = vec![I32, I64, F32, F64, V128, FUNC, EXTERN, EXN];
         let mut add = |list: &[ValType]| {
             let start = types.len();
             for ty in list {
@@ -106,15 +112,17 @@ impl QuickModule {
             }
             Some(Span { start: start as u32, len: list.len() as u32 })
         };
-        let mut sigs = Vec::with_capacity(module.types.len());
+        let mut sigs: Vec<Option<(Span, Span)>> = Vec::with_capacity(module.types.len());
         for ty in module.types.values() {
             let CompositeType::Func(ty) = &ty.composite;
             sigs.push(add(&ty.params).zip(add(&ty.results)));
         }
         let global = |ty: ValType, mutable: bool| code_of(ty).map_or(0, |c| c | if mutable { MUTABLE } else { 0 });
+        let tags = module.tags.values().map(|tag| Some(sigs.get(tag.ty.0 as usize).copied().flatten()?.0)).collect();
         Some(QuickModule {
             types,
             sigs,
+            tags,
             funcs: module.funcs.values().map(|f| f.ty.0).collect(),
             globals: module.globals.values().map(|g| global(g.content, g.mutable)).collect(),
             memory32: module.memories.values().next().is_some_and(|m| !m.limits.is_64),
@@ -361,7 +369,7 @@ impl Walk<'_> {
                 }
                 0x45..=0xc4 => self.simple(op)?,
                 0x28..=0x3e => self.access(op)?,
-                0x02..=0x05 | 0x0b..=0x0f | 0x00 => {
+                0x02..=0x05 | 0x08 | 0x0a..=0x0f | 0x1f | 0x00 => {
                     let done = self.control(op)?;
                     let depth = u64::from(self.facts.loop_depth);
                     depth_squared = depth * depth;
@@ -545,6 +553,8 @@ impl Walk<'_> {
                 self.push_list(frame.results);
                 return Some(self.frames.is_empty());
             }
+            0x08 | 0x0a => self.throw(op)?,
+            0x1f => self.try_table()?,
             _ => self.branch(op)?,
         }
         Some(false)
@@ -593,6 +603,49 @@ impl Walk<'_> {
             }
         }
         Some(())
+    }
+
+    /// `throw` and `throw_ref`.
+    fn throw(&mut self, op: u8) -> Option<()> {
+        self.facts.flags |= flag::THROWS | flag::CALLS_RUNTIME;
+        if op == 0x08 {
+            let params = self.tag()?;
+            self.pop_list(params)?;
+        } else {
+            self.pop(EXN)?;
+        }
+        self.end_reachable();
+        Some(())
+    }
+
+    fn tag(&mut self) -> Option<Span> {
+        let index = self.code.u32()?;
+        *self.module.tags.get(index as usize)?
+    }
+
+    /// The labels of its clauses are those around the block.
+    fn try_table(&mut self) -> Option<()> {
+        self.facts.flags |= flag::CATCHES;
+        let (params, results) = self.block_type()?;
+        self.pop_list(params)?;
+        for _ in 0..self.code.u32()? {
+            let kind = self.code.byte()?;
+            // catch, catch_ref, catch_all, catch_all_ref
+            let caught = match kind {
+                0 | 1 => self.tag()?,
+                2 | 3 => Span::default(),
+                _ => return None,
+            };
+            let label = self.label()?;
+            let mut expected = self.module.list(label);
+            if kind & 1 != 0 {
+                expected = expected.strip_suffix(&[EXN])?;
+            }
+            if expected != self.module.list(caught) {
+                return None;
+            }
+        }
+        self.push_frame(Kind::Block, params, results)
     }
 
     /// `call`, `call_indirect` and their tail-calling forms.
@@ -712,5 +765,54 @@ impl Walk<'_> {
             _ => return None,
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the quick validator accepts the function that has this body.
+    fn accepts(body: &str) -> bool {
+        let text = format!(
+            "(module (type $pair (func (param i32 f64))) (tag $empty) (tag $pair (type $pair)) (func $f {body} unreachable))"
+        );
+        let bytes = wat::parse_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let features = Features::default();
+        let module = crate::parse::parse(&bytes, &features).unwrap();
+        let module = module.module();
+        let quick = QuickModule::new(module, &features).unwrap();
+        let (_, code) = super::super::body_bytes(module, &bytes, kiln_env::DefinedFuncIndex(0)).unwrap();
+        let ty = module.funcs[kiln_env::FuncIndex(0)].ty.0;
+        let mut facts = Facts::default();
+        facts.begin();
+        validate(&quick, ty, code, &mut QuickScratch::default(), &mut facts).is_some()
+    }
+
+    /// What C++ is compiled to. That nothing wrong is accepted, `wasmparser` confirms whenever tests run.
+    #[test]
+    fn exceptions_are_known() {
+        let caught = |clause: &str, types: &str| {
+            format!("(local exnref) (block $l {types} (try_table ({clause} $l) (call $f)) unreachable)")
+        };
+        for (clause, types, drops) in [
+            ("catch $empty", "", 0),
+            ("catch $pair", "(result i32 f64)", 2),
+            ("catch_ref $empty", "(result exnref)", 1),
+            ("catch_ref $pair", "(result i32 f64 exnref)", 3),
+            ("catch_all", "", 0),
+            ("catch_all_ref", "(result exnref)", 1),
+        ] {
+            let body = caught(clause, types) + &" drop".repeat(drops);
+            assert!(accepts(&body), "{body}");
+            let wrong = caught(clause, "(result i64)") + " drop";
+            assert!(!accepts(&wrong), "{wrong}");
+        }
+        assert!(accepts("(throw $pair (i32.const 1) (f64.const 2))"));
+        assert!(accepts("(local exnref) (try_table (result i32) (i32.const 1)) drop (throw_ref (local.get 0))"));
+        assert!(!accepts("(throw $pair (i32.const 1) (f32.const 2))"));
+        assert!(!accepts("(throw_ref (i32.const 1))"));
+        // The clause's label is one outside of the block.
+        assert!(!accepts("(try_table (result exnref) (catch_all_ref 0) unreachable) drop"));
     }
 }
