@@ -82,30 +82,22 @@ pub(crate) struct Record {
 
 /// Flags of a record.
 pub(crate) mod flag {
-    /// Calls a function, directly or not.
+    /// Contains a call, maybe a tail call.
     pub(crate) const CALLS: u16 = 1;
-    /// Calls by table or reference.
-    pub(crate) const CALLS_INDIRECTLY: u16 = 2;
-    /// Contains `throw`, `throw_ref` or `rethrow`.
-    pub(crate) const THROWS: u16 = 4;
-    /// Contains a tail call.
-    pub(crate) const TAIL_CALLS: u16 = 8;
     /// Contains a handler for exceptions.
-    pub(crate) const CATCHES: u16 = 16;
-    /// Uses an operator that may call the runtime.
-    pub(crate) const CALLS_RUNTIME: u16 = 32;
+    pub(crate) const CATCHES: u16 = 2;
     /// Loops are nested so deeply that optimising takes too long.
-    pub(crate) const DEEP_LOOPS: u16 = 64;
+    pub(crate) const DEEP_LOOPS: u16 = 4;
     /// So many values may be live at once that allocating registers well takes too long.
-    pub(crate) const MANY_VALUES: u16 = 128;
+    pub(crate) const MANY_VALUES: u16 = 8;
     /// So many locals and blocks that locals live in memory.
-    pub(crate) const LOCALS_IN_MEMORY: u16 = 256;
+    pub(crate) const LOCALS_IN_MEMORY: u16 = 16;
     /// The same where accesses to memories and other trapping operators make blocks.
-    pub(crate) const LOCALS_IN_MEMORY_IF_CHECKED: u16 = 512;
+    pub(crate) const LOCALS_IN_MEMORY_IF_CHECKED: u16 = 32;
     /// Contains `return`.
-    pub(crate) const RETURNS: u16 = 1024;
+    pub(crate) const RETURNS: u16 = 64;
     /// The last operator is `unreachable`.
-    pub(crate) const ENDS_UNREACHABLE: u16 = 2048;
+    pub(crate) const ENDS_UNREACHABLE: u16 = 128;
 }
 
 /// A local and how much it is used.
@@ -155,32 +147,7 @@ fn info<'a>(records: &[Record], arena: &'a [u8], func: usize) -> FuncInfo<'a> {
 impl<'a> FuncInfo<'a> {
     /// Whether it calls any function, tail calls included.
     pub fn makes_calls(&self) -> bool {
-        self.record.flags & (flag::CALLS | flag::CALLS_INDIRECTLY | flag::TAIL_CALLS) != 0
-    }
-
-    /// Whether it calls through a table or a reference.
-    pub fn makes_indirect_calls(&self) -> bool {
-        self.record.flags & flag::CALLS_INDIRECTLY != 0
-    }
-
-    /// Whether it uses an operator that may call the runtime (`memory.grow`, bulk operations, `throw` …).
-    pub fn may_call_runtime(&self) -> bool {
-        self.record.flags & flag::CALLS_RUNTIME != 0
-    }
-
-    /// Whether an exception may leave its operators: it throws, or it calls what might.
-    pub fn may_throw(&self) -> bool {
-        self.makes_calls() || self.record.flags & flag::THROWS != 0
-    }
-
-    /// Whether it contains `throw`, `throw_ref` or `rethrow` itself.
-    pub fn throws(&self) -> bool {
-        self.record.flags & flag::THROWS != 0
-    }
-
-    /// Whether it may leave by a tail call.
-    pub fn tail_calls(&self) -> bool {
-        self.record.flags & flag::TAIL_CALLS != 0
+        self.record.flags & flag::CALLS != 0
     }
 
     /// Whether it seems never to come back: its end is not reached, and it does not return in between. A branch to its end

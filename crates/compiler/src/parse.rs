@@ -111,6 +111,9 @@ fn check_limit(what: &str, found: u64, limit: u64) -> Result<()> {
     if found > limit { Err(CompileError::limit(what, found, limit)) } else { Ok(()) }
 }
 
+/// The functions of an element segment that is a list of them.
+type FuncList = Option<Box<[FuncIndex]>>;
+
 struct Builder<'a> {
     module: Module,
     validator: Validator,
@@ -307,10 +310,7 @@ impl Builder<'_> {
     }
 
     /// The element section with empty lists instead of those of functions; these, which are valid, for each segment.
-    fn take_lists(
-        &self,
-        section: &wasmparser::ElementSectionReader<'_>,
-    ) -> Result<(Vec<u8>, Vec<Option<Box<[FuncIndex]>>>)> {
+    fn take_lists(&self, section: &wasmparser::ElementSectionReader<'_>) -> Result<(Vec<u8>, Vec<FuncList>)> {
         let bytes = |range: Range<u64>| &self.bytes[range.start as usize..range.end as usize];
         let (mut rest, mut lists) = (bytes(section.range().start..section.original_position()).to_vec(), Vec::new());
         for element in section.clone() {

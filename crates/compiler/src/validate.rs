@@ -382,13 +382,15 @@ impl Facts {
             }
             0x0b => return validator.get_control_frame(0).is_some_and(|f| f.kind == FrameKind::Loop),
             // call, return_call
-            0x10 => self.call(flag::CALLS, &code[1..]),
-            0x12 => self.call(flag::TAIL_CALLS, &code[1..]),
+            0x10 | 0x12 => {
+                self.flags |= flag::CALLS;
+                self.callees.push(peek_leb(&code[1..]));
+            }
             // call_indirect, call_ref and the tail-calling forms
-            0x11 | 0x14 => self.call_indirect(flag::CALLS_INDIRECTLY, &code[1..]),
-            0x13 | 0x15 => self.call_indirect(flag::CALLS_INDIRECTLY | flag::TAIL_CALLS, &code[1..]),
-            // throw, rethrow, throw_ref
-            0x08..=0x0a => self.flags |= flag::THROWS | flag::CALLS_RUNTIME,
+            0x11 | 0x13..=0x15 => {
+                self.flags |= flag::CALLS;
+                self.types.push(peek_leb(&code[1..]));
+            }
             // try, try_table
             0x06 | 0x1f => self.flags |= flag::CATCHES,
             // unreachable, in front of the last end
@@ -401,16 +403,10 @@ impl Facts {
             0x02 | 0x04 | 0x05 | 0x0c..=0x0e | 0xd5 | 0xd6 => self.num_blocks += 1,
             // Loads and stores, divisions, conversions that trap, ref.as_non_null
             0x28..=0x3e | 0x6d..=0x70 | 0x7f..=0x82 | 0xa8..=0xb1 | 0xd4 => self.num_checks += 1,
-            0xfd => self.num_checks += 1,
-            // memory.grow, table.get, table.set, ref.func
-            0x40 | 0x25 | 0x26 | 0xd2 => {
-                self.flags |= flag::CALLS_RUNTIME;
-                self.num_checks += 1;
-            }
-            // Bulk operations on memories and tables, except table.size; wait and notify.
-            0xfc if matches!(peek_leb(&code[1..]), 8..=15 | 17) => self.flags |= flag::CALLS_RUNTIME,
-            0xfe if peek_leb(&code[1..]) <= 2 => self.flags |= flag::CALLS_RUNTIME,
-            0xfe => self.num_checks += 1,
+            // memory.grow, table.get, table.set, ref.func, vectors
+            0x40 | 0x25 | 0x26 | 0xd2 | 0xfd => self.num_checks += 1,
+            // Atomic operators, except wait and notify, which call the runtime.
+            0xfe if peek_leb(&code[1..]) > 2 => self.num_checks += 1,
             _ => {}
         }
         false
@@ -443,16 +439,6 @@ impl Facts {
             self.touched.push(local);
         }
         self.weights[at] = self.weights[at].saturating_add(1 << (3 * self.loop_depth.min(10)));
-    }
-
-    fn call(&mut self, flags: u16, immediates: &[u8]) {
-        self.flags |= flags;
-        self.callees.push(peek_leb(immediates));
-    }
-
-    fn call_indirect(&mut self, flags: u16, immediates: &[u8]) {
-        self.flags |= flags;
-        self.types.push(peek_leb(immediates));
     }
 
     /// Whether the body looks like a product of 128 bits that is put together from smaller ones, of which the pass `wide`

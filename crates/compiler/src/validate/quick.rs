@@ -607,7 +607,6 @@ impl Walk<'_> {
 
     /// `throw` and `throw_ref`.
     fn throw(&mut self, op: u8) -> Option<()> {
-        self.facts.flags |= flag::THROWS | flag::CALLS_RUNTIME;
         if op == 0x08 {
             let params = self.tag()?;
             self.pop_list(params)?;
@@ -651,9 +650,9 @@ impl Walk<'_> {
     /// `call`, `call_indirect` and their tail-calling forms.
     fn call(&mut self, op: u8) -> Option<()> {
         let index = self.code.u32()?;
+        self.facts.flags |= flag::CALLS;
         let ty = if op & 1 == 0 {
             self.facts.callees.push(index);
-            self.facts.flags |= if op == 0x10 { flag::CALLS } else { flag::TAIL_CALLS };
             *self.module.funcs.get(index as usize)?
         } else {
             let table = self.code.u32()?;
@@ -661,7 +660,6 @@ impl Walk<'_> {
                 return None;
             }
             self.facts.types.push(index);
-            self.facts.flags |= flag::CALLS_INDIRECTLY | if op == 0x13 { flag::TAIL_CALLS } else { 0 };
             self.pop(I32)?;
             index
         };
@@ -716,7 +714,6 @@ impl Walk<'_> {
                     return None;
                 }
                 if op == 0x40 {
-                    self.facts.flags |= flag::CALLS_RUNTIME;
                     self.facts.num_checks += 1;
                     self.pop(I32)?;
                 }
@@ -750,7 +747,6 @@ impl Walk<'_> {
                 self.stack.push(to);
             }
             op @ (10 | 11) => {
-                self.facts.flags |= flag::CALLS_RUNTIME;
                 let memories = if op == 10 { 2 } else { 1 };
                 for _ in 0..memories {
                     if self.code.byte()? != 0 {

@@ -28,7 +28,7 @@ fn facts_about_functions() {
     let info = |i| module.infos().get(DefinedFuncIndex(i));
 
     let leaf = info(0);
-    assert!(!leaf.makes_calls() && !leaf.may_throw() && !leaf.may_call_runtime());
+    assert!(!leaf.makes_calls() && !leaf.catches());
     assert_eq!((leaf.num_loops(), leaf.max_stack()), (2, 2));
     let weights: Vec<_> = leaf.local_weights().map(|w| (w.local, w.weight)).collect();
     // Three uses at depth 2 (64 each, 192), one at depth 2 and one outside (65, three bits: 64).
@@ -36,13 +36,10 @@ fn facts_about_functions() {
 
     let callees: Vec<_> = info(1).callees().collect();
     assert_eq!(callees, [FuncIndex(0), FuncIndex(1)]);
-    assert!(info(1).makes_calls() && !info(1).makes_indirect_calls() && info(1).may_throw());
-    assert!(info(2).makes_indirect_calls());
+    assert!(info(1).makes_calls() && info(2).makes_calls());
     assert_eq!(module.indirect_types(), [TypeIndex(0)]);
-    assert!(info(3).tail_calls() && info(3).makes_calls());
-    assert!(info(4).throws() && !info(4).makes_calls());
-    assert!(info(5).catches() && !info(5).throws());
-    assert!(info(6).may_call_runtime() && !info(6).makes_calls());
+    assert!(info(3).makes_calls() && !info(4).makes_calls());
+    assert!(info(5).catches() && !info(6).makes_calls());
 }
 
 #[test]
