@@ -416,6 +416,36 @@ fn what_is_missing_in_a_truncated_file_is_not_taken_for_zeroes() {
 }
 
 #[test]
+fn what_is_written_to_a_file_in_use_is_not_compiled() {
+    let files = Files::new(TierUp::Never);
+    let mut first = files.begin();
+    first.early();
+    assert!(files.leave(&first));
+    let multiply_by = |n: u8| [0x20, 0x00, 0x41, n, 0x6c];
+    let at = files.wasm.windows(5).position(|bytes| bytes == multiply_by(10)).unwrap();
+    let other = [&files.wasm[..at], &multiply_by(11), &files.wasm[at + 5..]].concat();
+    fs::write(files.path("wasm"), &files.wasm).unwrap();
+    let begin = || Run::new(Module::from_file(&files.engine(), files.path("wasm")).unwrap());
+    let starts: [&dyn Fn() -> Run; 2] = [&begin, &|| files.resume().unwrap()];
+    for start in starts {
+        let mut run = start();
+        // Times of files differ after a tick of the file system's clock.
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        fs::write(files.path("wasm"), &other).unwrap();
+        let error = run.call("maybe", &[1]);
+        assert!(error.contains("the module's file was changed"), "{error}");
+        fs::write(files.path("wasm"), &files.wasm).unwrap();
+
+        // A file in its place is another file.
+        let mut run = start();
+        fs::write(files.path("other"), &other).unwrap();
+        fs::rename(files.path("other"), files.path("wasm")).unwrap();
+        assert_eq!(run.call("maybe", &[1]), "10");
+        fs::write(files.path("wasm"), &files.wasm).unwrap();
+    }
+}
+
+#[test]
 fn snapshots_stop_growing() {
     for strategy in [TierUp::AtOnce, TierUp::Random(3)] {
         let files = Files::new(strategy);

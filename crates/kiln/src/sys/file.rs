@@ -1,5 +1,6 @@
 //! Files that are mapped as a whole, parts of them to be executed.
 
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -38,7 +39,7 @@ pub fn close_files_on_exec() -> io::Result<()> {
 pub(crate) struct MappedFile {
     mapping: Mapping,
     len: usize,
-    fd: OwnedFd,
+    fd: File,
     /// Where in the file the bytes begin.
     start: u64,
     /// Nobody can change the file.
@@ -53,7 +54,7 @@ impl MappedFile {
     pub(crate) fn map(fd: OwnedFd, start: u64, len: usize) -> Result<MappedFile, SysError> {
         let mapping = Mapping::private_file(fd.as_fd(), start, len)?;
         mapping.watch();
-        Ok(MappedFile { mapping, len, fd, start, sealed: false, detached: AtomicBool::new(false) })
+        Ok(MappedFile { mapping, len, fd: fd.into(), start, sealed: false, detached: AtomicBool::new(false) })
     }
 
     /// Maps a copy that nobody can change.
@@ -73,7 +74,14 @@ impl MappedFile {
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
         let mapping = Mapping::private_file(fd.as_fd(), 0, bytes.len())?;
-        Ok(MappedFile { mapping, len: bytes.len(), fd, start: 0, sealed: true, detached: AtomicBool::new(false) })
+        Ok(MappedFile {
+            mapping,
+            len: bytes.len(),
+            fd: fd.into(),
+            start: 0,
+            sealed: true,
+            detached: AtomicBool::new(false),
+        })
     }
 
     /// The bytes.
@@ -81,6 +89,11 @@ impl MappedFile {
         // SAFETY: the mapping has so many bytes and nobody in this process writes to it. A file that is not sealed belongs
         // to the user, whose own changes to it are not defended against.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.len) }
+    }
+
+    /// What the system says of the file now.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        self.fd.metadata()
     }
 
     /// Lets the system have the memory of the pages that are wholly in a range. Who reads them again finds what is in the

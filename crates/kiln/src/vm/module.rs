@@ -116,6 +116,11 @@ impl ModuleInfo {
     #[cfg(feature = "compiler")]
     pub(crate) fn check_files(&self) -> Result<()> {
         anyhow::ensure!(!self.is_damaged(), "a file of the module was truncated while it was in use");
+        let wasm = match &self.source {
+            Source::Wasm(wasm) | Source::Outlined(Outlined { wasm, .. }) => wasm,
+            Source::Artifact(_) => return Ok(()),
+        };
+        anyhow::ensure!(!wasm.is_changed(), "the module's file was changed while it was in use");
         Ok(())
     }
 
