@@ -263,7 +263,7 @@ impl Library {
     #[inline(always)]
     pub(crate) fn stencil(&self, found: Found) -> Stencil {
         let bytes = &self.stencils[usize::from(found.0) * record::UNIT..];
-        let (header, rest) = bytes.split_first_chunk().expect("the build made this library");
+        let (header, rest) = bytes.split_first_chunk::<{ record::STENCIL }>().expect("the build made this library");
         let header = u64::from_le_bytes(*header);
         let count = |shift: u32| (header >> shift) as usize & 0xff;
         let (holes, rest) = rest.split_at(count(32) * record::HOLE);

@@ -179,13 +179,6 @@ pub struct Limits {
     pub is_64: bool,
 }
 
-impl Limits {
-    /// Type of indices and sizes: `i64` or `i32`.
-    pub fn index_type(&self) -> ValType {
-        if self.is_64 { ValType::I64 } else { ValType::I32 }
-    }
-}
-
 /// Type of a linear memory; sizes in pages of `1 << page_size_log2` bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct MemoryType {
