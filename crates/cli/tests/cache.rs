@@ -175,22 +175,27 @@ fn what_is_made_of_a_file_that_was_changed_is_not_kept() {
     let constant = [0x87, 0xad, 0xcb, 0x00];
     let at = bytes.windows(4).position(|w| w == constant).expect("the constant in the first function") as u64;
     let file = fs::OpenOptions::new().write(true).open(&module).unwrap();
-    let mut said = Vec::new();
-    for _ in 0..3 {
+    for is_changed in [true, false, false] {
         let mut command = bench.command(&["run", "-C", "refine=wait"]);
-        let mut program = command.arg(&module).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        command.arg(&module).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = command.spawn().unwrap();
         let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
         // Nobody has needed the function yet. The first run finds another one than it began with.
-        if said.is_empty() {
+        if is_changed {
             file.write_all_at(&[constant[0] + 1], at).unwrap();
         }
         drop(program.stdin.take());
-        said.extend(lines.map(Result::unwrap));
-        assert!(program.wait().unwrap().success());
-        file.write_all_at(&constant, at).unwrap();
+        let said: Vec<_> = lines.map(Result::unwrap).collect();
+        let output = program.wait_with_output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        if is_changed {
+            assert!(!output.status.success() && errors.contains("was changed while it was in use"), "{errors}");
+            file.write_all_at(&constant, at).unwrap();
+        } else {
+            assert!(output.status.success() && said == ["ready"], "{said:?} {errors}");
+        }
     }
-    assert_eq!(said[1..], ["ready", "ready"]);
 }
 
 /// Whether nobody is at a module in the cache, and what its snapshot is.
