@@ -2,7 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -61,10 +62,15 @@ const STEPS: [Step; 9] = [
     cargo("runtime-only", "check --package kiln --no-default-features"),
 ];
 
+/// Free bytes below which a failure is likely one of the disk: test programs are linked and run side by side.
+const SCARCE: u64 = 300 << 20;
+
 struct Outcome {
     name: &'static str,
     seconds: f64,
     passed: bool,
+    /// The least that was free on the file system of the build, in bytes.
+    free: u64,
 }
 
 /// Runs the steps and prints how each went; an error if one failed.
@@ -96,15 +102,34 @@ fn run_step(step: &Step, workspace: &Path) -> Result<Outcome> {
     command.args(step.args.split_whitespace()).envs(step.env.iter().copied()).current_dir(workspace);
     // Each step chooses its own toolchain variables, as it would from a shell.
     command.env_remove("CARGO").env_remove("RUSTC");
-    let status = command.status().with_context(|| format!("cannot run {}", step.program))?;
-    Ok(Outcome { name: step.name, seconds: start.elapsed().as_secs_f64(), passed: status.success() })
+    let (status, free) = std::thread::scope(|scope| {
+        let (ended, end) = mpsc::channel::<()>();
+        let least = scope.spawn(move || {
+            let mut least = free_space(workspace);
+            while end.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                least = least.min(free_space(workspace));
+            }
+            least
+        });
+        let status = command.status();
+        drop(ended);
+        (status, least.join().unwrap_or(u64::MAX))
+    });
+    let status = status.with_context(|| format!("cannot run {}", step.program))?;
+    Ok(Outcome { name: step.name, seconds: start.elapsed().as_secs_f64(), passed: status.success(), free })
+}
+
+/// Bytes that may still be written where the workspace is; many if nobody knows.
+fn free_space(workspace: &Path) -> u64 {
+    rustix::fs::statvfs(workspace).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
 }
 
 fn report(outcomes: &[Outcome]) -> Result<()> {
-    let mut rows = vec![vec!["step".to_owned(), "time".to_owned(), "result".to_owned()]];
+    let mut rows = vec![vec!["step".to_owned(), "time".to_owned(), "free".to_owned(), "result".to_owned()]];
     for outcome in outcomes {
         let result = if outcome.passed { "ok" } else { "FAILED" };
-        rows.push(vec![outcome.name.to_owned(), table::seconds(outcome.seconds), result.to_owned()]);
+        let free = format!("{} MB", outcome.free >> 20);
+        rows.push(vec![outcome.name.to_owned(), table::seconds(outcome.seconds), free, result.to_owned()]);
     }
     let total = outcomes.iter().map(|o| o.seconds).sum();
     rows.push(vec!["total".to_owned(), table::seconds(total), String::new()]);
@@ -112,6 +137,11 @@ fn report(outcomes: &[Outcome]) -> Result<()> {
     table::lines(&rows).iter().for_each(|l| println!("{l}"));
     let failed: Vec<&str> = outcomes.iter().filter(|o| !o.passed).map(|o| o.name).collect();
     if !failed.is_empty() {
+        let least = outcomes.iter().map(|o| o.free).min().unwrap_or(u64::MAX);
+        if least < SCARCE {
+            let why = "tests and compilers fail on a full disk, often without saying so; a clean build takes 4 GB";
+            bail!("failed: {}; only {} MB of disk were left: {why}", failed.join(", "), least >> 20);
+        }
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
@@ -123,8 +153,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_an_error() {
-        let ok = || Outcome { name: "a", seconds: 1.0, passed: true };
-        assert!(report(&[ok()]).is_ok());
-        assert!(report(&[ok(), Outcome { name: "b", seconds: 1.0, passed: false }]).is_err());
+        let outcome = |passed, free| Outcome { name: "a", seconds: 1.0, passed, free };
+        assert!(report(&[outcome(true, 1 << 40)]).is_ok());
+        assert!(report(&[outcome(true, 0)]).is_ok());
+        let said = |free| report(&[outcome(true, 1 << 40), outcome(false, free)]).unwrap_err().to_string();
+        assert_eq!(said(1 << 40), "failed: a");
+        assert!(said(5 << 20).contains("only 5 MB of disk"), "{}", said(5 << 20));
     }
 }

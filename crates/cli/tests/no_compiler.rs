@@ -33,7 +33,7 @@ fn no_dependency_of_the_runtime_is_of_cranelift() {
 fn a_host_without_compiler_runs_artifacts() {
     let mut command = cargo();
     command.args(["build", "--package", "kiln", "--no-default-features", "--example", "run_artifact"]);
-    let output = command.arg("--message-format=json").output().unwrap();
+    let output = command.arg("--message-format=json-render-diagnostics").output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     let messages = String::from_utf8(output.stdout).unwrap();
