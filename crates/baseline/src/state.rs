@@ -78,7 +78,7 @@ fn members(mut set: u8) -> impl Iterator<Item = u8> {
 }
 
 /// Largest access in bytes.
-const MAX_ACCESS: u64 = 16;
+pub(crate) const MAX_ACCESS: u64 = 16;
 
 const INT_PINS: [u8; stencil::INT_PINS] = [RCX, R8, R9];
 pub(crate) const INT_TEMP: u8 = RDX;

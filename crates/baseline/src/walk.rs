@@ -12,7 +12,7 @@ use crate::asm::reg::*;
 use crate::entry::Place;
 use crate::library::{NO_VALUES, Values};
 use crate::read::Reader;
-use crate::state::{FLOAT_TEMP, Func, INT_TEMP, slot};
+use crate::state::{FLOAT_TEMP, Func, INT_TEMP, MAX_ACCESS, slot};
 
 /// What the walk does with an operator.
 #[derive(Clone, Copy)]
@@ -371,6 +371,9 @@ impl Func<'_> {
 
     /// How an access is made, with its values.
     fn form(&mut self, index: u32, offset: u64, values: &mut Values) -> u8 {
+        // Stencils add an access' size to its offset in 64 bits. Where that would wrap, the access is out of bounds
+        // whatever its index is, and so it is a little further down, with the same alignment.
+        let offset = if offset > u64::MAX - MAX_ACCESS { offset - MAX_ACCESS } else { offset };
         values[value::OFFSET] = offset as i64;
         if let (0, Some((field, end))) = (index, self.base)
             && offset < end
