@@ -66,9 +66,6 @@ pub enum Error {
     /// The code would be too large.
     #[error("too much code")]
     TooLarge,
-    /// An atomic access to a 64-bit memory at an offset that is not aligned.
-    #[error("an unaligned offset of an atomic access")]
-    UnalignedOffset,
 }
 
 impl Baseline {

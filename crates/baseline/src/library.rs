@@ -144,6 +144,7 @@ impl Stencil {
 const MASKS: [u64; 16] = {
     let mut masks = [0; 16];
     masks[fill::BYTE as usize] = u8::MAX as u64;
+    masks[fill::LOW as usize] = fill::LOW_BITS;
     masks[fill::WORD as usize] = u32::MAX as u64;
     masks[fill::LONG as usize] = u64::MAX;
     masks

@@ -458,16 +458,12 @@ impl Func<'_> {
             reader.byte();
             return self.operator(op, 0, &mut values);
         }
-        let align = reader.peek(0) & 0x3f;
         let (memory, offset) = reader.memarg();
         if op < FE + 3 {
             values[value::INDEX] = memory.into();
             values[value::OFFSET] = offset as i64;
             let is_64 = self.memory_is_64(memory);
             return self.operator(op, is_64.into(), &mut values);
-        }
-        if offset & ((1 << align) - 1) != 0 {
-            return Err(Error::UnalignedOffset);
         }
         let form = self.form(memory, offset, &mut values);
         self.operator(op, form, &mut values)

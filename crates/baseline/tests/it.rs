@@ -2,7 +2,7 @@
 
 use kiln_baseline::{Baseline, Body, Error, Facts};
 use kiln_compiler::{Compiler, CompilerConfig};
-use kiln_env::{DefinedFuncIndex, MachineFunc, Tunables};
+use kiln_env::{DefinedFuncIndex, MachineFunc, TrapCode, Tunables};
 
 fn compile(wat: &str) -> Result<MachineFunc, Error> {
     let config = CompilerConfig::default();
@@ -69,7 +69,15 @@ fn references_are_found_at_calls() {
 }
 
 #[test]
-fn an_unaligned_offset_of_an_atomic_access_is_left_to_others() {
-    let result = compile("(module (memory 1) (func (result i32) (i32.atomic.load offset=1 (i32.const 3))))");
-    assert_eq!(result.unwrap_err(), Error::UnalignedOffset);
+fn atomic_accesses_have_any_offset() {
+    for (index, offset) in [("i32", 1), ("i32", 6), ("i32", u64::from(u32::MAX)), ("i64", u64::MAX - 3)] {
+        let wat = format!(
+            "(module (memory {index} 1) (func (param {index}) (result i64)
+                (i64.atomic.rmw32.add_u offset={offset} (local.get 0) (i64.const 3))))"
+        );
+        let traps = compile(&wat).unwrap().tables.traps;
+        let aligned = traps.iter().any(|t| t.code == TrapCode::HeapMisaligned);
+        let bounds = traps.iter().any(|t| t.code == TrapCode::MemoryOutOfBounds);
+        assert!(aligned && bounds, "offset {offset}: {traps:?}");
+    }
 }

@@ -423,8 +423,12 @@ pub mod fill {
     pub const WORD: u8 = 4;
     /// Eight bytes.
     pub const LONG: u8 = 8;
+    /// One byte: the value's [`LOW_BITS`] only.
+    pub const LOW: u8 = 2;
     /// One byte: the addend less the value.
     pub const NEGATED: u8 = 0x81;
+    /// What alignment can depend on, and a displacement of a byte can hold.
+    pub const LOW_BITS: u64 = 0x7f;
 }
 
 /// First bytes of a library.

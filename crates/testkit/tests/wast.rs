@@ -2,10 +2,12 @@
 //!
 //! `KILN_MODES=lazy,eager` chooses modes, `KILN_FILTER=TEXT` scripts whose name contains the text.
 
+mod atomics;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use kiln::Engine;
+use kiln::{Engine, Module};
 use kiln_compiler::Features;
 use kiln_testkit::expected::Expected;
 use kiln_testkit::script::{self, Failure, Outcome};
@@ -109,6 +111,7 @@ fn check(mut scripts: Vec<Script>, features: Features) {
         modes.len()
     );
     failed.extend(unequal_fuel(&scripts, &modes, &results));
+    failed.extend(modes.iter().zip(&engines).filter_map(|(mode, engine)| left_to_cranelift(mode, engine)));
     let names: Vec<String> = scripts.iter().map(|s| s.name.clone()).collect();
     if std::env::var_os("KILN_MODES").is_none() {
         failed.extend(expected.stale(&names));
@@ -129,6 +132,13 @@ fn unequal_fuel(scripts: &[Script], modes: &[Mode], results: &[(usize, Outcome)]
         }
     }
     unequal
+}
+
+/// A line if there was a function in any module of the engine that stencils should have been used for, and were not.
+fn left_to_cranelift(mode: &Mode, engine: &Engine) -> Option<String> {
+    let statistics = Module::new(engine, b"\0asm\x01\0\0\0").expect("the empty module").compile_statistics();
+    let left = statistics.tiers?.stencils?.fallbacks;
+    (left > 0).then(|| format!("{left} functions have no stencils [{}]", mode.name))
 }
 
 /// A script that panics, or cannot be parsed, is one failure.
@@ -256,6 +266,12 @@ fn own_scripts() {
     let scripts = folder(&workspace().join("tests/wast"), "tests/wast");
     assert!(!scripts.is_empty(), "tests/wast holds no script");
     check(scripts, Features::default());
+}
+
+#[test]
+fn atomic_operators_at_any_offset() {
+    let script = |shared: bool| Script { name: format!("atomics, shared {shared}"), text: atomics::script(shared) };
+    check(vec![script(false), script(true)], Features::default());
 }
 
 /// Files of the official suite that the crate lacks, if someone put them beside the checkout.

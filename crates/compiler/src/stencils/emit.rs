@@ -38,6 +38,13 @@ pub(super) struct Subject {
     pub(super) module: Facts,
 }
 
+impl Subject {
+    /// Whether it must be aligned.
+    pub(super) fn is_atomic_access(&self) -> bool {
+        self.op > stencil::FE + 3
+    }
+}
+
 /// The module around an operator.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Facts {

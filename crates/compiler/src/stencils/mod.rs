@@ -125,6 +125,10 @@ fn pack_entry(
     for choice in entry.choices() {
         match make(maker, &entry, choice, &facts) {
             Ok(stencil) => pack.stencil(variant, entry.shape, choice, &stencil),
+            // That is where operands go which nothing else is there for: with these, every function can be compiled.
+            Err(e) if (choice.a, choice.b) == (stencil::SLOT, stencil::SLOT) => {
+                return Err(format!("{} {choice:?}: {e}", name(&entry)));
+            }
             Err(e) => rejected.push(format!("{} {choice:?}: {e}", name(&entry))),
         }
     }
@@ -205,9 +209,10 @@ impl Role {
                 [0x1234_5678_9abc_def0, 0x3557_799b_bbde_f013, -0x6165_4321_0123_4568, 0x0123_4567_89ab_cdef]
             }
             Role::Short => [0x35, 0x5a, 0x71, 0x12],
-            Role::Offset => [0x1234_5670, 0x3556_7890, 0x6165_4320, 0x0123_4560],
+            // Aligned for no access, so that an atomic one looks at their low bits.
+            Role::Offset => [0x1234_5673, 0x3556_7895, 0x6165_4329, 0x0123_4567],
             Role::Offset64 => {
-                [0x1234_5678_9abc_def0, 0x3557_799b_bbde_f010, 0x6165_4321_0123_4560, 0x0123_4567_89ab_cde0]
+                [0x1234_5678_9abc_def3, 0x3557_799b_bbde_f015, 0x6165_4321_0123_4569, 0x0123_4567_89ab_cde7]
             }
             Role::Place => [0x0123_4560, 0x0356_7890, 0x0765_4320, 0x0011_1110],
             Role::Type => [0x0223_4564, 0x0456_7894, 0x0665_4324, 0x0022_2214],
@@ -312,7 +317,10 @@ fn make(
         changed[*i] = values(s, c, 1)[*i];
     }
     let other = cut(&maker.make(s, c, &changed)?, one_jump)?;
-    let fills: Vec<Candidate> = vary.iter().map(|&i| (i, base[i], changed[i], role(s, c, i).fill())).collect();
+    let mut fills: Vec<Candidate> = vary.iter().map(|&i| (i, base[i], changed[i], role(s, c, i).fill())).collect();
+    if s.is_atomic_access() {
+        fills.push((value::OFFSET, base[value::OFFSET], changed[value::OFFSET], fill::LOW));
+    }
     let holes = find(&cut_base, &other, &fills)?;
     if let Some(i) = vary.iter().find(|i| holes.iter().all(|h| h.value != **i)) {
         return Err(format!("value {i} has no hole"));
@@ -360,6 +368,11 @@ fn find(base: &Cut, other: &Cut, candidates: &[Candidate]) -> std::result::Resul
 
 /// The hole at a position, and its width, if a value explains the change there.
 fn fits(a: &[u8], b: &[u8], at: usize, &(value, x, y, kind): &Candidate) -> Option<(usize, Hole)> {
+    if kind == fill::LOW {
+        let low = |n: i64| (n as u64 & fill::LOW_BITS) as u8;
+        let fits = (a[at], b[at]) == (low(x), low(y));
+        return fits.then_some((1, Hole { at, value, fill: kind, addend: 0 }));
+    }
     let width = usize::from(kind & 0x7f);
     let read = |code: &[u8]| -> Option<i64> {
         let bytes = code.get(at..at + width)?;
@@ -395,6 +408,7 @@ fn patch(code: &mut [u8], hole: &Hole, v: i64) {
     let sum = v.wrapping_add(hole.addend.into());
     match hole.fill {
         fill::BYTE => code[hole.at] = sum as u8,
+        fill::LOW => code[hole.at] = (sum as u64 & fill::LOW_BITS) as u8,
         fill::NEGATED => code[hole.at] = (hole.addend as i64).wrapping_sub(v) as u8,
         fill::WORD => code[hole.at..hole.at + 4].copy_from_slice(&(sum as u32).to_le_bytes()),
         _ => code[hole.at..hole.at + 8].copy_from_slice(&sum.to_le_bytes()),

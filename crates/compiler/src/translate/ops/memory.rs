@@ -4,6 +4,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::*;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use kiln_env::layout::{MemoryPlace, MemoryStyle, memory};
+use kiln_env::stencil::fill::LOW_BITS;
 use kiln_env::types::MemoryType;
 use kiln_env::{Builtin, MemoryIndex, TrapCode};
 use wasmparser::{MemArg, MemArgTarget};
@@ -53,9 +54,12 @@ pub(super) fn access(e: &mut Emitter, memarg: &MemArg, index: Value, size: u8) -
 pub(super) fn atomic_access(e: &mut Emitter, memarg: &MemArg, index: Value, size: u8) -> (Value, MemFlagsData) {
     e.flush_fuel();
     if size > 1 {
-        // The offset's low bits decide, so a 32-bit index may wrap here.
+        // The offset's low bits decide, so a 32-bit index may wrap here. As many of them for all sizes: so they are a field
+        // of stencils. An aligned offset changes nothing.
+        let aligned = memarg.offset.is_multiple_of(size.into());
+        let low = if aligned { 0 } else { memarg.offset & LOW_BITS };
         let ty = e.b.func.dfg.value_type(index);
-        let offset = e.b.ins().iconst(ty, i64::from(memarg.offset as u32 & u32::from(size - 1)));
+        let offset = e.b.ins().iconst(ty, low as i64);
         let sum = e.b.ins().iadd(index, offset);
         let low = e.b.ins().band_imm_u(sum, i64::from(size - 1));
         let misaligned = e.b.ins().icmp_imm_u(IntCC::NotEqual, low, 0);
