@@ -230,20 +230,16 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
             Some(range) => Module::deserialize_own(engine, range.start, range.end - range.start),
             None => Module::deserialize_file(engine, file),
         };
-        let error = match loaded {
-            Ok(module) => return Ok(Ok(module)),
-            Err(error) if error.is::<IncompatibleArtifact>() => error,
-            Err(error) => return Err(error),
-        };
-        let bytes = match &plan.embedded {
-            Some(range) => embedded::read(range)?,
-            None => read_module(file)?,
-        };
-        let Some(wasm) = Module::embedded_wasm(&bytes) else {
-            return Err(error.context("the artifact has no wasm module that could be compiled again"));
-        };
-        report::note(&format!("note: {error:#}; compiling it again"));
-        Ok(Err(wasm.to_vec().into()))
+        match loaded {
+            Ok(module) => Ok(Ok(module)),
+            Err(error) => {
+                let wasm = wasm_in_unfit(error, || match &plan.embedded {
+                    Some(range) => embedded::read(range),
+                    None => read_module(file),
+                })?;
+                Ok(Err(wasm.into()))
+            }
+        }
     });
     explanation.read_seconds = seconds;
     let bytes = match bytes? {
@@ -253,6 +249,33 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
     let (compiled, seconds) = timed(|| compile(engine, plan, bytes));
     explanation.compile_wall_seconds = seconds;
     compiled
+}
+
+/// The wasm module in an artifact that does not fit this host, which is what `error` says, to be compiled again.
+fn wasm_in_unfit(error: Error, read: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    if !error.is::<IncompatibleArtifact>() {
+        return Err(error);
+    }
+    let bytes = read()?;
+    let Some(wasm) = Module::embedded_wasm(&bytes) else {
+        return Err(error.context("the artifact has no wasm module that could be compiled again"));
+    };
+    report::note(&format!("note: {error:#}; compiling it again"));
+    Ok(wasm.to_vec())
+}
+
+/// The module of `--preload`: compiled, or loaded if it is an artifact.
+fn preloaded(engine: &Engine, file: &Path) -> Result<Module> {
+    let bytes = if Module::is_artifact_file(file) {
+        match Module::deserialize_file(engine, file) {
+            Ok(module) => return Ok(module),
+            Err(error) => wasm_in_unfit(error, || read_module(file))?,
+        }
+    } else {
+        read_module(file)?
+    };
+    Module::new(engine, bytes)
+        .map_err(|error| locate(error, file).context(format!("cannot compile {}", file.display())))
 }
 
 /// The bytes of a module's file, not yet read, or of standard input.
@@ -380,9 +403,7 @@ fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<
         let parts = split_once(preload, "=").and_then(|(name, file)| Some((name.to_str()?, Path::new(file))));
         let unclear = || UsageError(format!("--preload {}: expected NAME=FILE", preload.display()));
         let (name, file) = parts.ok_or_else(unclear)?;
-        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let preloaded = Module::new(&engine, bytes)
-            .map_err(|error| locate(error, file).context(format!("cannot compile {}", file.display())))?;
+        let preloaded = preloaded(&engine, file)?;
         let failed = || format!("cannot instantiate {}", file.display());
         linker.module(&mut *store, name, &preloaded).with_context(failed)?;
     }

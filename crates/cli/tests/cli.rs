@@ -230,6 +230,16 @@ fn preloaded_modules() {
     let bench = Bench::new(&[("library.wat", library), ("user.wat", user)]);
     bench.run(&["--preload", "lib=library.wat", "--invoke", "f", "user.wat"]).prints("42\n");
     bench.run(&["--preload", "lib=absent.wat", "user.wat"]).fails(1, &["cannot read absent.wat"]);
+    // Compiled ahead, the one and the other.
+    bench.run(&["compile", "library.wat", "-o", "library.kiln"]).prints("");
+    bench.run(&["compile", "user.wat", "-o", "user.kiln"]).prints("");
+    for program in ["user.wat", "user.kiln"] {
+        bench.run(&["--preload", "lib=library.kiln", "--invoke", "f", program]).prints("42\n");
+    }
+    // One that does not fit is compiled again.
+    let ran = bench.run(&["-W", "fuel=10000", "--preload", "lib=library.kiln", "--invoke", "f", "user.wat"]);
+    ran.prints("42\n");
+    assert!(ran.stderr.contains("compiling it again"), "{ran:?}");
 }
 
 #[test]
