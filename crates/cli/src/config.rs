@@ -89,10 +89,14 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     if let Some(on) = options.debug.debug_info {
         config.debug_info(on);
     }
-    if let Some(options::Names(names)) = &options.debug.dump_function {
-        let func = names.join("+");
-        let name = func.clone();
-        config.compiler_dump(&func, move |stage, text| eprintln!(";; {name} behind {stage}\n{text}"));
+    for name in options.debug.dump_function.iter().flat_map(|names| &names.0) {
+        let func = name.clone();
+        config.compiler_dump(name, move |stage, text| {
+            report::note(&match stage {
+                Some(stage) => format!(";; {func} behind {stage}\n{text}"),
+                None => format!("note: -D dump-function: {text}"),
+            });
+        });
     }
     Ok(config)
 }

@@ -345,7 +345,8 @@ groups! {
         coredump: PathBuf,
         /// Tell native debuggers of compiled code (default n)
         debug_info: bool,
-        /// Print what becomes of this function, e.g. wasm[7], behind each pass
+        /// Print what becomes of these functions, e.g. wasm[7], behind each pass; all are compiled first unless `--tier` says
+        /// otherwise
         dump_function: Names,
     }
 }

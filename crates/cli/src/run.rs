@@ -50,9 +50,11 @@ struct Plan {
 /// Runs the program; its exit code. An artifact that is part of the running program itself is run instead of the file that
 /// `run` names.
 pub(crate) fn main(mut run: Run, embedded: Option<Range<u64>>) -> Result<ExitCode> {
-    run.groups.tier.get_or_insert(Tier::Dynamic);
     run.groups.profilers = run.profile;
     let Some(options) = config::options(&run.groups)? else { return Ok(ExitCode::SUCCESS) };
+    // What is to be shown is optimised, however little it is used.
+    let is_shown = options.debug.dump_function.is_some();
+    run.groups.tier.get_or_insert(if is_shown { Tier::Eager } else { Tier::Dynamic });
     let (file, args) = run.file_and_args.split_first().ok_or_else(|| UsageError("no file is named".to_owned()))?;
     let (file, args) = (PathBuf::from(file), args.to_vec());
     let plan = Plan { run, options, file, args, embedded };
@@ -231,7 +233,12 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
             None => Module::deserialize_file(engine, file),
         };
         match loaded {
-            Ok(module) => Ok(Ok(module)),
+            Ok(module) => {
+                if plan.options.debug.dump_function.is_some() {
+                    report::note("note: -D dump-function: nothing is compiled, as the file is compiled already");
+                }
+                Ok(Ok(module))
+            }
             Err(error) => {
                 let wasm = wasm_in_unfit(error, || match &plan.embedded {
                     Some(range) => embedded::read(range),

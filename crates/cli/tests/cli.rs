@@ -188,6 +188,9 @@ fn mistakes_on_the_command_line_exit_2_and_say_what_is_near() {
     bench.run(&["--invok", "f", "hello.wat"]).fails(2, &["--invok", "--invoke"]);
     bench.run(&["-W", "feul=1", "hello.wat"]).fails(2, &["feul", "`fuel`"]);
     bench.run(&["-O", "opt-level=7", "hello.wat"]).fails(2, &["opt-level"]);
+    bench
+        .run(&["-O", "passes-off=nope", "hello.wat"])
+        .fails(1, &["no pass is called nope", "inline", "thread", "align"]);
     bench.run(&["--preload", "bench", "hello.wat"]).fails(2, &["NAME=FILE"]);
     bench.run(&["--env", "KILN_TEST_NO_SUCH_VARIABLE", "hello.wat"]).fails(2, &["no such variable"]);
     bench.run(&["--tier", "later", "hello.wat"]).fails(2, &["eager", "lazy"]);
@@ -400,6 +403,43 @@ fn output_that_cannot_be_written_is_an_error() {
         let ran = Ran::new(bench.command(args).stdout(full).output().unwrap());
         ran.fails(1, &["cannot write to standard output"]);
     }
+}
+
+#[test]
+fn functions_to_be_shown_that_there_are_not_are_named() {
+    let add = r#"(module $m (import "a" "imported" (func))
+        (func $sum (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+        (func (export "f")))"#;
+    let bench = Bench::new(&[("add.wat", add), ("empty.wat", "(module)"), ("library.wat", "(module (func) (func))")]);
+    let shown = |names: &str, file: &str| {
+        let option = format!("dump-function={names}");
+        bench.run(&["-D", &option, "-W", "unknown-imports-trap", "--preload", "l=library.wat", "--invoke", "f", file])
+    };
+    for names in ["wasm[0]+wasm[1]", "wasm[1]+array_to_wasm[0]+wasm[0]"] {
+        let ran = shown(names, "add.wat");
+        ran.prints("");
+        let is_shown = |name: &str| ran.stderr.contains(&format!(";; {name} behind translate\nfunction"));
+        assert!(names.split('+').all(is_shown) && !ran.stderr.contains("note:"), "{ran:?}");
+    }
+    let says = |names: &str, words: &[&str]| {
+        let ran = shown(names, "add.wat");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let note = |word: &&str| ran.stderr.contains(&format!("note: -D dump-function: {word}"));
+        assert!(words.iter().all(note), "{words:?} {ran:?}");
+    };
+    // The program's module and the other one.
+    says("wasm[2]", &["the module m has no wasm[2], but wasm[0] to wasm[1]", "the module has no wasm[2], but"]);
+    for name in ["wasm[00]", "sub", "0", "wasm[1]@x", "wasm_to_host[9]", "builtin[nothing]", "["] {
+        says(name, &[&format!("the module m has no {name}, but")]);
+    }
+    for name in ["sum", "add", "1"] {
+        says(name, &[&format!("functions are named by their keys: that of {name} is wasm[0]")]);
+    }
+    says("wasm[0]+wasm[7]", &["the module m has no wasm[7]"]);
+    bench.run(&["-D", "dump-function=wasm[0]", "empty.wat"]).prints("");
+    assert!(bench.run(&["-D", "dump-function=wasm[0]", "empty.wat"]).stderr.contains("no function with a body at all"));
+    bench.run(&["compile", "empty.wat"]).prints("");
+    assert!(bench.run(&["-D", "dump-function=wasm[0]", "empty.kiln"]).stderr.contains("is compiled already"));
 }
 
 #[test]

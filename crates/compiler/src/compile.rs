@@ -180,7 +180,9 @@ impl Compiler {
 
     /// Reads and validates a module's declarations; see [`parse`].
     pub fn parse(&self, bytes: &[u8]) -> Result<ParsedModule> {
-        parse(bytes, &self.features)
+        let parsed = parse(bytes, &self.features)?;
+        self.midend.tell_absent(parsed.module(), bytes);
+        Ok(parsed)
     }
 
     /// Validates the bodies of a module whose bytes are `source`.

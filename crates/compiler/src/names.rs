@@ -1,6 +1,6 @@
 //! Names from the name section, read when somebody asks.
 
-use kiln_env::{DefinedFuncIndex, FuncIndex, Module};
+use kiln_env::{DefinedFuncIndex, EntityIndex, FuncIndex, Module};
 use wasmparser::{BinaryReader, Name, NameSectionReader};
 
 fn subsections<'a>(module: &Module, source: &'a [u8]) -> impl Iterator<Item = Name<'a>> {
@@ -31,10 +31,22 @@ pub fn func_name(module: &Module, source: &[u8], func: FuncIndex) -> Option<Stri
         }
         _ => None,
     });
-    let is_it = |index| index == kiln_env::EntityIndex::Func(func);
+    let is_it = |index| index == EntityIndex::Func(func);
     named
         .or_else(|| module.exports.iter().find(|e| is_it(e.index)).map(|e| e.name.clone()))
         .or_else(|| module.imports.iter().find(|i| is_it(i.index)).map(|i| format!("{}.{}", i.module, i.name)))
+}
+
+/// The function with a body that has this name, in the name section or as an export, or this index.
+pub(crate) fn defined_func(module: &Module, source: &[u8], name: &str) -> Option<DefinedFuncIndex> {
+    let named = defined_names(module, source).into_iter().find(|(_, n)| *n == name);
+    let exported = || match module.exports.iter().find(|e| e.name == name)?.index {
+        EntityIndex::Func(func) => module.defined_func(func),
+        _ => None,
+    };
+    let indexed = || module.defined_func(FuncIndex(name.parse().ok()?));
+    let func = named.map(|(func, _)| func).or_else(exported).or_else(indexed)?;
+    module.bodies.get(func).map(|_| func)
 }
 
 /// The functions with a body that the name section names.

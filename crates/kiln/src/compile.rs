@@ -212,7 +212,7 @@ impl ModuleCompiler {
             passes: PassConfig {
                 disabled,
                 inlining: config.inlining,
-                dump: config.dump.clone().map(|(func, sink)| Dump { func, sink }),
+                dumps: config.dumps.iter().cloned().map(|(func, sink)| Dump { func, sink }).collect(),
             },
             cache: config.cache.clone(),
             ..CompilerConfig::default()

@@ -81,15 +81,15 @@ pub struct Config {
     pub(crate) passes_off: Vec<String>,
     pub(crate) share_code: Option<bool>,
     pub(crate) inlining: Inlining,
-    /// A function whose intermediate forms are shown, and how.
-    pub(crate) dump: Option<(String, DumpFn)>,
+    /// Functions whose intermediate forms are shown, and how.
+    pub(crate) dumps: Vec<(String, DumpFn)>,
     pub(crate) verification: Verification,
     pub(crate) cache: Option<Arc<dyn CacheStore>>,
     pub(crate) defer_compiler: bool,
 }
 
-/// Receives a stage and the function's form behind it.
-pub(crate) type DumpFn = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Receives a stage and the function's form behind it; or no stage, and why there is no such function.
+pub(crate) type DumpFn = Arc<dyn Fn(Option<&str>, &str) + Send + Sync>;
 
 /// Told how many bytes of functions have been compiled, of how many.
 type ProgressFn = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -133,7 +133,7 @@ impl Default for Config {
             passes_off: Vec::new(),
             share_code: None,
             inlining: Inlining::Yes,
-            dump: None,
+            dumps: Vec::new(),
             verification: Verification::Strict,
             cache: None,
             defer_compiler: false,
@@ -251,9 +251,14 @@ impl Config {
     }
 
     /// Shows the intermediate forms of one function: `show` gets the stage (`translate`, or the pass that changed it)
-    /// and Cranelift's text form. `func` is `wasm[N]`, the N-th function of the module that has a body.
-    pub fn compiler_dump(&mut self, func: &str, show: impl Fn(&str, &str) + Send + Sync + 'static) -> &mut Config {
-        self.dump = Some((func.to_owned(), Arc::new(show)));
+    /// and Cranelift's text form. `func` is `wasm[N]`, the N-th function of the module that has a body. Of each module that
+    /// has no such function `show` gets no stage, and a sentence that says so.
+    pub fn compiler_dump(
+        &mut self,
+        func: &str,
+        show: impl Fn(Option<&str>, &str) + Send + Sync + 'static,
+    ) -> &mut Config {
+        self.dumps.push((func.to_owned(), Arc::new(show)));
         self
     }
 

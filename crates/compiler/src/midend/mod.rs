@@ -40,13 +40,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::settings::OptLevel;
-use kiln_env::FuncKey;
+use kiln_env::builtins::Builtin;
 use kiln_env::settings::Inlining;
+use kiln_env::{DefinedFuncIndex, FuncKey, Module, TypeIndex};
 
 use crate::codegen::guarded;
 use crate::error::{CompileError, Result};
 use crate::func_ir::FuncIr;
 use crate::module_env::ModuleEnv;
+use crate::names;
 use crate::relax;
 pub(crate) use inline::{Budget, Policy, Site};
 
@@ -107,12 +109,13 @@ pub struct PassConfig {
     pub disabled: Vec<String>,
     /// How much is inlined.
     pub inlining: Inlining,
-    /// A function whose IR is shown after translation and after each pass.
-    pub dump: Option<Dump>,
+    /// Functions whose IR is shown after translation and after each pass.
+    pub dumps: Vec<Dump>,
 }
 
-/// Receives the stage (`translate` or the name of a pass) and the function in Cranelift's text format.
-pub type DumpSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Receives the stage (`translate` or the name of a pass) and the function in Cranelift's text format; or no stage, and why a
+/// module that was read has no such function.
+pub type DumpSink = Arc<dyn Fn(Option<&str>, &str) + Send + Sync>;
 
 /// Shows what becomes of one function.
 #[derive(Clone)]
@@ -121,6 +124,43 @@ pub struct Dump {
     pub func: String,
     /// Where its IR goes.
     pub sink: DumpSink,
+}
+
+impl Dump {
+    /// Whether a module can have the function.
+    fn is_of(&self, module: &Module) -> bool {
+        let (func, offset) = self.func.split_once("@0x").map_or((&*self.func, None), |(func, at)| (func, Some(at)));
+        let Some((kind, index)) = func.strip_suffix(']').and_then(|func| func.split_once('[')) else { return false };
+        let number = index.parse().ok();
+        let key = match (kind, number, offset.map(|offset| u32::from_str_radix(offset, 16))) {
+            ("wasm", Some(n), None) => Some(FuncKey::Wasm(DefinedFuncIndex(n))),
+            ("wasm", Some(n), Some(Ok(offset))) => Some(FuncKey::Osr { func: DefinedFuncIndex(n), offset }),
+            ("array_to_wasm", Some(n), None) => Some(FuncKey::ArrayToWasm(TypeIndex(n))),
+            ("wasm_to_host", Some(n), None) => Some(FuncKey::WasmToHost(TypeIndex(n))),
+            ("builtin", None, None) => {
+                (0..).map_while(Builtin::from_u32).find(|b| b.name() == index).map(FuncKey::WasmToBuiltin)
+            }
+            _ => None,
+        };
+        let is_there = |key: &FuncKey| match *key {
+            FuncKey::Wasm(func) | FuncKey::Osr { func, .. } => module.bodies.get(func).is_some(),
+            FuncKey::ArrayToWasm(ty) | FuncKey::WasmToHost(ty) => module.types.get(ty).is_some(),
+            FuncKey::WasmToBuiltin(_) => true,
+        };
+        key.is_some_and(|key| is_there(&key) && key.to_string() == self.func)
+    }
+
+    /// Why a module whose bytes are `source` has no such function.
+    fn absence(&self, module: &Module, source: &[u8]) -> String {
+        let Dump { func, .. } = self;
+        let of = module.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let meant = names::defined_func(module, source, func).map(FuncKey::Wasm);
+        match (meant, module.bodies.len().checked_sub(1)) {
+            (Some(key), _) => format!("functions are named by their keys: that of {func} is {key}"),
+            (None, Some(last)) => format!("the module{of} has no {func}, but wasm[0] to wasm[{last}]"),
+            (None, None) => format!("the module{of} has no {func}, and no function with a body at all"),
+        }
+    }
 }
 
 impl fmt::Debug for Dump {
@@ -155,7 +195,9 @@ impl Midend {
     pub(crate) fn new(config: &PassConfig) -> Result<Midend> {
         for name in &config.disabled {
             if !pass_names().any(|n| n == name) {
-                return Err(CompileError::config(format_args!("no pass is called {name}")));
+                let names: Vec<&str> = pass_names().collect();
+                let message = format_args!("no pass is called {name}; there are {}", names.join(", "));
+                return Err(CompileError::config(message));
             }
         }
         check_order(MODULE_PASSES.iter().map(|p| (p.name, p.after)))?;
@@ -247,12 +289,19 @@ impl Midend {
 
     /// Whether somebody wants to see what becomes of this function.
     pub(crate) fn shows(&self, key: FuncKey) -> bool {
-        self.config.dump.as_ref().is_some_and(|d| d.func == key.to_string())
+        self.config.dumps.iter().any(|d| d.func == key.to_string())
+    }
+
+    /// Tells who wants to see functions of a module, whose bytes are `source`, of those that it does not have.
+    pub(crate) fn tell_absent(&self, module: &Module, source: &[u8]) {
+        for dump in self.config.dumps.iter().filter(|dump| !dump.is_of(module)) {
+            (dump.sink)(None, &dump.absence(module, source));
+        }
     }
 
     fn dump(&self, stage: &str, ir: &FuncIr) {
-        if let Some(dump) = self.config.dump.as_ref().filter(|d| d.func == ir.key.to_string()) {
-            (dump.sink)(stage, &ir.func.display().to_string());
+        for dump in self.config.dumps.iter().filter(|d| d.func == ir.key.to_string()) {
+            (dump.sink)(Some(stage), &ir.func.display().to_string());
         }
     }
 }
