@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             Some(list) => {
                 return report::give(list.as_bytes()).map_or_else(|e| report::failure(&e), |()| ExitCode::SUCCESS);
             }
-            None => error.exit(),
+            None => return report::command_line(&error),
         },
     };
     let result = match args.command {

@@ -14,6 +14,8 @@ pub(crate) const TRAPPED: u8 = 134;
 /// Exit code of a command line that makes no sense.
 const USAGE: u8 = 2;
 
+const NOT_WRITTEN: &str = "cannot write to standard output";
+
 /// Whether standard error takes colours.
 fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
@@ -28,8 +30,19 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn give(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context(NOT_WRITTEN),
         _ => Ok(()),
+    }
+}
+
+/// Writes what is wrong with a command line to standard error; or to standard output the help or version that it asks for.
+pub(crate) fn command_line(error: &clap::Error) -> ExitCode {
+    let written = error.print().and_then(|()| std::io::stdout().flush());
+    match written {
+        Err(e) if !error.use_stderr() && e.kind() != ErrorKind::BrokenPipe => {
+            failure(&Error::from(e).context(NOT_WRITTEN))
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE)),
     }
 }
 

@@ -398,10 +398,19 @@ fn output_that_cannot_be_written_is_an_error() {
         &["--invoke", "add", "maths.wat", "1", "2"],
         &["compile", "--emit", "clif", "hello.wat", "-o", "-"],
     ];
-    for args in commands {
+    let helps =
+        [&["--help"][..], &["-h"], &["--version"], &["help", "run"], &["run", "--help"], &["cache", "prune", "-h"]];
+    for args in commands.into_iter().chain(helps) {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let ran = Ran::new(bench.command(args).stdout(full).output().unwrap());
         ran.fails(1, &["cannot write to standard output"]);
+    }
+    // Who has gone away wants no more.
+    for args in helps {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = Ran::new(bench.command(args).stdout(writer).output().unwrap());
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
     }
 }
 
