@@ -21,6 +21,7 @@ mod settings;
 mod validate;
 
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{CommandFactory, Parser};
 
@@ -29,7 +30,27 @@ use args::{Args, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Bytes of stack for all but the program and the compiler, which have stacks of their own: what systems usually give to the
+/// main thread.
+const STACK: u64 = 8 << 20;
+
 fn main() -> ExitCode {
+    match rustix::process::getrlimit(rustix::process::Resource::Stack).current {
+        // Whoever starts this decides how much the main thread has, which may be too little to read the command line.
+        Some(bytes) if bytes < STACK => {
+            let command = thread::Builder::new().name("command".to_owned()).stack_size(STACK as usize).spawn(command);
+            match command.map(thread::JoinHandle::join) {
+                Ok(Ok(code)) => code,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => report::failure(&anyhow::Error::from(error).context("cannot start a thread")),
+            }
+        }
+        _ => command(),
+    }
+}
+
+#[inline(never)]
+fn command() -> ExitCode {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !kiln::claims_panic(info) {

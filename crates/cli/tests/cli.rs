@@ -452,6 +452,26 @@ fn functions_to_be_shown_that_there_are_not_are_named() {
 }
 
 #[test]
+fn little_stack_from_the_shell_is_enough() {
+    let deep = r#"(module (func $f (export "_start") (call $f)))"#;
+    let bench = Bench::new(&[("hello.wat", HELLO), ("deep.wat", deep)]);
+    let run = |args: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -s 32; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kiln")]).args(args);
+        // Arguments and environment are on the stack.
+        command.env_clear().env("KILN_CACHE_DIR", bench.path("cache")).current_dir(bench.0.path()).stdin(Stdio::null());
+        Ran::new(command.output().unwrap())
+    };
+    run(&["hello.wat"]).prints("hello\n");
+    run(&["run", "--tier", "eager", "hello.wat"]).prints("hello\n");
+    run(&["compile", "hello.wat"]).prints("");
+    run(&["hello.kiln"]).prints("hello\n");
+    run(&["deep.wat"]).fails(134, &["call stack exhausted"]);
+    run(&["--invok", "f", "hello.wat"]).fails(2, &["--invoke"]);
+    assert!(run(&["run", "--help"]).stdout.contains("--invoke"));
+}
+
+#[test]
 fn the_module_is_not_overwritten_by_what_is_made_of_it() {
     let bench = Bench::new(&[("a", HELLO), ("a.kiln", HELLO), ("a.h", HELLO), ("a.html", HELLO), ("b.wat", HELLO)]);
     std::os::unix::fs::symlink("b.wat", bench.path("link")).unwrap();
