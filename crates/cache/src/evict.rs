@@ -43,6 +43,13 @@ pub struct Usage {
     pub oldest_days: u32,
 }
 
+impl Usage {
+    /// Bytes of the file that are not in use: what is removed leaves its room in the file, for what comes next.
+    pub fn free_bytes(&self) -> u64 {
+        self.file_bytes.saturating_sub(self.used_bytes)
+    }
+}
+
 /// Bytes beside a value for its key, its use and the page it is on.
 const OVERHEAD: u64 = 128;
 

@@ -493,6 +493,7 @@ fn stats(json: bool) -> Result<String> {
             "entry_bytes": usage.value_bytes,
             "used_bytes": usage.used_bytes,
             "file_bytes": usage.file_bytes,
+            "free_bytes": usage.free_bytes(),
             "limit_bytes": usage.limit,
             "oldest_use_days": usage.oldest_days,
             "modules": modules,
@@ -502,7 +503,7 @@ fn stats(json: bool) -> Result<String> {
     }
     let size = explain::bytes;
     Ok(format!(
-        "folder      {}\nentries     {}, {}\nin use      {} of {} at most\nfile        {}\noldest use  {} days ago\n\
+        "folder      {}\nentries     {}, {}\nin use      {} of {} at most\nfile        {}, of which {} are free and used again\noldest use  {} days ago\n\
          modules     {modules}, {} of {} at most\n",
         store.folder().display(),
         usage.values,
@@ -510,6 +511,7 @@ fn stats(json: bool) -> Result<String> {
         size(usage.used_bytes),
         size(usage.limit),
         size(usage.file_bytes),
+        size(usage.free_bytes()),
         usage.oldest_days,
         size(module_bytes),
         size(usage.limit),

@@ -352,6 +352,10 @@ fn the_command_shows_and_empties_the_cache() {
     assert!(bench.output(&["cache", "prune", "--size", &size.to_string()]).status.success());
     let pruned = stats();
     assert!(taken(&pruned) < taken(&full) && number(&pruned, "entries") > 0, "{full} {pruned}");
+    // The database's file keeps its size.
+    assert!(number(&pruned, "free_bytes") > number(&full, "free_bytes"), "{full} {pruned}");
+    assert_eq!(number(&pruned, "free_bytes") + number(&pruned, "used_bytes"), number(&pruned, "file_bytes"));
+    assert!(text(&bench.output(&["cache", "stats"]).stdout).contains("are free and used again"));
     assert!(bench.output(&["cache", "prune", "--size", "12KiB"]).status.success());
     let pruned = stats();
     assert!(number(&pruned, "entries") < number(&full, "entries") && number(&pruned, "entries") > 0, "{pruned}");
