@@ -210,10 +210,8 @@ fn settled_snapshot(bench: &Bench) -> Option<(PathBuf, Vec<u8>)> {
     Some((snapshot, bytes))
 }
 
-#[test]
-fn what_a_program_used_is_optimised_when_it_has_ended() {
-    let bench = Bench::new();
-    let text = bench.path("a.wat");
+/// A module whose first run is worth refining.
+fn worth_refining(bench: &Bench) -> PathBuf {
     let module = bench.path("a.wasm");
     let bodies: String = (0..30)
         .map(|i| format!("(func $f{i} (param i32) (result i32) (i32.mul (local.get 0) (i32.const {i})))\n"))
@@ -225,9 +223,65 @@ fn what_a_program_used_is_optimised_when_it_has_ended() {
             (loop (local.set $sum (i32.add (call $all (local.get $n)) (local.get $sum)))
                 (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $sum)))"
     );
-    fs::write(&text, sum).unwrap();
-    fs::write(&module, wat::parse_file(&text).unwrap()).unwrap();
+    fs::write(&module, wat::parse_str(sum).unwrap()).unwrap();
     std::thread::sleep(Duration::from_millis(40));
+    module
+}
+
+#[test]
+fn who_refines_has_nothing_open_that_the_program_was_given() {
+    use rustix::fs::{CWD, FileType, Mode, OFlags};
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let module = worth_refining(&bench);
+    // A command that is removed before it starts, for which another one stands in where it starts itself: that one waits.
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (kiln, stand_in) = (folder.path().join("kiln"), folder.path().join("kiln (deleted)"));
+    fs::hard_link(env!("CARGO_BIN_EXE_kiln"), &kiln).unwrap();
+    fs::write(&stand_in, "#!/bin/sh\nread line < \"$KILN_TEST_HOLD\"\n").unwrap();
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o700)).unwrap();
+    let hold = folder.path().join("hold");
+    rustix::fs::mknodat(CWD, &hold, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+
+    let script =
+        "exec 7>&1 >/dev/null 8<\"$0\"; rm \"$0\"; exec /proc/self/fd/8 run -C refine=wait --invoke sum \"$1\"";
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script])
+        .arg(&kiln)
+        .arg(&module)
+        .env("KILN_CACHE_DIR", bench.cache())
+        .env("KILN_TEST_HOLD", &hold);
+    let mut program = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut pipe = program.stdout.take().unwrap();
+    // Can be opened for writing once somebody reads.
+    let held = loop {
+        match rustix::fs::open(&hold, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(held) => break held,
+            Err(error) => assert_eq!(error, rustix::io::Errno::NXIO),
+        }
+        assert!(program.try_wait().unwrap().is_none(), "the program has ended, and nobody refines it");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let (ended, end) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        pipe.read_to_end(&mut Vec::new()).unwrap();
+        // Nobody waits for it any more if it was late.
+        _ = ended.send(());
+    });
+    let ended = end.recv_timeout(Duration::from_secs(30));
+    drop(held);
+    reader.join().unwrap();
+    assert!(ended.is_ok(), "the pipe stayed open as long as the module was refined");
+}
+
+#[test]
+fn what_a_program_used_is_optimised_when_it_has_ended() {
+    let bench = Bench::new();
+    let module = worth_refining(&bench);
     let flags = |refine| ["--tier", "dynamic", "-C", refine];
     let (expected, _) = bench.sum(&["--no-cache", "--tier", "dynamic"], &module);
     let before = (0..20).find_map(|_| {
