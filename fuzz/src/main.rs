@@ -12,6 +12,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use clap::Parser as _;
+use clap::builder::PossibleValuesParser;
 use kiln_fuzz::targets::{Settings, Target, Verdict};
 
 /// A case that takes longer hangs.
@@ -19,59 +21,47 @@ const CASE_LIMIT: Duration = Duration::from_secs(60);
 /// Cases of one child process.
 const CHUNK: u64 = 250;
 
+/// Runs generated or changed modules in all modes and reports what should not be
+#[derive(clap::Parser)]
+#[command(version)]
 struct Args {
+    #[arg(value_parser = PossibleValuesParser::new(Target::NAMES))]
     target: String,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// How many seeds
+    #[arg(long, default_value_t = 1_000)]
     count: u64,
+    /// How many processes run cases at a time
+    #[arg(long, default_value_t = 1)]
     jobs: usize,
-    settings: Settings,
-    /// Where the modules of findings are written.
+    /// Folder with real modules, for `mutate`
+    #[arg(long, value_name = "DIR")]
+    corpus: Option<PathBuf>,
+    /// Bytes of the largest module that is mutated
+    #[arg(long, value_name = "BYTES", default_value_t = Settings::default().max_size)]
+    max_size: u64,
+    /// Where the modules of findings are written
+    #[arg(long, value_name = "DIR", default_value = "findings")]
     out: PathBuf,
+    #[arg(long, hide = true)]
     worker: bool,
+    /// Write the module of the first seed to standard output
+    #[arg(long)]
     dump: bool,
 }
 
-const USAGE: &str = "usage: kiln-fuzz smith|differential|exceptions|mutate|passes [--seed N] [--count N] [--jobs N] \
-                     [--corpus DIR] [--max-size BYTES] [--out DIR] [--dump]";
-
-fn parse_args() -> Result<Args> {
-    let mut args = std::env::args().skip(1);
-    let target = args.next().context(USAGE)?;
-    let mut parsed = Args {
-        target,
-        seed: 0,
-        count: 1_000,
-        jobs: 1,
-        settings: Settings::default(),
-        out: "findings".into(),
-        worker: false,
-        dump: false,
-    };
-    while let Some(name) = args.next() {
-        if matches!(&*name, "--worker" | "--dump") {
-            parsed.worker |= name == "--worker";
-            parsed.dump |= name == "--dump";
-            continue;
-        }
-        let value = args.next().with_context(|| format!("{name} takes a value\n{USAGE}"))?;
-        match &*name {
-            "--seed" => parsed.seed = value.parse()?,
-            "--count" => parsed.count = value.parse()?,
-            "--jobs" => parsed.jobs = value.parse::<usize>()?.max(1),
-            "--corpus" => parsed.settings.corpus = Some(value.into()),
-            "--max-size" => parsed.settings.max_size = value.parse()?,
-            "--out" => parsed.out = value.into(),
-            _ => bail!("no option is called {name}\n{USAGE}"),
-        }
+impl Args {
+    fn target(&self) -> Result<Target> {
+        Target::new(&self.target, &Settings { corpus: self.corpus.clone(), max_size: self.max_size })
     }
-    Ok(parsed)
 }
 
 fn main() -> Result<ExitCode> {
-    let args = parse_args()?;
+    let args = Args::parse();
     if args.dump {
-        let target = Target::new(&args.target, &args.settings)?;
-        std::io::stdout().write_all(&target.module(args.seed)?)?;
+        std::io::stdout().write_all(&args.target()?.module(args.seed)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if args.worker { work(&args) } else { supervise(&args) }
@@ -85,9 +75,9 @@ fn work(args: &Args) -> Result<ExitCode> {
             print(info);
         }
     }));
-    let target = Target::new(&args.target, &args.settings)?;
+    let target = args.target()?;
     let mut out = std::io::stdout().lock();
-    for seed in args.seed..args.seed + args.count {
+    for seed in args.seed..args.seed.saturating_add(args.count) {
         writeln!(out, "start {seed}")?;
         out.flush()?;
         match target.case(seed) {
@@ -109,11 +99,11 @@ struct Totals {
 fn supervise(args: &Args) -> Result<ExitCode> {
     let totals = Totals::default();
     let next = AtomicU64::new(args.seed);
-    let end = args.seed + args.count;
+    let end = args.seed.saturating_add(args.count);
     let start = Instant::now();
     println!("{}: seeds {}..{end}", args.target, args.seed);
     std::thread::scope(|scope| {
-        let jobs: Vec<_> = (0..args.jobs)
+        let jobs: Vec<_> = (0..args.jobs.max(1))
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
                     loop {
@@ -179,8 +169,8 @@ fn chunk(args: &Args, mut from: u64, end: u64, totals: &Totals) -> Result<()> {
 fn spawn(args: &Args, seed: u64, count: u64) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([&args.target, "--worker", "--seed", &seed.to_string(), "--count", &count.to_string()]);
-    command.args(["--max-size", &args.settings.max_size.to_string()]);
-    if let Some(corpus) = &args.settings.corpus {
+    command.args(["--max-size", &args.max_size.to_string()]);
+    if let Some(corpus) = &args.corpus {
         command.arg("--corpus").arg(corpus);
     }
     // A panic's message says enough; the case can be replayed for more.
@@ -190,7 +180,7 @@ fn spawn(args: &Args, seed: u64, count: u64) -> Result<Child> {
 
 fn find(args: &Args, totals: &Totals, seed: u64, what: String) {
     println!("FIND {} --seed {seed} --count 1\n{what}\n", args.target);
-    let saved = Target::new(&args.target, &args.settings).and_then(|t| t.module(seed)).and_then(|wasm| {
+    let saved = args.target().and_then(|t| t.module(seed)).and_then(|wasm| {
         std::fs::create_dir_all(&args.out)?;
         Ok(std::fs::write(args.out.join(format!("{}-{seed}.wasm", args.target)), wasm)?)
     });

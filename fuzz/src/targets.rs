@@ -66,6 +66,17 @@ pub enum Target {
 }
 
 impl Target {
+    /// What [`Target::new`] knows.
+    pub const NAMES: &[&str] = &[
+        "smith",
+        #[cfg(feature = "rival")]
+        "differential",
+        #[cfg(feature = "rival")]
+        "exceptions",
+        "passes",
+        "mutate",
+    ];
+
     /// The target with this name.
     ///
     /// # Errors
@@ -82,7 +93,7 @@ impl Target {
                 let Some(dir) = &settings.corpus else { bail!("mutate needs --corpus DIR, a folder with .wasm files") };
                 Target::Mutate(Corpus::load(dir, settings.max_size)?, Mode::all(true)?)
             }
-            other => bail!("no target is called {other:?}"),
+            other => bail!("no target is called {other:?}; there are {}", Self::NAMES.join(", ")),
         })
     }
 
