@@ -11,6 +11,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::Errno;
 use crate::abi::{Filetype, fdflags, rights, rights_of};
+use crate::readdir::Listing;
 use crate::stdio::{OutputPipe, Stdin, Stdout};
 
 /// What a descriptor leads to.
@@ -48,6 +49,8 @@ pub(crate) struct Descriptor {
     pub(crate) read_only: bool,
     /// Whether the embedder opened it, so that the host has to be asked for its flags.
     foreign: bool,
+    /// What was listed of a directory.
+    listing: Listing,
 }
 
 impl Descriptor {
@@ -62,6 +65,7 @@ impl Descriptor {
             preopen: None,
             read_only: false,
             foreign: false,
+            listing: Listing::default(),
         }
     }
 
@@ -87,7 +91,17 @@ impl Descriptor {
             Node::Null => Some(Filetype::CharacterDevice),
             _ => None,
         };
-        Self { node, rights, inheriting: 0, flags: 0, filetype, preopen: None, read_only: false, foreign: true }
+        Self {
+            node,
+            rights,
+            inheriting: 0,
+            flags: 0,
+            filetype,
+            preopen: None,
+            read_only: false,
+            foreign: true,
+            listing: Listing::default(),
+        }
     }
 
     /// Descriptor 0.
@@ -132,6 +146,17 @@ impl Descriptor {
     pub(crate) fn owned(&self) -> Result<&File, Errno> {
         match &self.node {
             Node::Host(file) => Ok(file),
+            _ => Err(Errno::Notdir),
+        }
+    }
+
+    /// [`Self::owned`], and what was listed of it if it is a directory.
+    ///
+    /// # Errors
+    /// `notdir` for the standard streams.
+    pub(crate) fn owned_and_listing(&mut self) -> Result<(&File, &mut Listing), Errno> {
+        match &self.node {
+            Node::Host(file) => Ok((file, &mut self.listing)),
             _ => Err(Errno::Notdir),
         }
     }

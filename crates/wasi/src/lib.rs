@@ -33,6 +33,7 @@ mod memory;
 mod path;
 mod poll;
 mod process;
+mod readdir;
 mod socket;
 mod stdio;
 mod table;

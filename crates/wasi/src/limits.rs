@@ -17,5 +17,9 @@ pub(crate) const SUBSCRIPTIONS: u32 = 16_384;
 /// Bytes of directory entries fetched from the host at once, on the stack. A name takes at most 255.
 pub(crate) const READDIR_BYTES: usize = 8192;
 
+/// Entries of one open directory whose cookies are small numbers: the host keeps 8 bytes for each.
+/// Those behind them have the host's positions for cookies, which `telldir` of 32-bit guests cuts.
+pub(crate) const DIR_COOKIES: usize = 1 << 16;
+
 /// Bytes of `args` or of `env`, with their NULs: pointers to them are 32 bits wide.
 pub(crate) const STRING_BYTES: usize = 1 << 30;

@@ -7,20 +7,17 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cap_primitives::fs::{DirOptions, FollowSymlinks, OpenOptions, OpenOptionsExt, SystemTimeSpec};
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
 
-use crate::abi::{
-    Dirent, Filestat, FilestatUnstable, Filetype, fdflags, flags_u16, lookupflags, oflags, rights, rights_of,
-};
+use crate::abi::{Filestat, FilestatUnstable, Filetype, fdflags, flags_u16, lookupflags, oflags, rights, rights_of};
 use crate::descriptor::{Descriptor, to_oflags};
 use crate::file::timestamps;
-use crate::limits::{PATH_BYTES, READDIR_BYTES};
+use crate::limits::PATH_BYTES;
 use crate::{Errno, GuestMemory, WasiCtx};
 
 impl WasiCtx {
@@ -303,11 +300,14 @@ impl WasiCtx {
     /// `fd_readdir`: writes entries from `cookie` on (0 is the start), the last one cut where the
     /// buffer ends, and how many bytes were written; fewer than `buf_len` means the end.
     ///
-    /// Cookies are the host's own positions, so they stay good while the directory changes. Names are
-    /// passed as the bytes they are, also where they are no UTF-8.
+    /// Cookies count the entries, and each stands for the host's own position behind its entry (see
+    /// [`Listing`]): they stay good while the directory changes. Names are passed as the bytes they
+    /// are, also where they are no UTF-8.
     ///
     /// # Errors
-    /// `badf`, `notcapable`, `notdir`, `inval` for cookies that were never given out, `fault`.
+    /// `badf`, `notcapable`, `notdir`, `inval` for cookies that are never given out, `fault`.
+    ///
+    /// [`Listing`]: crate::readdir::Listing
     pub fn fd_readdir(
         &mut self,
         memory: &mut GuestMemory<'_>,
@@ -322,7 +322,8 @@ impl WasiCtx {
             return Err(Errno::Notdir);
         }
         memory.check(bufused, 4)?;
-        let used = read_entries(folder.owned()?, memory.slice_mut(buf, buf_len)?, cookie)?;
+        let (folder, listing) = folder.owned_and_listing()?;
+        let used = listing.read(folder, memory.slice_mut(buf, buf_len)?, cookie)?;
         memory.write_size(bufused, used)
     }
 }
@@ -450,45 +451,6 @@ fn set_times(folder: &File, path: &Path, follow: bool, times: &Timestamps) -> st
     } else {
         cap_primitives::fs::set_times_nofollow(folder, path, atime, mtime)
     }
-}
-
-/// Fills `out` with directory entries from `cookie` on; returns the bytes used.
-fn read_entries(folder: &File, out: &mut [u8], cookie: u64) -> Result<usize, Errno> {
-    rustix::fs::seek(folder, SeekFrom::Start(cookie))?;
-    let mut buffer = [MaybeUninit::uninit(); READDIR_BYTES];
-    // An entry takes about as much there as here: fetching more would be fetched again next time.
-    let room = out.len().clamp(512, READDIR_BYTES);
-    let mut entries = RawDir::new(folder, &mut buffer[..room]);
-    let mut used = 0;
-    while used < out.len() {
-        let entry = match entries.next() {
-            Some(Ok(entry)) => entry,
-            // A directory that was removed while open: POSIX has it empty.
-            Some(Err(rustix::io::Errno::NOENT)) | None => break,
-            Some(Err(errno)) => return Err(errno.into()),
-        };
-        let mut filetype = entry.file_type();
-        if filetype == rustix::fs::FileType::Unknown {
-            // Some file systems do not keep the type beside the name.
-            filetype = match rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => rustix::fs::FileType::from_raw_mode(stat.st_mode),
-                Err(_) => filetype,
-            };
-        }
-        let name = entry.file_name().to_bytes();
-        let head = Dirent {
-            next: entry.next_entry_cookie(),
-            ino: entry.ino(),
-            name_len: name.len() as u32,
-            filetype: Filetype::from(filetype) as u8,
-        };
-        for bytes in [&head.to_bytes()[..], name] {
-            let len = bytes.len().min(out.len() - used);
-            out[used..used + len].copy_from_slice(&bytes[..len]);
-            used += len;
-        }
-    }
-    Ok(used)
 }
 
 /// Whether a link at the end of the path is followed.

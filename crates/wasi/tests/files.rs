@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -262,6 +263,69 @@ fn listings_go_on_where_a_cookie_says() {
     assert_eq!(self_entry.filetype, 3);
     let file = guest.open(3, "file", CREAT, READ | 1 << 14).unwrap();
     assert_eq!(guest.readdir_once(file, 100, 0), Err(Errno::Notdir));
+}
+
+#[test]
+fn cookies_fit_in_what_telldir_gives() {
+    let (mut guest, temp) = guest();
+    for index in 0..300 {
+        fs::write(temp.path().join(format!("file-{index:03}")), "").unwrap();
+    }
+    let (all, _) = guest.readdir_once(3, 65536, 0).unwrap();
+    assert_eq!(all.len(), 302);
+    for (index, entry) in all.iter().enumerate() {
+        assert_eq!(entry.next, index as u64 + 1, "`long` has 32 bits there");
+    }
+    // They lead to the same place through a descriptor that listed nothing yet.
+    let other = guest.open(3, ".", DIRECTORY, FOLDER).unwrap();
+    assert_eq!(guest.readdir_once(other, 65536, all[199].next).unwrap().0, all[200..]);
+    assert_eq!(guest.readdir_once(other, 65536, all[99].next).unwrap().0, all[100..]);
+    assert_eq!(guest.readdir_once(other, 65536, 400).unwrap().1, 0);
+    assert_eq!(guest.readdir_once(other, 65536, 1 << 40), Err(Errno::Inval));
+    // A guest that deletes what it listed comes to all entries.
+    let (mut cookie, mut gone) = (0, 0);
+    loop {
+        let (entries, used) = guest.readdir_once(3, 500, cookie).unwrap();
+        for entry in entries {
+            cookie = entry.next;
+            if entry.filetype == 4 {
+                guest.unlink(3, OsStr::from_bytes(&entry.name)).unwrap();
+                gone += 1;
+            }
+        }
+        if used < 500 {
+            break;
+        }
+    }
+    assert_eq!((gone, fs::read_dir(temp.path()).unwrap().count()), (300, 0));
+}
+
+#[test]
+fn directories_of_more_entries_than_are_counted_are_listed() {
+    const FILES: usize = 70_000;
+    let (mut guest, temp) = guest();
+    fs::write(temp.path().join("0"), "").unwrap();
+    // A file takes a limited number of links: 65,000 on ext4.
+    fs::write(temp.path().join("1"), "").unwrap();
+    for index in 2..FILES {
+        fs::hard_link(temp.path().join((index % 2).to_string()), temp.path().join(index.to_string())).unwrap();
+    }
+    let (mut seen, mut cookie, mut cookies) = (BTreeSet::new(), 0, Vec::new());
+    loop {
+        let (entries, used) = guest.readdir_once(3, 4096, cookie).unwrap();
+        for entry in entries {
+            cookie = entry.next;
+            cookies.push(entry.next);
+            assert!(seen.insert(entry.name));
+        }
+        if used < 4096 {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), FILES + 2);
+    // The cookies behind the counted ones are good, too.
+    assert_eq!(guest.readdir_once(3, 4096, cookies[69_000]).unwrap().0[0].next, cookies[69_001]);
+    assert!(cookies[65_535] == 65_536 && cookies[65_536] > 65_537);
 }
 
 #[test]
