@@ -300,14 +300,12 @@ impl WasiCtx {
     /// `fd_readdir`: writes entries from `cookie` on (0 is the start), the last one cut where the
     /// buffer ends, and how many bytes were written; fewer than `buf_len` means the end.
     ///
-    /// Cookies count the entries, and each stands for the host's own position behind its entry (see
-    /// [`Listing`]): they stay good while the directory changes. Names are passed as the bytes they
-    /// are, also where they are no UTF-8.
+    /// Cookies count the entries, the first 65,536 of a directory, and each stands for the host's own
+    /// position behind its entry: they stay good while the directory changes. Names are passed as the
+    /// bytes they are, also where they are no UTF-8.
     ///
     /// # Errors
     /// `badf`, `notcapable`, `notdir`, `inval` for cookies that are never given out, `fault`.
-    ///
-    /// [`Listing`]: crate::readdir::Listing
     pub fn fd_readdir(
         &mut self,
         memory: &mut GuestMemory<'_>,
