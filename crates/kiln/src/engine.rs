@@ -1,10 +1,8 @@
 //! Engines: what modules and stores have in common.
 
 use std::fmt;
-use std::sync::Arc;
-#[cfg(feature = "compiler")]
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use kiln_env::{ContextLayout, Module as EnvModule, Tunables};
@@ -16,6 +14,8 @@ use crate::code::{CodeSetup, CompileFn, ModuleCode, NameFn, PerfMode};
 #[cfg(feature = "compiler")]
 use crate::compile::ModuleCompiler;
 use crate::config::{Config, ProfilingStrategy};
+use crate::sys::SysError;
+use crate::sys::event::Event;
 use crate::tier::TierQueue;
 #[cfg(feature = "compiler")]
 use crate::trampolines::MakeTrampoline;
@@ -48,6 +48,8 @@ struct EngineInner {
     tiers: Arc<TierQueue>,
     /// On a cache line of its own: all threads read it, in loops.
     epoch: CacheLine<AtomicU64>,
+    /// Happens after each increment of the epoch. Made when somebody first waits for it.
+    alarm: OnceLock<Event>,
 }
 
 impl Drop for EngineInner {
@@ -131,6 +133,7 @@ impl Engine {
             compiler,
             tiers: TierQueue::new(config.threads),
             epoch: CacheLine(AtomicU64::new(0)),
+            alarm: OnceLock::new(),
         };
         Ok(Engine { inner: Arc::new(inner) })
     }
@@ -163,7 +166,12 @@ impl Engine {
     /// # anyhow::Ok(())
     /// ```
     pub fn increment_epoch(&self) {
-        self.inner.epoch.0.fetch_add(1, Ordering::Relaxed);
+        // Before it is asked whether anybody waits: whoever begins to wait asks for the epoch afterwards.
+        self.inner.epoch.0.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if let Some(alarm) = self.inner.alarm.get() {
+            alarm.signal();
+        }
     }
 
     /// Waits until all functions of the engine's modules are optimised that are worth it so far, but not longer than to `end`.
@@ -282,6 +290,17 @@ impl Engine {
 
     pub(crate) fn epoch(&self) -> &AtomicU64 {
         &self.inner.epoch.0
+    }
+
+    /// What happens after each increment of the epoch. An epoch that is read after this call is not older than what the event
+    /// tells of.
+    pub(crate) fn alarm(&self) -> Result<&Event, SysError> {
+        if self.inner.alarm.get().is_none() {
+            // Another thread may be faster; then this one is closed again.
+            let _ = self.inner.alarm.set(Event::new()?);
+        }
+        fence(Ordering::SeqCst);
+        Ok(self.inner.alarm.get().expect("set above"))
     }
 }
 

@@ -1,11 +1,14 @@
 //! Stores: what belongs together and runs on one thread at a time.
 
 use std::fmt;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Result, ensure};
 
 use crate::engine::Engine;
 use crate::limits::{ResourceLimiter, UpdateDeadline};
+use crate::trap::Trap;
 use crate::vm::handle::Owned;
 use crate::vm::store::StoreInner;
 
@@ -195,6 +198,96 @@ impl<'a, T> StoreContextMut<'a, T> {
         ensure!(self.engine().tunables().fuel, "fuel is not configured in this engine");
         self.0.set_fuel(fuel);
         Ok(())
+    }
+
+    /// Takes fuel for work that the host does for the guest, such as copying what the guest asked for. Without fuel in the
+    /// engine's configuration it costs nothing.
+    ///
+    /// # Errors
+    /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel) if less is left; all of it is taken then. A host function returns the error
+    /// to stop the guest.
+    pub fn consume_fuel(&mut self, units: u64) -> Result<()> {
+        self.0.charge_fuel(units).map_err(|code| Trap::from(code).into())
+    }
+
+    /// Checks whether the epoch deadline has passed, as compiled code does in loops, and if so calls the
+    /// [callback](Store::epoch_deadline_callback). Without epochs in the engine's configuration there is no deadline.
+    ///
+    /// A host function that takes long calls this between pieces of its work that take no more than about a millisecond.
+    ///
+    /// # Errors
+    /// [`Trap::Interrupt`](crate::Trap::Interrupt), or the callback's error. A host function returns the error to stop the
+    /// guest.
+    pub fn check_epoch(&mut self) -> Result<()> {
+        self.0.check_epoch()
+    }
+
+    /// Waits for something of the host, but no longer than to the epoch deadline. For host functions that wait: for input,
+    /// for a time, for another thread.
+    ///
+    /// `turn` waits until what it waits for has happened, or the descriptor that it is given can be read from, whichever is
+    /// first. It does not read from the descriptor. It returns [`Break`](ControlFlow::Break) with a result when it has what it
+    /// waited for, and [`Continue`](ControlFlow::Continue) to wait for another turn, for any reason: then the epoch deadline is
+    /// checked, as [`check_epoch`](StoreContextMut::check_epoch) does, and `turn` is called again. It is also checked before the
+    /// first turn. Without epochs in the engine's configuration there is no descriptor; `turn` then waits without it.
+    ///
+    /// What cannot be polled, such as opening a FIFO, is done by another thread, which makes a descriptor of its own readable
+    /// when it is done (an `eventfd`, a pipe).
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::ops::ControlFlow::{Break, Continue};
+    ///
+    /// use kiln::*;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let engine = Engine::new(Config::new().epoch_interruption(true))?;
+    /// let mut store = Store::new(&engine, std::io::pipe()?);
+    /// // Reads a byte of the pipe in the store's data.
+    /// let read = Func::wrap(&mut store, |mut caller: Caller<'_, (std::io::PipeReader, std::io::PipeWriter)>| -> anyhow::Result<i32> {
+    ///     caller.as_context_mut().wait(|mut store, wake| {
+    ///         let pipe = &mut store.data_mut().0;
+    ///         let mut fds: Vec<_> = [PollFd::new(pipe, PollFlags::IN)].into();
+    ///         fds.extend(wake.as_ref().map(|wake| PollFd::new(wake, PollFlags::IN)));
+    ///         match poll(&mut fds, None) {
+    ///             Ok(_) if fds[0].revents().is_empty() => return Ok(Continue(())),
+    ///             Err(rustix::io::Errno::INTR) => return Ok(Continue(())),
+    ///             other => other?,
+    ///         };
+    ///         let mut byte = [0];
+    ///         pipe.read_exact(&mut byte)?;
+    ///         Ok(Break(i32::from(byte[0])))
+    ///     })
+    /// });
+    /// let read = read.typed::<(), i32>(&store)?;
+    ///
+    /// store.set_epoch_deadline(1);
+    /// store.data_mut().1.write_all(b"k")?;
+    /// assert_eq!(read.call(&mut store, ())?, i32::from(b'k'));
+    /// // Nothing more is written.
+    /// std::thread::spawn(move || engine.increment_epoch());
+    /// let error = read.call(&mut store, ()).unwrap_err();
+    /// assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+    /// # anyhow::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// An error of `turn`; [`Trap::Interrupt`](crate::Trap::Interrupt), or the error of the epoch callback; the system has no
+    /// more descriptors.
+    pub fn wait<R>(
+        &mut self,
+        mut turn: impl FnMut(StoreContextMut<'_, T>, Option<BorrowedFd<'_>>) -> Result<ControlFlow<R>>,
+    ) -> Result<R> {
+        let waiting = self.0.waiting()?;
+        loop {
+            if let Some(waiting) = &waiting {
+                self.0.begin_wait(waiting)?;
+            }
+            let wake = waiting.as_ref().map(|waiting| waiting.as_fd());
+            if let ControlFlow::Break(result) = turn(StoreContextMut(self.0), wake)? {
+                return Ok(result);
+            }
+        }
     }
 
     /// Sets the epoch deadline: see [`Store::set_epoch_deadline`].

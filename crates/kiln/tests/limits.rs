@@ -104,6 +104,106 @@ fn an_epoch_callback_decides() {
     );
 }
 
+/// Calls `f` while another thread starts new epochs.
+fn with_clock<R>(engine: &Engine, f: impl FnOnce() -> R) -> R {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+                engine.increment_epoch();
+            }
+        });
+        let result = f();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+const WAIT: &str = r#"(module (memory (export "memory") 1 1 shared)
+    (func (export "wait32") (param i64) (result i32) (memory.atomic.wait32 (i32.const 0) (i32.const 0) (local.get 0)))
+    (func (export "wait64") (param i64) (result i32) (memory.atomic.wait64 (i32.const 8) (i64.const 0) (local.get 0))))"#;
+
+#[test]
+fn an_epoch_ends_an_atomic_wait() {
+    in_all_modes(
+        |c| {
+            c.epoch_interruption(true);
+        },
+        |engine| {
+            let (mut store, instance) = instance(engine, WAIT)?;
+            for name in ["wait32", "wait64"] {
+                let wait = instance.get_typed_func::<i64, i32>(&mut store, name)?;
+                store.set_epoch_deadline(3);
+                store.epoch_deadline_trap();
+                let error = with_clock(engine, || wait.call(&mut store, -1)).unwrap_err();
+                assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt), "{name}");
+                // Nobody is left in the queue.
+                let memory = instance.get_shared_memory(&mut store, "memory").unwrap();
+                assert_eq!([0, 8].map(|addr| memory.atomic_notify(addr, u32::MAX).unwrap()), [0, 0]);
+
+                // A callback that lets it go on does not end the wait: it is the notification that does.
+                store.set_epoch_deadline(1);
+                let mut left = 3;
+                store.epoch_deadline_callback(move |_| {
+                    left -= 1;
+                    if left == 0 {
+                        assert_eq!(memory.atomic_notify(if name == "wait32" { 0 } else { 8 }, 1)?, 1);
+                    }
+                    Ok(UpdateDeadline::Continue(1))
+                });
+                assert_eq!(with_clock(engine, || wait.call(&mut store, -1))?, 0, "{name}");
+                // Nor does it change when a wait times out.
+                assert_eq!(with_clock(engine, || wait.call(&mut store, 5_000_000))?, 2, "{name}");
+                assert_eq!(wait.call(&mut store, 0)?, 2, "{name}");
+            }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_wait_of_the_host_ends_with_the_epoch() {
+    use std::ops::ControlFlow;
+    in_all_modes(
+        |c| {
+            c.epoch_interruption(true).consume_fuel(true);
+        },
+        |engine| {
+            let module =
+                Module::new(engine, r#"(module (import "" "wait" (func $wait)) (func (export "run") (call $wait)))"#)?;
+            let mut linker = Linker::new(engine);
+            linker.func_wrap("", "wait", |mut caller: Caller<'_, u32>| -> anyhow::Result<()> {
+                caller.as_context_mut().consume_fuel(100)?;
+                caller.as_context_mut().wait(|mut store, wake| {
+                    *store.data_mut() += 1;
+                    let wake = wake.expect("there are epochs");
+                    rustix::event::poll(&mut [rustix::event::PollFd::new(&wake, rustix::event::PollFlags::IN)], None)?;
+                    Ok(if *store.data() == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                })
+            })?;
+            let mut store = Store::new(engine, 0);
+            let instance = linker.instantiate(&mut store, &module)?;
+            let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+            store.set_fuel(10_000)?;
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+            with_clock(engine, || run.call(&mut store, ()))?;
+            assert_eq!(*store.data(), 5);
+            assert!((100..200).contains(&(10_000 - store.get_fuel()?)), "{}", store.get_fuel()?);
+            store.epoch_deadline_trap();
+            let error = with_clock(engine, || run.call(&mut store, ())).unwrap_err();
+            assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+            store.set_fuel(50)?;
+            store.set_epoch_deadline(u64::MAX / 2);
+            let error = run.call(&mut store, ()).unwrap_err();
+            assert_eq!(error.downcast_ref(), Some(&Trap::OutOfFuel));
+            assert_eq!(store.get_fuel()?, 0);
+            Ok(())
+        },
+    );
+}
+
 const GROW: &str = r#"(module
     (memory (export "memory") 1) (table (export "table") 1 funcref)
     (func (export "memory.grow") (param i32) (result i32) (memory.grow (local.get 0)))

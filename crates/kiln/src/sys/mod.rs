@@ -2,6 +2,7 @@
 
 pub(crate) mod asm;
 pub(crate) mod cpu;
+pub(crate) mod event;
 pub(crate) mod file;
 pub(crate) mod image;
 pub(crate) mod mmap;

@@ -260,12 +260,12 @@ fn timeout(ns: u64) -> Option<Duration> {
 
 fn atomic_wait32(caller: &mut Caller, memory: u32, addr: u64, expected: u32, timeout_ns: u64) -> Result<u64> {
     let memory = shared_memory(caller, memory, addr, 4)?;
-    Ok(memory.wait32(addr, expected, timeout(timeout_ns))? as u64)
+    Ok(memory.wait32_in(caller.store(), (addr, expected), timeout(timeout_ns))? as u64)
 }
 
 fn atomic_wait64(caller: &mut Caller, memory: u32, addr: u64, expected: u64, timeout_ns: u64) -> Result<u64> {
     let memory = shared_memory(caller, memory, addr, 8)?;
-    Ok(memory.wait64(addr, expected, timeout(timeout_ns))? as u64)
+    Ok(memory.wait64_in(caller.store(), (addr, expected), timeout(timeout_ns))? as u64)
 }
 
 fn atomic_notify(caller: &mut Caller, memory: u32, addr: u64, count: u32) -> Result<u64> {

@@ -16,3 +16,4 @@ pub(crate) mod parking;
 pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod table;
+pub(crate) mod waiting;

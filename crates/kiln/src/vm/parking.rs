@@ -31,6 +31,38 @@ pub(crate) struct Parking {
 struct Waiter {
     notified: AtomicBool,
     wake: Condvar,
+    /// How to wake one that does not wait for `wake`.
+    signal: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// A thread's place in the queue of an address. It leaves the queue when this is dropped.
+pub(crate) struct Parked<'a> {
+    parking: &'a Parking,
+    addr: u64,
+    me: Arc<Waiter>,
+}
+
+impl Parked<'_> {
+    /// Whether it was notified.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.me.notified.load(Ordering::Acquire)
+    }
+
+    /// Leaves the queue: whether it was notified before.
+    pub(crate) fn leave(self) -> bool {
+        let mut waiters = self.parking.lock();
+        Parking::remove(&mut waiters, self.addr, &self.me);
+        drop(waiters);
+        self.is_notified()
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        if !self.is_notified() {
+            Parking::remove(&mut self.parking.lock(), self.addr, &self.me);
+        }
+    }
 }
 
 impl Parking {
@@ -41,8 +73,11 @@ impl Parking {
         let mut woken = 0;
         while woken < count {
             let Some(waiter) = queue.pop_front() else { break };
-            waiter.notified.store(true, Ordering::Relaxed);
+            waiter.notified.store(true, Ordering::Release);
             waiter.wake.notify_one();
+            if let Some(signal) = &waiter.signal {
+                signal();
+            }
             woken += 1;
         }
         if queue.is_empty() {
@@ -70,15 +105,37 @@ impl Parking {
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                if let Some(queue) = waiters.get_mut(&addr) {
-                    queue.retain(|w| !Arc::ptr_eq(w, &me));
-                    if queue.is_empty() {
-                        waiters.remove(&addr);
-                    }
-                }
+                Parking::remove(&mut waiters, addr, &me);
                 return WaitResult::TimedOut;
             }
             waiters = me.wake.wait_timeout(waiters, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    /// Queues the thread for a notification of `addr` unless the value there has changed. `signal` is called, under a lock,
+    /// when it is notified.
+    pub(crate) fn enqueue(
+        &self,
+        addr: u64,
+        signal: Box<dyn Fn() + Send + Sync>,
+        unchanged: impl Fn() -> bool,
+    ) -> Option<Parked<'_>> {
+        let mut waiters = self.lock();
+        // Under the lock, as in `wait`.
+        if !unchanged() {
+            return None;
+        }
+        let me = Arc::new(Waiter { signal: Some(signal), ..Waiter::default() });
+        waiters.entry(addr).or_default().push_back(me.clone());
+        Some(Parked { parking: self, addr, me })
+    }
+
+    fn remove(waiters: &mut HashMap<u64, VecDeque<Arc<Waiter>>>, addr: u64, waiter: &Arc<Waiter>) {
+        if let Some(queue) = waiters.get_mut(&addr) {
+            queue.retain(|w| !Arc::ptr_eq(w, waiter));
+            if queue.is_empty() {
+                waiters.remove(&addr);
+            }
         }
     }
 

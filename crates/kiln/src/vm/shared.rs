@@ -13,6 +13,7 @@ use kiln_env::{TrapCode, Tunables};
 use super::context::VmMemory;
 use super::memory::MemoryPlan;
 use super::parking::{Parking, WaitResult};
+use super::store::StoreOpaque;
 use crate::sys::mmap::{Mapping, page_size};
 
 /// A memory that several stores, on several threads, may use at once. Its base never moves.
@@ -122,18 +123,73 @@ impl SharedMemoryInner {
 
     /// `memory.atomic.wait32`: waits for at most `timeout` (`None`: forever) while `addr` holds `expected`.
     pub(crate) fn wait32(&self, addr: u64, expected: u32, timeout: Option<Duration>) -> Result<WaitResult, TrapCode> {
-        let cell = self.cell(addr, 4)?;
-        // SAFETY: aligned and mapped, as `cell` checked.
-        let cell = unsafe { AtomicU32::from_ptr(cell.cast()) };
+        let cell = self.cell32(addr)?;
         Ok(self.parking.wait(addr, deadline(timeout), || u32::from_le(cell.load(Ordering::SeqCst)) == expected))
     }
 
     /// `memory.atomic.wait64`: likewise.
     pub(crate) fn wait64(&self, addr: u64, expected: u64, timeout: Option<Duration>) -> Result<WaitResult, TrapCode> {
-        let cell = self.cell(addr, 8)?;
-        // SAFETY: aligned and mapped, as `cell` checked.
-        let cell = unsafe { AtomicU64::from_ptr(cell.cast()) };
+        let cell = self.cell64(addr)?;
         Ok(self.parking.wait(addr, deadline(timeout), || u64::from_le(cell.load(Ordering::SeqCst)) == expected))
+    }
+
+    /// [`Self::wait32`] for a guest, whose wait ends with the epoch deadline of its store.
+    pub(crate) fn wait32_in(
+        &self,
+        store: &mut StoreOpaque,
+        (addr, expected): (u64, u32),
+        timeout: Option<Duration>,
+    ) -> Result<WaitResult> {
+        let cell = self.cell32(addr)?;
+        self.wait_in(store, addr, timeout, || u32::from_le(cell.load(Ordering::SeqCst)) == expected)
+    }
+
+    /// [`Self::wait64`] likewise.
+    pub(crate) fn wait64_in(
+        &self,
+        store: &mut StoreOpaque,
+        (addr, expected): (u64, u64),
+        timeout: Option<Duration>,
+    ) -> Result<WaitResult> {
+        let cell = self.cell64(addr)?;
+        self.wait_in(store, addr, timeout, || u64::from_le(cell.load(Ordering::SeqCst)) == expected)
+    }
+
+    fn cell32(&self, addr: u64) -> Result<&AtomicU32, TrapCode> {
+        let cell = self.cell(addr, 4)?;
+        // SAFETY: aligned and mapped, as `cell` checked; all accesses are atomic.
+        Ok(unsafe { AtomicU32::from_ptr(cell.cast()) })
+    }
+
+    fn cell64(&self, addr: u64) -> Result<&AtomicU64, TrapCode> {
+        let cell = self.cell(addr, 8)?;
+        // SAFETY: aligned and mapped, as `cell` checked; all accesses are atomic.
+        Ok(unsafe { AtomicU64::from_ptr(cell.cast()) })
+    }
+
+    fn wait_in(
+        &self,
+        store: &mut StoreOpaque,
+        addr: u64,
+        timeout: Option<Duration>,
+        unchanged: impl Fn() -> bool,
+    ) -> Result<WaitResult> {
+        let deadline = deadline(timeout);
+        let Some(waiting) = store.waiting()? else { return Ok(self.parking.wait(addr, deadline, unchanged)) };
+        let waker = waiting.clone();
+        let Some(parked) = self.parking.enqueue(addr, Box::new(move || waker.wake()), unchanged) else {
+            return Ok(WaitResult::Mismatch);
+        };
+        loop {
+            store.begin_wait(&waiting)?;
+            if parked.is_notified() {
+                return Ok(WaitResult::Ok);
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Ok(if parked.leave() { WaitResult::Ok } else { WaitResult::TimedOut });
+            }
+            waiting.wait(deadline)?;
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::memory::{self, LinearMemory, MemoryPlan};
 use super::module::ModuleData;
 use super::shared::SharedMemoryInner;
 use super::table::{self, Element, TableData};
+use super::waiting::Waiting;
 use crate::code::frames::{self, RawBacktrace};
 use crate::engine::Engine;
 use crate::gc::GcStore;
@@ -58,6 +59,8 @@ pub struct StoreOpaque {
     counts: InstanceLimits,
     /// See `vm.osr_buffer`. Empty until a function changes its tier in a loop.
     osr_buffer: Vec<ValRaw>,
+    /// What it waits with for other threads and the epoch. `None` until it first does.
+    pub(super) waiting: Option<Arc<Waiting>>,
     /// The type of the function that was last called dynamically: looking one up takes a lock.
     last_called: Option<FuncType>,
     /// The user's data: a leaked `Box<T>`.
@@ -438,6 +441,7 @@ impl<T> StoreInner<T> {
             limits: unlimited,
             counts: InstanceLimits { instances: 0, tables: 0, memories: 0 },
             osr_buffer: Vec::new(),
+            waiting: None,
             last_called: None,
             data: NonNull::from(Box::leak(Box::new(data))).cast(),
             data_taken: false,
