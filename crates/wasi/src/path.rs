@@ -3,15 +3,18 @@
 //! Every path is relative to a directory descriptor and resolved by cap-std, with `openat2(2)` and
 //! `RESOLVE_BENEATH` where the kernel has it: whatever the path, the links on it and the renames that
 //! race with it, the result lies in that directory or the error is `perm`. The only other calls here
-//! that take a path pass a single component, on which they follow no link.
+//! that take a path pass a single component, on which they follow no link: functions that make, move or
+//! remove a name resolve all before it by cap-std ([`Place`]) and leave the name itself to the kernel,
+//! together with slashes at its end, for the kernel alone knows what those mean to each call.
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cap_primitives::fs::{DirOptions, FollowSymlinks, OpenOptions, OpenOptionsExt, SystemTimeSpec};
+use cap_primitives::fs::{FollowSymlinks, OpenOptions, OpenOptionsExt, SystemTimeSpec};
 use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
 
 use crate::abi::{Filestat, FilestatUnstable, Filetype, fdflags, flags_u16, lookupflags, oflags, rights, rights_of};
@@ -48,13 +51,14 @@ impl WasiCtx {
         let request = OpenRequest::new(lookup, oflags, base, inheriting, fdflags)?;
         memory.check(opened, 4)?;
         let path = path_of(memory, path, path_len)?;
-        if request.oflags & oflags::CREAT != 0 && path.as_os_str().as_bytes().ends_with(b"/") {
-            // Linux says this before it looks; cap-std without `openat2` would not.
-            return Err(Errno::Isdir);
-        }
         let folder = self.fds.get_mut(fd)?;
         let (rights, inheriting) = request.grant(folder)?;
         let read_only = folder.read_only;
+        if request.oflags & oflags::CREAT != 0 && ends_in_slash_after_name(path) {
+            // Linux says this before it looks at the name; cap-std without `openat2` would not.
+            Place::of(folder.owned()?, path)?;
+            return Err(Errno::Isdir);
+        }
         let file = request.open(folder.owned()?, path, rights)?;
         let mut descriptor = if request.oflags & oflags::DIRECTORY != 0 {
             Descriptor::directory(file, rights, inheriting, request.fdflags)
@@ -169,7 +173,8 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_CREATE_DIRECTORY)?.owned()?;
-        Ok(cap_primitives::fs::create_dir(folder, path, &DirOptions::new())?)
+        let place = Place::of(folder, path)?;
+        Ok(rustix::fs::mkdirat(place.folder(), place.name, Mode::from_raw_mode(0o777))?)
     }
 
     /// `path_remove_directory`: removes an empty directory.
@@ -185,7 +190,8 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_REMOVE_DIRECTORY)?.owned()?;
-        Ok(cap_primitives::fs::remove_dir(folder, without_trailing_slashes(path))?)
+        let place = Place::of(folder, path)?;
+        Ok(rustix::fs::unlinkat(place.folder(), place.name, AtFlags::REMOVEDIR)?)
     }
 
     /// `path_unlink_file`: removes a file or a link.
@@ -201,7 +207,8 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_UNLINK_FILE)?.owned()?;
-        Ok(cap_primitives::fs::remove_file(folder, path)?)
+        let place = Place::of(folder, path)?;
+        Ok(rustix::fs::unlinkat(place.folder(), place.name, AtFlags::empty())?)
     }
 
     /// `path_link`: gives a file another name. A link at the end of the old path is not followed.
@@ -228,7 +235,21 @@ impl WasiCtx {
         self.fds.with(old_fd, rights::PATH_LINK_SOURCE)?;
         self.fds.with(new_fd, rights::PATH_LINK_TARGET)?;
         let (old, new) = (self.fds.get(old_fd)?.owned()?, self.fds.get(new_fd)?.owned()?);
-        Ok(cap_primitives::fs::hard_link(old, old_path, new, new_path)?)
+        let old = if requires_directory(old_path) {
+            // The kernel would follow a link here. What this opens is a directory, and those get no second name.
+            Place { parent: Some(cap_primitives::fs::open_dir(old, old_path)?), start: old, name: Path::new(".") }
+        } else {
+            Place::of(old, old_path)?
+        };
+        let new = match Place::of(new, new_path) {
+            Ok(new) => new,
+            Err(errno) => {
+                // What is wrong with the old name comes first.
+                rustix::fs::statat(old.folder(), old.name, AtFlags::SYMLINK_NOFOLLOW)?;
+                return Err(errno);
+            }
+        };
+        Ok(rustix::fs::linkat(old.folder(), old.name, new.folder(), new.name, AtFlags::empty())?)
     }
 
     /// `path_rename`.
@@ -251,7 +272,8 @@ impl WasiCtx {
         self.fds.with(old_fd, rights::PATH_RENAME_SOURCE)?;
         self.fds.with(new_fd, rights::PATH_RENAME_TARGET)?;
         let (old, new) = (self.fds.get(old_fd)?.owned()?, self.fds.get(new_fd)?.owned()?);
-        Ok(cap_primitives::fs::rename(old, old_path, new, new_path)?)
+        let (old, new) = (Place::of(old, old_path)?, Place::of(new, new_path)?);
+        Ok(rustix::fs::renameat(old.folder(), old.name, new.folder(), new.name)?)
     }
 
     /// `path_symlink`: makes a link with the contents `old_path`, which has to be relative.
@@ -270,7 +292,11 @@ impl WasiCtx {
         let old_path = path_of(memory, old_path, old_path_len)?;
         let new_path = path_of(memory, new_path, new_path_len)?;
         let folder = self.fds.with(fd, rights::PATH_SYMLINK)?.owned()?;
-        Ok(cap_primitives::fs::symlink(old_path, folder, new_path)?)
+        if old_path.is_absolute() {
+            return Err(Errno::Perm);
+        }
+        let place = Place::of(folder, new_path)?;
+        Ok(rustix::fs::symlinkat(old_path, place.folder(), place.name)?)
     }
 
     /// `path_readlink`: writes the contents of a link, cut to `buf_len` bytes, and how many were written.
@@ -460,11 +486,14 @@ fn follows(lookup: u32) -> Result<bool, Errno> {
 }
 
 /// The path in guest memory, in place. Its bytes are passed on as they are, so that a guest can name
-/// all files of the host; a NUL among them is `inval`, which cap-std and rustix see to.
+/// all files of the host; a NUL among them is `inval`.
 fn path_of<'m>(memory: &'m GuestMemory<'_>, ptr: u32, len: u32) -> Result<&'m Path, Errno> {
     let bytes = memory.slice(ptr, len)?;
     if bytes.len() > PATH_BYTES {
         return Err(Errno::Nametoolong);
+    }
+    if bytes.contains(&0) {
+        return Err(Errno::Inval);
     }
     Ok(Path::new(OsStr::from_bytes(bytes)))
 }
@@ -475,11 +504,55 @@ fn is_one_component(path: &Path) -> bool {
     !matches!(bytes, b"" | b"." | b"..") && !bytes.contains(&b'/')
 }
 
-/// Directories may be named with slashes at the end, which the host takes for a path to `.` in them.
-fn without_trailing_slashes(path: &Path) -> &Path {
+/// Whether the path leads to a directory or to nothing: it ends in a slash, `.` or `..`.
+fn requires_directory(path: &Path) -> bool {
     let bytes = path.as_os_str().as_bytes();
-    let end = bytes.iter().rposition(|&byte| byte != b'/').map_or(bytes.len().min(1), |last| last + 1);
-    Path::new(OsStr::from_bytes(&bytes[..end]))
+    matches!(bytes.rsplit(|&byte| byte == b'/').next(), Some(b"" | b"." | b"..")) && !bytes.is_empty()
+}
+
+/// Whether the path ends in a slash, and what comes before that is a name.
+fn ends_in_slash_after_name(path: &Path) -> bool {
+    let name = split(path.as_os_str().as_bytes()).map_or(&b""[..], |(_, name)| name);
+    name.ends_with(b"/") && !name.starts_with(b"./") && !name.starts_with(b"../")
+}
+
+/// A name in a folder, for calls that act on the name and not on what it leads to: the kernel's calls for
+/// making, moving and removing names follow no link there, also where slashes follow it.
+struct Place<'a> {
+    /// The folder that has the name, or `None` if it is the one that the path starts at.
+    parent: Option<File>,
+    start: &'a File,
+    /// One component with the slashes after it. `.` and `..` are errors to all of these calls.
+    name: &'a Path,
+}
+
+impl<'a> Place<'a> {
+    /// Resolves all of `path` but its last component, within `start`.
+    ///
+    /// # Errors
+    /// `noent` for an empty path, `perm` for an absolute one, and what cap-std reports of what comes
+    /// before the name.
+    fn of(start: &'a File, path: &'a Path) -> Result<Self, Errno> {
+        let bytes = path.as_os_str().as_bytes();
+        let (parent, name) = split(bytes).ok_or(if bytes.is_empty() { Errno::Noent } else { Errno::Perm })?;
+        let parent = match parent {
+            b"" => None,
+            parent => Some(cap_primitives::fs::open_dir(start, Path::new(OsStr::from_bytes(parent)))?),
+        };
+        Ok(Self { parent, start, name: Path::new(OsStr::from_bytes(name)) })
+    }
+
+    fn folder(&self) -> BorrowedFd<'_> {
+        self.parent.as_ref().unwrap_or(self.start).as_fd()
+    }
+}
+
+/// What comes before the last component of a path, and that component with the slashes after it. `None`
+/// where there is no component.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let last = path.iter().rposition(|&byte| byte != b'/')?;
+    let start = path[..last].iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    Some(path.split_at(start))
 }
 
 #[cfg(test)]
@@ -497,11 +570,30 @@ mod tests {
     }
 
     #[test]
-    fn trailing_slashes_go_but_the_root_stays() {
-        let strip = |path| without_trailing_slashes(Path::new(path)).as_os_str().as_bytes().to_vec();
-        assert_eq!(strip("a//"), b"a");
-        assert_eq!(strip("a/b/"), b"a/b");
-        assert_eq!(strip("//"), b"/");
-        assert_eq!(strip(""), b"");
+    fn a_path_is_split_before_its_last_component() {
+        for (path, parent, name) in [
+            ("a", "", "a"),
+            ("a//", "", "a//"),
+            ("a/b/", "a/", "b/"),
+            ("a//b", "a//", "b"),
+            ("/a", "/", "a"),
+            (".", "", "."),
+            ("a/..", "a/", ".."),
+            ("../", "", "../"),
+        ] {
+            assert_eq!(split(path.as_bytes()), Some((parent.as_bytes(), name.as_bytes())), "{path}");
+        }
+        assert_eq!(split(b""), None);
+        assert_eq!(split(b"//"), None);
+    }
+
+    #[test]
+    fn paths_that_name_directories_end_so() {
+        for path in ["a/", "a//", "a/.", ".", "..", "a/..", "/"] {
+            assert!(requires_directory(Path::new(path)), "{path}");
+        }
+        for path in ["", "a", "a/b", "a.", "a/..b", "..."] {
+            assert!(!requires_directory(Path::new(path)), "{path}");
+        }
     }
 }
