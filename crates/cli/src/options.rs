@@ -297,6 +297,8 @@ groups! {
         inherit_stdout: bool,
         /// Pass on standard error (default y)
         inherit_stderr: bool,
+        /// Let the program seek in, cut and overwrite files that are its standard streams (default n: it adds to them)
+        rewrite_stdio: bool,
     }
     /// `-O`: optimisation and memory layout.
     Optimize "O" {

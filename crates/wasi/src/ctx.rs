@@ -127,6 +127,7 @@ pub struct WasiCtxBuilder {
     env: Vec<(OsString, OsString)>,
     preopens: Vec<Descriptor>,
     random: Option<RandomSource>,
+    rewrite_stdio: bool,
 }
 
 impl fmt::Debug for WasiCtxBuilder {
@@ -220,6 +221,14 @@ impl WasiCtxBuilder {
         self
     }
 
+    /// Whether the guest may seek in, cut, lengthen and overwrite files that are its standard streams, set their
+    /// times, and end their appending; it may not by default. It adds to them at their position or, where they are
+    /// open for appending, at their end, so that a log stays whole.
+    pub fn rewrite_stdio(&mut self, rewrite: bool) -> &mut Self {
+        self.rewrite_stdio = rewrite;
+        self
+    }
+
     /// Opens the folder `host` now, and lends it to the guest under the name `guest`, an absolute path
     /// or `.` as a rule. Folders and sockets get the descriptors from 3 in the order in which they were added.
     ///
@@ -308,9 +317,9 @@ impl WasiCtxBuilder {
         }
         let mut fds = Table::default();
         let standard = [
-            Descriptor::stdin(this.stdin),
-            Descriptor::stdout(this.stdout, Node::Stdout(io::stdout())),
-            Descriptor::stdout(this.stderr, Node::Stderr(io::stderr())),
+            Descriptor::stdin(this.stdin, this.rewrite_stdio),
+            Descriptor::stdout(this.stdout, Node::Stdout(io::stdout()), this.rewrite_stdio),
+            Descriptor::stdout(this.stderr, Node::Stderr(io::stderr()), this.rewrite_stdio),
         ];
         for descriptor in standard.into_iter().chain(this.preopens) {
             // Cannot fail: there are fewer than 2³² of them.

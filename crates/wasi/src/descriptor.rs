@@ -49,6 +49,8 @@ pub(crate) struct Descriptor {
     pub(crate) read_only: bool,
     /// Whether the embedder opened it, so that the host has to be asked for its flags.
     foreign: bool,
+    /// Whether what is appended to stays so.
+    keeps_append: bool,
     /// What was listed of a directory.
     listing: Listing,
 }
@@ -65,6 +67,7 @@ impl Descriptor {
             preopen: None,
             read_only: false,
             foreign: false,
+            keeps_append: false,
             listing: Listing::default(),
         }
     }
@@ -85,7 +88,16 @@ impl Descriptor {
         descriptor
     }
 
-    fn stream(node: Node, rights: u64) -> Self {
+    /// A standard stream. Where it is a file, others may have written to it before and may write to it yet: unless the
+    /// embedder allows to `rewrite` it, the guest adds to it at its position or its end, and does nothing else to it.
+    fn stream(node: Node, rights: u64, rewrite: bool) -> Self {
+        const REWRITING: u64 =
+            rights::FD_SEEK | rights::FD_ALLOCATE | rights::FD_FILESTAT_SET_SIZE | rights::FD_FILESTAT_SET_TIMES;
+        let is_output = rights & rights::FD_WRITE != 0;
+        // What is only read may be read anywhere.
+        let kept = if is_output { REWRITING } else { REWRITING & !rights::FD_SEEK };
+        let rights = if rewrite { rights } else { rights & !kept };
+
         let filetype = match node {
             Node::Input(..) | Node::Output(_) => Some(Filetype::Unknown),
             Node::Null => Some(Filetype::CharacterDevice),
@@ -100,12 +112,13 @@ impl Descriptor {
             preopen: None,
             read_only: false,
             foreign: true,
+            keeps_append: !rewrite,
             listing: Listing::default(),
         }
     }
 
     /// Descriptor 0.
-    pub(crate) fn stdin(stdin: Stdin) -> Self {
+    pub(crate) fn stdin(stdin: Stdin, rewrite: bool) -> Self {
         let node = match stdin {
             Stdin::Empty => Node::Null,
             Stdin::Inherit => Node::Stdin(std::io::stdin()),
@@ -113,18 +126,18 @@ impl Descriptor {
             Stdin::File(file) => Node::Host(file),
         };
         let writing = rights::FD_WRITE | rights::FD_DATASYNC | rights::FD_ALLOCATE | rights::FD_FILESTAT_SET_SIZE;
-        Self::stream(node, rights_of::FILE & !writing)
+        Self::stream(node, rights_of::FILE & !writing, rewrite)
     }
 
     /// Descriptor 1, or 2 if `inherited` is [`Node::Stderr`].
-    pub(crate) fn stdout(stdout: Stdout, inherited: Node) -> Self {
+    pub(crate) fn stdout(stdout: Stdout, inherited: Node, rewrite: bool) -> Self {
         let node = match stdout {
             Stdout::Discard => Node::Null,
             Stdout::Inherit => inherited,
             Stdout::Pipe(pipe) => Node::Output(pipe),
             Stdout::File(file) => Node::Host(file),
         };
-        Self::stream(node, rights_of::FILE & !rights::FD_READ)
+        Self::stream(node, rights_of::FILE & !rights::FD_READ, rewrite)
     }
 
     /// The host's descriptor, if there is one.
@@ -246,6 +259,9 @@ impl Descriptor {
     pub(crate) fn set_fdflags(&mut self, flags: u16) -> Result<(), Errno> {
         const CHANGEABLE: u16 = fdflags::APPEND | fdflags::NONBLOCK;
         if (flags ^ self.fdflags()?) & !CHANGEABLE != 0 {
+            return Err(Errno::Notsup);
+        }
+        if self.keeps_append && self.fdflags()? & !flags & fdflags::APPEND != 0 {
             return Err(Errno::Notsup);
         }
         match &self.node {

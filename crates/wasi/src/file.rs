@@ -198,8 +198,8 @@ impl WasiCtx {
     /// `fd_fdstat_set_flags`. Linux can change `append` and `nonblock`.
     ///
     /// # Errors
-    /// `badf`, `notcapable`; `notsup` for other changes, and for `append` on the standard streams of
-    /// this process; `inval` for unknown flags.
+    /// `badf`, `notcapable`; `notsup` for other changes, for `append` on the standard streams of
+    /// this process, and for its end on all standard streams; `inval` for unknown flags.
     pub fn fd_fdstat_set_flags(&mut self, _memory: &mut GuestMemory<'_>, fd: u32, flags: u32) -> Result<(), Errno> {
         let flags = flags_u16(flags, fdflags::ALL)?;
         self.fds.with(fd, rights::FD_FDSTAT_SET_FLAGS)?.set_fdflags(flags)

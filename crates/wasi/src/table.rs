@@ -83,7 +83,7 @@ mod tests {
     fn table(len: u32) -> Table {
         let mut table = Table::default();
         for fd in 0..len {
-            assert_eq!(table.insert(Descriptor::stdin(Stdin::Empty)), Ok(fd));
+            assert_eq!(table.insert(Descriptor::stdin(Stdin::Empty, false)), Ok(fd));
         }
         table
     }
@@ -95,7 +95,7 @@ mod tests {
             table.remove(fd).unwrap();
         }
         for fd in [1, 3, 4, 6, 7] {
-            assert_eq!(table.insert(Descriptor::stdin(Stdin::Empty)), Ok(fd));
+            assert_eq!(table.insert(Descriptor::stdin(Stdin::Empty, false)), Ok(fd));
         }
     }
 
@@ -108,6 +108,6 @@ mod tests {
         assert_eq!(table.renumber(3, 1), Err(Errno::Badf));
         assert_eq!(table.renumber(1, 3), Err(Errno::Badf));
         assert_eq!(table.renumber(1, u32::MAX), Err(Errno::Badf));
-        assert_eq!(table.insert(Descriptor::stdin(Stdin::Empty)), Ok(3));
+        assert_eq!(table.insert(Descriptor::stdin(Stdin::Empty, false)), Ok(3));
     }
 }

@@ -204,6 +204,95 @@ fn a_read_only_folder_stays_as_it_is() {
     assert_eq!(guest.readdir(3, 4096).unwrap().len(), 11);
 }
 
+/// Every call that could change something, on every way to it: nothing is changed, to the last attribute.
+#[test]
+fn no_call_changes_a_read_only_folder() {
+    use std::os::unix::fs::MetadataExt;
+    /// All that there is, but for times of access.
+    fn state(path: &Path) -> Vec<String> {
+        let mut list = Vec::new();
+        for entry in fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let m = fs::symlink_metadata(&path).unwrap();
+            let times = (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+            list.push(format!("{} {:o} {} {} {times:?}", path.display(), m.mode(), m.size(), m.nlink()));
+            if m.is_dir() {
+                list.extend(state(&path));
+            }
+        }
+        list.sort();
+        list
+    }
+    type Change = fn(&mut Guest, u32, &str) -> Result<(), Errno>;
+    let changes: &[(&str, Change)] = &[
+        ("create", |g, fd, p| g.open(fd, format!("{p}new"), CREAT, WRITE).map(drop)),
+        ("create without rights", |g, fd, p| g.open(fd, format!("{p}new"), CREAT, 0).map(drop)),
+        ("create anew", |g, fd, p| g.open(fd, format!("{p}new"), CREAT | EXCL, READ).map(drop)),
+        ("cut", |g, fd, p| g.open(fd, format!("{p}inner"), TRUNC, READ).map(drop)),
+        ("write", |g, fd, p| g.open(fd, format!("{p}inner"), 0, WRITE).map(drop)),
+        ("append", |g, fd, p| g.open_with(fd, 0, format!("{p}inner"), 0, WRITE, APPEND).map(drop)),
+        ("mkdir", |g, fd, p| g.mkdir(fd, format!("{p}new"))),
+        ("rmdir", |g, fd, p| g.rmdir(fd, format!("{p}sub"))),
+        ("unlink", |g, fd, p| g.unlink(fd, format!("{p}inner"))),
+        ("symlink", |g, fd, p| g.symlink("x", fd, format!("{p}new"))),
+        ("rename", |g, fd, p| g.rename(fd, &format!("{p}inner"), fd, &format!("{p}new"))),
+        ("replace", |g, fd, p| g.rename(fd, &format!("{p}inner"), fd, &format!("{p}other"))),
+        ("link", |g, fd, p| g.link(fd, 0, &format!("{p}inner"), fd, &format!("{p}new"))),
+        ("times", |g, fd, p| g.set_times(fd, SYMLINK_FOLLOW, &format!("{p}inner"), 0, 0, 5)),
+        ("times of a link", |g, fd, p| g.set_times(fd, 0, &format!("{p}link"), 0, 0, 10)),
+        ("times of a folder", |g, fd, p| g.set_times(fd, 0, &format!("{p}sub"), 0, 0, 10)),
+        ("times of itself", |g, fd, _| g.call(|ctx, memory| ctx.fd_filestat_set_times(memory, fd, 0, 0, 10))),
+    ];
+    let open_file: &[(&str, Change)] = &[
+        ("fd_write", |g, fd, _| g.write(fd, b"x").map(drop)),
+        ("fd_pwrite", |g, fd, _| {
+            let count = g.iovs(&[(DATA, 1)]);
+            g.call(|ctx, memory| ctx.fd_pwrite(memory, fd, IOVS, count, 0, RESULT))
+        }),
+        ("set_size", |g, fd, _| g.call(|ctx, memory| ctx.fd_filestat_set_size(memory, fd, 0))),
+        ("allocate", |g, fd, _| g.call(|ctx, memory| ctx.fd_allocate(memory, fd, 0, 1000))),
+        ("set_times", |g, fd, _| g.call(|ctx, memory| ctx.fd_filestat_set_times(memory, fd, 0, 0, 5))),
+        ("more rights", |g, fd, _| g.call(|ctx, memory| ctx.fd_fdstat_set_rights(memory, fd, ALL, ALL))),
+    ];
+    let mutating: u64 = [6, 8, 9, 10, 11, 12, 16, 17, 19, 20, 22, 23, 24, 25, 26].iter().map(|right| 1 << right).sum();
+    let temp = tempfile::tempdir().unwrap();
+    for folder in ["", "dir"] {
+        let folder = temp.path().join("inside").join(folder);
+        fs::create_dir_all(folder.join("sub")).unwrap();
+        fs::write(folder.join("inner"), "inner").unwrap();
+        fs::write(folder.join("other"), "other").unwrap();
+        symlink("inner", folder.join("link")).unwrap();
+    }
+    let inside = temp.path().join("inside");
+    let before = state(&inside);
+    let mut guest = Guest::in_folder(&inside, DirAccess::ReadOnly);
+    let sub = guest.open(3, "dir", DIRECTORY, FOLDER).unwrap();
+    // Asking for nothing to be handed on, then for all.
+    let plain = guest.open(3, "dir", DIRECTORY, 1 << 13).unwrap();
+    for (fd, prefix) in [(3, ""), (3, "dir/"), (3, "dir/../"), (sub, ""), (plain, "")] {
+        let (_, _, rights, inheriting) = guest.fdstat(fd).unwrap();
+        assert_eq!((rights | inheriting) & mutating, 0, "{fd}");
+        for (name, change) in changes {
+            let result = change(&mut guest, fd, prefix);
+            assert!(matches!(result, Err(Errno::Rofs | Errno::Notcapable)), "{name} {fd} {prefix}: {result:?}");
+        }
+        for (path, rights) in [("inner", READ), ("inner", ALL & !(1 << 6)), ("link", READ)] {
+            let Ok(file) = guest.open(fd, format!("{prefix}{path}"), 0, rights) else {
+                assert_eq!(fd, plain);
+                continue;
+            };
+            let (_, _, rights, inheriting) = guest.fdstat(file).unwrap();
+            assert_eq!((rights | inheriting) & mutating, 0, "{path}");
+            for (name, change) in open_file {
+                let result = change(&mut guest, file, "");
+                assert_eq!(result, Err(Errno::Notcapable), "{name} {fd} {prefix}{path}");
+            }
+            guest.close(file).unwrap();
+        }
+    }
+    assert_eq!(state(&inside), before);
+}
+
 /// A file of a read-only folder must not become writable by a second name in another folder.
 #[test]
 fn files_do_not_leave_a_read_only_folder() {

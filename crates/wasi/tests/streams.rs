@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -75,6 +75,54 @@ fn a_full_pipe_takes_what_fits_or_says_again() {
     reader.read_exact(&mut buffer).unwrap();
     let events = guest.poll(&[(1, FD_WRITE, 1, 0, 0), (2, CLOCK, MONOTONIC, u64::MAX, 0)]).unwrap();
     assert_eq!(events, [(1, 0, FD_WRITE, 1, 0)]);
+}
+
+/// A log to which others have written, lent as standard output: appending to it stays possible, and nothing else is.
+#[test]
+fn files_that_are_standard_streams_are_only_added_to() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log");
+    let open = |append| {
+        std::fs::write(&path, "before ").unwrap();
+        let mut file = File::options().read(true).write(true).append(append).open(&path).unwrap();
+        file.seek(std::io::SeekFrom::End(0)).unwrap();
+        file
+    };
+    for append in [true, false] {
+        let (out, err) = (open(append), open(append));
+        let mut guest = Guest::new(WasiCtxBuilder::new().stdin(open(append)).stdout(out).stderr(err));
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        for fd in 0..3 {
+            let set_size = guest.call(|ctx, memory| ctx.fd_filestat_set_size(memory, fd, 0));
+            assert_eq!(set_size, Err(Errno::Notcapable), "{fd}");
+            let allocate = guest.call(|ctx, memory| ctx.fd_allocate(memory, fd, 0, 100));
+            assert_eq!(allocate, Err(Errno::Notcapable), "{fd}");
+            let set_times = guest.call(|ctx, memory| ctx.fd_filestat_set_times(memory, fd, 0, 0, 5));
+            assert_eq!(set_times, Err(Errno::Notcapable), "{fd}");
+            let count = guest.iovs(&[(DATA, 1)]);
+            let pwrite = guest.call(|ctx, memory| ctx.fd_pwrite(memory, fd, IOVS, count, 0, RESULT));
+            assert_eq!(pwrite, Err(Errno::Notcapable), "{fd}");
+            let set_flags = guest.call(|ctx, memory| ctx.fd_fdstat_set_flags(memory, fd, 0));
+            assert_eq!(set_flags, if append { Err(Errno::Notsup) } else { Ok(()) }, "{fd}");
+            assert_eq!(guest.fdstat(fd).unwrap().1, u16::from(append), "{fd}");
+            assert_eq!(guest.fdstat(fd).unwrap().2 & (1 << 8 | 1 << 22 | 1 << 23), 0, "{fd}");
+            // To ask for the position changes nothing.
+            assert_eq!(guest.seek(fd, 0, 1), Ok(7), "{fd}");
+        }
+        for fd in 1..3 {
+            assert_eq!(guest.seek(fd, 0, 0), Err(Errno::Notcapable), "{fd}");
+        }
+        assert_eq!(guest.seek(0, 0, 0), Ok(0), "input is read from anywhere");
+        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), modified);
+        assert_eq!(guest.write(1, b"after"), Ok(5));
+        assert_eq!(std::fs::read(&path).unwrap(), b"before after");
+    }
+    let mut guest = Guest::new(WasiCtxBuilder::new().stdout(open(true)).rewrite_stdio(true));
+    assert_eq!(guest.call(|ctx, memory| ctx.fd_fdstat_set_flags(memory, 1, 0)), Ok(()));
+    assert_eq!(guest.seek(1, 0, 0), Ok(0));
+    assert_eq!(guest.write(1, b"asked for"), Ok(9));
+    assert_eq!(guest.call(|ctx, memory| ctx.fd_filestat_set_size(memory, 1, 5)), Ok(()));
+    assert_eq!(std::fs::read(&path).unwrap(), b"asked");
 }
 
 #[test]
