@@ -11,8 +11,8 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, Metadata};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -255,7 +255,15 @@ fn unfinished(path: &Path) -> PathBuf {
 /// Writes a file as a whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = unfinished(path);
-    let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    // Created anew: a link that somebody put there is not followed.
+    let create = || fs::File::options().write(true).create_new(true).mode(0o600).open(&unfinished);
+    let file = match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&unfinished).and_then(|()| create())
+        }
+        file => file,
+    };
+    let written = file.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&unfinished, path));
     if written.is_err() {
         _ = fs::remove_file(&unfinished);
     }

@@ -117,8 +117,8 @@ pub(crate) struct Run {
     /// Write what profilers need to name compiled functions
     #[arg(long, value_enum, value_name = "STRATEGY")]
     pub(crate) profile: Option<Profile>,
-    /// Let the program use a folder of the host, under another name if one is given
-    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    /// Let the program use a folder of the host, under another name if one is given; `::ro` lets it read only
+    #[arg(long = "dir", value_name = "HOST[::GUEST[::ro]]")]
     pub(crate) dirs: Vec<OsString>,
     /// Set an environment variable of the program, or pass on the host's
     #[arg(long = "env", value_name = "NAME[=VAL]")]

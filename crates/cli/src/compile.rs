@@ -1,8 +1,8 @@
 //! `kiln compile`: a module from its file to an artifact.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -180,7 +180,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8], executable: bool) -> Result<()> {
         fs::write(path, bytes)
     } else {
         // Where there is a link, its target is replaced.
-        replace(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), bytes, executable)
+        let mode = if executable { 0o777 } else { 0o666 };
+        publish(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), bytes, mode)
     };
     written.with_context(|| format!("cannot write {}", path.display()))
 }
@@ -193,16 +194,29 @@ fn is_written_in_place(path: &Path) -> bool {
     }
 }
 
-fn replace(path: &Path, bytes: &[u8], executable: bool) -> std::io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let mode = if executable { 0o777 } else { 0o666 };
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&unfinished);
-    let written = file.and_then(|mut file| file.write_all(bytes));
-    let moved = written.and_then(|()| fs::rename(&unfinished, path));
-    if moved.is_err() {
-        _ = fs::remove_file(&unfinished);
+/// Writes a file that only its owner may read, as a whole or not at all. What the path leads to is not followed: who may
+/// write to its folder could have put a link there.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let is_device = (path.starts_with("/dev") && !path.starts_with("/dev/shm")) || path.starts_with("/proc");
+    match fs::symlink_metadata(path) {
+        Ok(_) if is_device => fs::write(path, bytes),
+        Ok(metadata) if !metadata.is_file() && !metadata.is_symlink() => {
+            let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            fs::OpenOptions::new().write(true).custom_flags(flags).open(path)?.write_all(bytes)
+        }
+        _ => publish(path, bytes, 0o600),
     }
-    moved
+}
+
+/// Puts a file in the place of what is at the path. It is written under a name that nobody can guess, and that was not
+/// there before.
+fn publish(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut unfinished = tempfile::Builder::new()
+        .prefix(".kiln-")
+        .suffix(".tmp")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder)?;
+    unfinished.write_all(bytes)?;
+    unfinished.persist(path).map(drop).map_err(|error| error.error)
 }

@@ -24,7 +24,7 @@ use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, Refine, UsageError};
 use crate::progress::Progress;
-use crate::{embedded, invoke, refine, report};
+use crate::{compile, embedded, invoke, refine, report};
 
 /// Stack of the program's thread beside what the program itself may use: for host functions, and for the compiler,
 /// which in lazy mode runs on its own stacks but is entered from this one.
@@ -377,9 +377,10 @@ fn wasi(plan: &Plan) -> Result<WasiCtx> {
         }
     }
     for dir in &run.dirs {
-        let (host, guest) = split_once(dir, "::").unwrap_or((dir, dir));
-        wasi.preopened_dir(host, guest, DirAccess::ReadWrite).with_context(|| format!("--dir {}", dir.display()))?;
+        let (host, guest, access) = folder(dir)?;
+        wasi.preopened_dir(host, guest, access).with_context(|| format!("--dir {}", dir.display()))?;
     }
+    wasi.rewrite_stdio(options.rewrite_stdio == Some(true));
     if options.inherit_stdin != Some(false) {
         wasi.inherit_stdin();
     }
@@ -390,6 +391,21 @@ fn wasi(plan: &Plan) -> Result<WasiCtx> {
         wasi.inherit_stderr();
     }
     Ok(wasi.build()?)
+}
+
+/// What `--dir` says: the folder, its name for the program, and what the program may do with it.
+fn folder(dir: &OsStr) -> Result<(&OsStr, &OsStr, DirAccess), UsageError> {
+    let Some((host, rest)) = split_once(dir, "::") else { return Ok((dir, dir, DirAccess::ReadWrite)) };
+    match split_once(rest, "::") {
+        None => Ok((host, rest, DirAccess::ReadWrite)),
+        Some((guest, access)) if access == "ro" => Ok((host, guest, DirAccess::ReadOnly)),
+        Some(_) => {
+            let dir = dir.display();
+            Err(UsageError(format!(
+                "--dir {dir}: expected HOST, HOST::GUEST, or HOST::GUEST::ro for a read-only folder"
+            )))
+        }
+    }
 }
 
 /// What stands before and behind the first `separator`. Names of the host need not be valid Unicode.
@@ -464,7 +480,7 @@ fn ended(plan: &Plan, store: &mut Store<Host>, error: Error, what: &str, name: &
     }
     if let Some(file) = plan.run.coredump.as_ref().or(plan.options.debug.coredump.as_ref()) {
         match error.downcast_ref::<WasmBacktrace>().map(|b| b.core_dump(&mut *store, name)) {
-            Some(dump) => match fs::write(file, dump) {
+            Some(dump) => match compile::write_private(file, &dump) {
                 Ok(()) => report::note(&format!("core dump written to {}", file.display())),
                 Err(e) => report::note(&format!("cannot write the core dump to {}: {e}", file.display())),
             },

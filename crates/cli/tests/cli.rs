@@ -336,6 +336,78 @@ fn core_dumps() {
     assert!(dump.windows(9).any(|w| w == b"corestack"));
 }
 
+/// The program may have put a link where its core dump goes.
+#[test]
+fn core_dumps_are_private_and_follow_no_link() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let trap = r#"(module (func (export "_start") unreachable))"#;
+    let bench = Bench::new(&[("trap.wat", trap), ("victim", "untouched"), ("public", "old")]);
+    symlink("victim", bench.path("link")).unwrap();
+    symlink("nowhere", bench.path("dangling")).unwrap();
+    for name in ["core.wasm", "link", "dangling", "public"] {
+        bench.run(&["--coredump", name, "trap.wat"]).fails(134, &["core dump written to"]);
+        let metadata = std::fs::symlink_metadata(bench.path(name)).unwrap();
+        assert!(metadata.is_file(), "{name}");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(bench.path("victim")).unwrap(), "untouched");
+    assert!(!bench.path("nowhere").exists());
+    let left = std::fs::read_dir(bench.0.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp"));
+    assert_eq!(left.count(), 0, "nothing unfinished stays");
+    bench.run(&["--coredump", "/dev/null", "trap.wat"]).fails(134, &["core dump written to"]);
+    assert!(!std::path::Path::new("/dev/null").is_file());
+}
+
+/// Opens `new` in the first folder for writing, creating it, and exits with the error number.
+const CREATE: &str = r#"(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "new")
+  (func (export "_start")
+    (call $exit (call $open (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 3) (i32.const 1) (i64.const 64)
+      (i64.const 0) (i32.const 0) (i32.const 0)))))"#;
+
+#[test]
+fn folders_may_be_lent_read_only() {
+    let bench = Bench::new(&[("create.wat", CREATE)]);
+    std::fs::create_dir(bench.path("folder")).unwrap();
+    let rofs = 69;
+    for dir in ["folder::/w::ro", "folder::::ro"] {
+        assert_eq!(bench.run(&["--dir", dir, "create.wat"]).code, Some(rofs));
+        assert!(!bench.path("folder/new").exists());
+    }
+    for dir in ["folder::/w::rw", "folder::/w::", "folder::/w::ro::x"] {
+        bench.run(&["--dir", dir, "create.wat"]).fails(2, &[dir, "HOST::GUEST::ro"]);
+    }
+    for dir in ["folder", "folder::ro"] {
+        bench.run(&["--dir", dir, "create.wat"]).prints("");
+        std::fs::remove_file(bench.path("folder/new")).unwrap();
+    }
+}
+
+#[test]
+fn standard_output_that_is_a_file_is_only_added_to() {
+    // Cuts standard output to nothing and exits with the error number.
+    let cut = r#"(module
+        (import "wasi_snapshot_preview1" "fd_filestat_set_size" (func $cut (param i32 i64) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (call $exit (call $cut (i32.const 1) (i64.const 0)))))"#;
+    let bench = Bench::new(&[("cut.wat", cut), ("hello.wat", HELLO), ("log", "before\n")]);
+    let log = || std::fs::File::options().append(true).open(bench.path("log")).unwrap();
+    let notcapable = 76;
+    let run = |args: &[&str]| bench.command(args).stdout(log()).status().unwrap().code();
+    assert_eq!(run(&["cut.wat"]), Some(notcapable));
+    assert_eq!(run(&["hello.wat"]), Some(0));
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "before\nhello\n");
+    assert_eq!(run(&["-S", "rewrite-stdio", "cut.wat"]), Some(0));
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "");
+}
+
 #[test]
 fn lists_of_options_need_no_file() {
     let bench = Bench::new(&[]);

@@ -5,7 +5,8 @@
 //! that files changed just now are not marked.
 
 use std::fs::{self, File, Metadata};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -51,7 +52,17 @@ pub(super) fn mark(records: &Path, file: &File, before: &Metadata, root: &[u8; 3
         // Whoever reads the record sees the old one, the new one, or none.
         let path = place(records, &now);
         let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-        let written = fs::write(&unfinished, identity(&now, root)).and_then(|()| fs::rename(&unfinished, &path));
+        // Created anew: a link that somebody put there is not followed.
+        let create = || File::options().write(true).create_new(true).mode(0o600).open(&unfinished);
+        let file = match create() {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                fs::remove_file(&unfinished).and_then(|()| create())
+            }
+            file => file,
+        };
+        let written = file
+            .and_then(|mut file| file.write_all(&identity(&now, root)))
+            .and_then(|()| fs::rename(&unfinished, &path));
         if written.is_err() {
             _ = fs::remove_file(&unfinished);
         }
