@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -204,25 +204,25 @@ fn a_read_only_folder_stays_as_it_is() {
     assert_eq!(guest.readdir(3, 4096).unwrap().len(), 11);
 }
 
+/// All that there is, but for times of access.
+fn state(path: &Path) -> Vec<String> {
+    let mut list = Vec::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        let m = fs::symlink_metadata(&path).unwrap();
+        let times = (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+        list.push(format!("{} {:o} {} {} {times:?}", path.display(), m.mode(), m.size(), m.nlink()));
+        if m.is_dir() {
+            list.extend(state(&path));
+        }
+    }
+    list.sort();
+    list
+}
+
 /// Every call that could change something, on every way to it: nothing is changed, to the last attribute.
 #[test]
 fn no_call_changes_a_read_only_folder() {
-    use std::os::unix::fs::MetadataExt;
-    /// All that there is, but for times of access.
-    fn state(path: &Path) -> Vec<String> {
-        let mut list = Vec::new();
-        for entry in fs::read_dir(path).unwrap() {
-            let path = entry.unwrap().path();
-            let m = fs::symlink_metadata(&path).unwrap();
-            let times = (m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
-            list.push(format!("{} {:o} {} {} {times:?}", path.display(), m.mode(), m.size(), m.nlink()));
-            if m.is_dir() {
-                list.extend(state(&path));
-            }
-        }
-        list.sort();
-        list
-    }
     type Change = fn(&mut Guest, u32, &str) -> Result<(), Errno>;
     let changes: &[(&str, Change)] = &[
         ("create", |g, fd, p| g.open(fd, format!("{p}new"), CREAT, WRITE).map(drop)),
