@@ -1,32 +1,35 @@
-//! Kiln's cache of compiled functions on disk: an LMDB environment in a folder of the user's own.
+//! Kiln's cache of compiled functions on disk: packs of values in a folder of the user's own.
 //!
-//! Any number of processes use it at once. LMDB's locks survive processes that are killed, and what one of them has not
-//! committed never was. Readers take no lock. Values are written by a thread in the background, many in one transaction;
-//! what a process has not flushed when it ends is lost, which costs time and nothing else.
+//! Any number of processes use it at once. Each batch of values becomes a file of its own, which is renamed into place when
+//! it is whole and never changes after that (`pack`), so that nobody waits for anybody, and a process that is killed loses
+//! what it had not written and nothing else. Files are read, not mapped: whatever happens to them, a value is the worse for
+//! it at most. Values are written by a thread in the background; what a process has not flushed when it ends is lost, which
+//! costs time and nothing else.
 //!
 //! Whole modules are kept beside them, as artifacts: [`ModuleIndex`].
 //!
 //! The store does not look into values: whoever gets one checks it ([`kiln_env::cache::unseal`]).
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-mod evict;
 mod folder;
 mod modules;
-mod open;
+mod pack;
+mod packs;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use heed::types::Bytes;
-use heed::{Database, Env, MdbError, RwTxn, WithoutTls};
 use kiln_env::CacheStore;
 
-pub use evict::Usage;
+use pack::{Name, Source};
+use packs::Packs;
+
 pub use folder::{default_folder, remove};
 pub use modules::{FileIdentity, ModuleIndex, module_usage, prune_modules, remove_modules};
 
@@ -53,21 +56,21 @@ pub enum Error {
     /// Others could put code there that this user would run.
     #[error("the folder {} belongs to another user, or others may write to it", .0.display())]
     NotPrivate(PathBuf),
-    /// LMDB refuses.
-    #[error("cannot use the database in {}: {source}", folder.display())]
-    Database {
-        /// Where.
-        folder: PathBuf,
-        /// What LMDB says.
-        source: heed::Error,
-    },
 }
 
-/// The databases of an environment. In `uses`, keys have the day of their last use and the size of their value.
-#[derive(Clone, Copy)]
-struct Databases {
-    values: Database<'static, Bytes, Bytes>,
-    uses: Database<'static, Bytes, Bytes>,
+/// What a cache holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Number of values.
+    pub values: u64,
+    /// Bytes of the values themselves.
+    pub value_bytes: u64,
+    /// Bytes of the files that they are in.
+    pub file_bytes: u64,
+    /// Bytes that the files may take.
+    pub limit: u64,
+    /// Days since the value was last used that was not used for longest.
+    pub oldest_days: u32,
 }
 
 /// A store on disk. Made once for each folder and process, and shared.
@@ -77,8 +80,7 @@ pub struct DiskStore {
 }
 
 struct Shared {
-    env: Env<WithoutTls>,
-    databases: Databases,
+    packs: Packs,
     folder: PathBuf,
     limit: u64,
     queue: Mutex<Queue>,
@@ -110,15 +112,14 @@ struct Batch {
 
 impl DiskStore {
     /// Opens the cache in `folder`, which is made if it is missing. `limit`: bytes that it may take; what was used least
-    /// recently makes room for what is new. A damaged database is replaced by an empty one.
+    /// recently makes room for what is new. What is damaged in it is as good as absent.
     ///
     /// # Errors
-    /// The folder cannot be used, is not the user's own, or is open in this process already.
+    /// The folder cannot be used, or is not the user's own.
     pub fn open(folder: &Path, limit: u64) -> Result<DiskStore, Error> {
-        let (env, databases) = open::open(folder, limit)?;
+        folder::prepare(folder)?;
         let shared = Shared {
-            env,
-            databases,
+            packs: Packs::new(folder.join(folder::FUNCTIONS), limit),
             folder: folder.to_owned(),
             limit,
             queue: Mutex::default(),
@@ -126,6 +127,25 @@ impl DiskStore {
             written: Condvar::new(),
         };
         Ok(DiskStore { shared: Arc::new(shared), writer: Mutex::new(None) })
+    }
+
+    /// What the cache holds.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn usage(&self) -> io::Result<Usage> {
+        let (values, value_bytes, file_bytes, oldest) = self.shared.packs.usage()?;
+        let oldest_days = oldest.map_or(0, |day| today().saturating_sub(day));
+        Ok(Usage { values, value_bytes, file_bytes, limit: self.shared.limit, oldest_days })
+    }
+
+    /// Removes what was used least recently until no more than `bytes` are taken.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn prune(&self, bytes: u64) -> io::Result<()> {
+        self.flush();
+        self.shared.packs.evict(bytes)
     }
 
     /// Where it is.
@@ -178,11 +198,12 @@ impl CacheStore for DiskStore {
         if let Some(value) = self.shared.lock().find(key) {
             return Some(Cow::Owned(value.to_vec()));
         }
-        let (value, stale) = self.shared.read(key).unwrap_or_else(|error| {
+        let found = self.shared.packs.get(&pack::name(key)).unwrap_or_else(|error| {
             tracing::debug!("cannot read from the cache: {error}");
             None
-        })?;
-        if stale {
+        });
+        let (value, day) = found?;
+        if day < today() {
             self.shared.lock().used.push(key.to_owned());
         }
         Some(Cow::Owned(value))
@@ -240,14 +261,6 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A value, and whether it was not used today so far.
-    fn read(&self, key: &[u8]) -> Result<Option<(Vec<u8>, bool)>, heed::Error> {
-        let txn = self.env.read_txn()?;
-        let Some(value) = self.databases.values.get(&txn, key)? else { return Ok(None) };
-        let used = self.databases.uses.get(&txn, key)?.and_then(evict::Use::read);
-        Ok(Some((value.to_vec(), used.is_none_or(|u| u.day != today()))))
-    }
-
     fn write_until_stopped(&self) {
         loop {
             let mut queue = self.lock();
@@ -281,39 +294,14 @@ impl Shared {
         self.written.notify_all();
     }
 
-    fn write(&self, batch: &Batch) -> Result<(), heed::Error> {
-        // Slots of processes that were killed would keep their pages from being used again.
-        self.env.clear_stale_readers()?;
-        match self.write_all(batch) {
-            Err(heed::Error::Mdb(MdbError::MapFull)) => {
-                self.evict_to(self.limit / 2)?;
-                self.write_all(batch)
-            }
-            result => result,
-        }
-    }
-
-    fn write_all(&self, batch: &Batch) -> Result<(), heed::Error> {
-        let mut txn = self.env.write_txn()?;
-        for (key, value) in batch.values.iter() {
-            self.databases.values.put(&mut txn, key, value)?;
-            self.note_use(&mut txn, key, value.len())?;
-        }
-        for key in &batch.used {
-            let len = self.databases.values.get(&txn, key)?.map(<[u8]>::len);
-            if let Some(len) = len {
-                self.note_use(&mut txn, key, len)?;
-            }
-        }
-        let size = self.size(&txn)?;
-        if size > self.limit {
-            self.evict(&mut txn, self.limit / 4 * 3)?;
-        }
-        txn.commit()
-    }
-
-    fn note_use(&self, txn: &mut RwTxn<'_>, key: &[u8], len: usize) -> Result<(), heed::Error> {
-        let used = evict::Use { day: today(), bytes: len as u32 };
-        self.databases.uses.put(txn, key, &used.write())
+    fn write(&self, batch: &Batch) -> io::Result<()> {
+        let today = today();
+        let used = batch.used.iter().filter(|key| !batch.values.contains_key(*key));
+        let used = used.map(|key| (pack::name(key), today, Source::Elsewhere));
+        let new = batch.values.iter().map(|(key, value)| (pack::name(key), today, Source::Bytes(value.clone())));
+        let mut values: Vec<(Name, u32, Source)> = used.chain(new).collect();
+        values.sort_by_key(|(name, ..)| *name);
+        values.dedup_by_key(|(name, ..)| *name);
+        self.packs.add(&values)
     }
 }

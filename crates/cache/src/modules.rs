@@ -10,9 +10,9 @@
 //! readers find the old one, the new one, or none.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -26,12 +26,6 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// A file's contents are compared with what was noted of them when they were not for so long.
 const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What files end with that are not finished.
-const UNFINISHED: &str = "tmp";
-
-/// One that has not grown for so long never will be.
-const LEFT_AFTER: Duration = Duration::from_secs(60);
 
 /// The artifacts of one configuration in a cache's folder.
 #[derive(Clone)]
@@ -71,8 +65,7 @@ impl ModuleIndex {
     pub fn open(folder: &Path, common: [u8; 32], limit: u64) -> Result<ModuleIndex, Error> {
         folder::prepare(folder)?;
         let folder = folder.join(FOLDER);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        folder::make(&folder).map_err(|source| Error::Folder { folder: folder.clone(), source })?;
         Ok(ModuleIndex { folder, common, limit })
     }
 
@@ -155,24 +148,12 @@ impl ModuleIndex {
         write(place, artifact)
     }
 
-    /// Gives up what is being [kept](ModuleIndex::keep) at a place by this process, which is about to end.
-    pub fn abandon(&self, place: &Path) {
-        // It may be finished after all.
-        _ = fs::remove_file(unfinished(place));
-    }
-
     fn place(&self, hash: &blake3::Hash, kind: &str) -> PathBuf {
         self.folder.join(format!("{}.{kind}", hash.to_hex()))
     }
 
     fn make_room(&self, bytes: u64) -> io::Result<()> {
-        let is_left = |file: &Kept| {
-            file.path.extension().is_some_and(|e| e == UNFINISHED)
-                && file.used.elapsed().is_ok_and(|age| age > LEFT_AFTER)
-        };
-        for left in files(&self.folder)?.into_iter().filter(is_left) {
-            _ = fs::remove_file(left.path);
-        }
+        folder::remove_left(&self.folder)?;
         prune(&self.folder, self.limit.saturating_sub(bytes))
     }
 }
@@ -245,29 +226,9 @@ pub fn remove_modules(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// What this process calls a file until it is finished.
-fn unfinished(path: &Path) -> PathBuf {
-    let mut unfinished = path.to_owned().into_os_string();
-    unfinished.push(format!(".{}.{UNFINISHED}", std::process::id()));
-    unfinished.into()
-}
-
 /// Writes a file as a whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = unfinished(path);
-    // Created anew: a link that somebody put there is not followed.
-    let create = || fs::File::options().write(true).create_new(true).mode(0o600).open(&unfinished);
-    let file = match create() {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_file(&unfinished).and_then(|()| create())
-        }
-        file => file,
-    };
-    let written = file.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&unfinished, path));
-    if written.is_err() {
-        _ = fs::remove_file(&unfinished);
-    }
-    written
+    folder::write_whole(path, bytes.len() as u64, |mut file| file.write_all(bytes))
 }
 
 #[cfg(test)]
@@ -326,12 +287,9 @@ mod tests {
         }
         let (count, bytes) = module_usage(temp.path());
         assert!((1..=5).contains(&count) && bytes <= 1000);
-        // What a process that was killed has left, long ago.
+        // What a process that was killed has left.
         let left = index.by_contents(b"left").with_extension("kiln.1.tmp");
         fs::write(&left, [0; 10]).unwrap();
-        let long_ago = SystemTime::now() - 2 * LEFT_AFTER;
-        let file = fs::File::options().write(true).open(&left).unwrap();
-        file.set_times(fs::FileTimes::new().set_accessed(long_ago).set_modified(long_ago)).unwrap();
         index.keep(&index.by_contents(b"more"), b"more").unwrap();
         assert!(!left.exists());
         let large = index.by_contents(b"large");

@@ -263,8 +263,7 @@ pub(crate) enum CacheCommand {
     },
     /// Remove it
     Clear,
-    /// Remove what was used least recently. The database's file keeps its size, and its room is used again; `clear` gives it
-    /// back
+    /// Remove what was used least recently
     Prune {
         /// Keep this many bytes of functions and modules together (`100MiB`); nothing if not given
         #[arg(long, value_name = "BYTES")]

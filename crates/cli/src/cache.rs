@@ -347,9 +347,6 @@ impl UserCache {
         let Left { outline, is_worth_refining } = left?;
         if is_late {
             outline.note(false, tries);
-            if let Some(index) = &self.modules {
-                [&outline.outline, &outline.snapshot, &outline.warmth].into_iter().for_each(|file| index.abandon(file));
-            }
             return None;
         }
         if !is_worth_refining {
@@ -432,7 +429,7 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
 /// either, and what the other one leaves.
 fn prune(bytes: u64) -> Result<()> {
     let store = open()?;
-    let (used, (_, modules)) = (store.usage()?.used_bytes, kiln_cache::module_usage(store.folder()));
+    let (used, (_, modules)) = (store.usage()?.file_bytes, kiln_cache::module_usage(store.folder()));
     let functions = used.min(bytes.saturating_sub(modules).max(bytes / 2));
     store.prune(functions)?;
     Ok(kiln_cache::prune_modules(store.folder(), bytes - functions)?)
@@ -491,9 +488,7 @@ fn stats(json: bool) -> Result<String> {
             "folder": store.folder(),
             "entries": usage.values,
             "entry_bytes": usage.value_bytes,
-            "used_bytes": usage.used_bytes,
             "file_bytes": usage.file_bytes,
-            "free_bytes": usage.free_bytes(),
             "limit_bytes": usage.limit,
             "oldest_use_days": usage.oldest_days,
             "modules": modules,
@@ -503,15 +498,13 @@ fn stats(json: bool) -> Result<String> {
     }
     let size = explain::bytes;
     Ok(format!(
-        "folder      {}\nentries     {}, {}\nin use      {} of {} at most\nfile        {}, of which {} are free and used again\noldest use  {} days ago\n\
+        "folder      {}\nentries     {}, {}\nfiles       {} of {} at most\noldest use  {} days ago\n\
          modules     {modules}, {} of {} at most\n",
         store.folder().display(),
         usage.values,
         size(usage.value_bytes),
-        size(usage.used_bytes),
-        size(usage.limit),
         size(usage.file_bytes),
-        size(usage.free_bytes()),
+        size(usage.limit),
         usage.oldest_days,
         size(module_bytes),
         size(usage.limit),

@@ -50,8 +50,7 @@ const EDGES: [(&str, &[&str]); 10] = [
 ];
 
 /// Dependencies from outside that only some crates may name.
-const RESERVED: [(&str, &[&str]); 3] =
-    [("cranelift-", &["kiln-compiler"]), ("wasmparser", &["kiln-compiler"]), ("heed", &["kiln-cache"])];
+const RESERVED: [(&str, &[&str]); 2] = [("cranelift-", &["kiln-compiler"]), ("wasmparser", &["kiln-compiler"])];
 
 /// Other engines: never a dependency of the product.
 const ENGINES: [&str; 5] = ["wasmtime", "wasmer", "winch", "wasmi", "wasm3"];
