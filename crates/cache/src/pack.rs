@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(pack.entries().count(), 50);
         let second = temp.path().join("second");
         let copy = |n: u8| match pack.find(&name(&[n])).unwrap().value {
-            Some((offset, len)) if n % 2 == 0 => Source::Pack(pack.clone(), offset, len),
+            Some((offset, len)) if n.is_multiple_of(2) => Source::Pack(pack.clone(), offset, len),
             _ => Source::Elsewhere,
         };
         Pack::write(&second, &values((0..50).map(copy).collect())).unwrap();
@@ -235,7 +235,7 @@ mod tests {
             let entry = copied.find(&name(&[n])).unwrap();
             assert_eq!(entry.day, u32::from(n));
             let value = entry.value.map(|(offset, len)| copied.read(offset, len).unwrap());
-            assert_eq!(value, (n % 2 == 0).then(|| vec![n; n.into()]));
+            assert_eq!(value, n.is_multiple_of(2).then(|| vec![n; n.into()]));
         }
         assert_eq!(copied.find(&name(b"other")), None);
     }

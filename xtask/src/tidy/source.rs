@@ -110,8 +110,7 @@ pub(super) fn words(path: &str, tokens: &[Token<'_>]) -> Vec<Finding> {
         let mut find = |rule, message: String| out.push(Finding::new(path, t.line, rule, message));
         let next = tokens[i + 1..].iter().find(|t| t.kind != Kind::Comment);
         if t.is_word("unsafe") {
-            let homes =
-                "vm, code, gc, sys and raw of crates/kiln/src, crates/kiln/tests and models";
+            let homes = "vm, code, gc, sys and raw of crates/kiln/src, crates/kiln/tests and models";
             if !unsafe_home {
                 find(Rule::Unsafe, format!("`unsafe` is allowed only in {homes}"));
             }
