@@ -1,6 +1,6 @@
 //! The instructions that the runtime itself writes: entry stubs.
 
-pub(crate) use target::{STUB_SIZE, STUB_SLOT_START, jump, stub, thunk};
+pub(crate) use target::{STUB_SIZE, STUB_SLOT_START, is_trap, jump, stub, thunk};
 
 /// Bytes of a [`jump`].
 pub(crate) const JUMP_SIZE: usize = 32;
@@ -12,6 +12,15 @@ mod target {
 
     /// Where in a stub its slot points while there is no code: behind the jump through the slot.
     pub(crate) const STUB_SLOT_START: usize = 6;
+
+    /// Whether the instruction at an address is the one with which compiled code traps.
+    ///
+    /// # Safety
+    /// The instruction can be read.
+    pub(crate) unsafe fn is_trap(pc: *const u8) -> bool {
+        // SAFETY: the caller's; `ud2`, and no instruction is a single 0x0f.
+        unsafe { *pc == 0x0f && *pc.add(1) == 0x0b }
+    }
 
     fn rel32(next: usize, target: usize) -> [u8; 4] {
         // The arena that all of this is in is smaller than 2 GiB.
@@ -58,6 +67,15 @@ mod target {
 
     /// Where in a stub its slot points while there is no code: behind the jump through the slot.
     pub(crate) const STUB_SLOT_START: usize = 12;
+
+    /// Whether the instruction at an address is the one with which compiled code traps.
+    ///
+    /// # Safety
+    /// The instruction can be read.
+    pub(crate) unsafe fn is_trap(pc: *const u8) -> bool {
+        // SAFETY: the caller's; `udf` with any operand.
+        unsafe { pc.cast::<u32>().read() >> 16 == 0 }
+    }
 
     /// `adrp register, target`
     fn adrp(at: usize, target: usize, register: u32) -> u32 {

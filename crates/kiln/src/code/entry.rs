@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kiln_env::TrapCode;
 use kiln_env::builtins::FAILED;
 
+use super::fault;
 use super::frames::{self, RawBacktrace, Trace};
-use super::registry;
 use crate::sys::signals::{Action, AlternateStack, Fault, Resume};
 use crate::sys::{SysError, asm, signals, stack, watch};
 use crate::vm::context::{ArrayToWasm, ValRaw, VmContext, VmContextHeader, VmStoreContext, VmTag};
@@ -144,7 +144,7 @@ impl fmt::Debug for Unwound {
 /// Lets hardware faults of compiled code become traps: installs signal handlers, once per process.
 /// From then on every thread that enters compiled code gets an alternate signal stack.
 pub(crate) fn install_signal_handlers() -> Result<(), SysError> {
-    signals::install(on_fault)?;
+    signals::install(fault::on_fault)?;
     SIGNALS.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -368,44 +368,13 @@ unsafe fn raise_in(store: *mut VmStoreContext) -> ! {
     })
 }
 
-/// Decides about a hardware fault; see [`signals`]. Runs in a signal handler.
-fn on_fault(fault: &Fault) -> Option<Action> {
-    if fault.beyond_file
-        && let Some(missing) = fault.address.and_then(watch::missing)
-    {
-        // SAFETY: if it is code that faulted, it is on the stack of a store, which keeps it alive.
-        let in_code = unsafe { registry::with_code(fault.pc, |_| ()) }.is_some();
-        return match in_code {
-            true => leave(fault, |_| Some(TrapCode::FileTruncated)),
-            false => missing.replace().then_some(Action::Retry),
-        };
-    }
-    // First of all: only a thread that runs our code is sure to have its thread-local storage.
-    // SAFETY: the code that faulted is on the stack of a store, which keeps it alive.
-    let site = unsafe {
-        registry::with_code(fault.pc, |code| {
-            if watch::is_behind_end(fault.pc) {
-                return Some(TrapCode::FileTruncated);
-            }
-            code.find(fault.pc)?.trap(fault.pc)
-        })
-    }?;
-    leave(fault, |stack| match (fault.address, stack) {
-        (Some(address), Some(stack)) if (stack.guard_low..stack.low).contains(&address) => {
-            Some(TrapCode::StackOverflow)
-        }
-        _ => site,
-    })
-}
-
-/// Leaves the compiled code that faulted for the reason that `why` gives, if it gives one.
-fn leave(fault: &Fault, why: impl FnOnce(Option<stack::StackBounds>) -> Option<TrapCode>) -> Option<Action> {
+/// Leaves the compiled code that faulted, with a trap. `None` if the thread runs no compiled code. For signal handlers.
+pub(super) fn leave(fault: &Fault, code: TrapCode) -> Option<Action> {
     THREAD.with(|thread| {
         let newest = thread.newest.get();
         if newest.is_null() {
             return None;
         }
-        let code = why(stack::known_bounds())?;
         thread.trap.set(Some(Trap { code, address: fault.address }));
         // SAFETY: the newest activation runs compiled code, or there would be no fault in it; its frames are linked.
         unsafe {

@@ -3,6 +3,7 @@
 mod append;
 mod arch;
 pub(crate) mod entry;
+mod fault;
 pub(crate) mod frames;
 mod gdb;
 mod lazy;

@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Mutex;
@@ -17,10 +18,61 @@ pub(crate) struct Fault {
     pub(crate) pc: usize,
     /// Frame pointer at that instruction.
     pub(crate) fp: usize,
-    /// The address it could not access, for faults of memory accesses.
+    /// What the processor complains about.
+    pub(crate) cause: Cause,
+    /// The address it could not access, for faults of memory accesses. The processor does not tell it for addresses that
+    /// cannot be mapped at all, nor for accesses that are not aligned.
     pub(crate) address: Option<usize>,
     /// Whether there is nothing behind the address although it is mapped: its file has become shorter.
     pub(crate) beyond_file: bool,
+}
+
+/// The kind of a fault, by its signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// An access that is not allowed.
+    Access,
+    /// An access to what is mapped, but is not there.
+    Bus,
+    /// An instruction that there is none of.
+    Illegal,
+    /// A division.
+    Arithmetic,
+}
+
+impl Cause {
+    fn of(signal: c_int) -> Cause {
+        match signal {
+            libc::SIGBUS => Cause::Bus,
+            libc::SIGILL => Cause::Illegal,
+            libc::SIGFPE => Cause::Arithmetic,
+            _ => Cause::Access,
+        }
+    }
+
+    /// The name of its signal.
+    pub(crate) fn signal(self) -> &'static str {
+        match self {
+            Cause::Access => "SIGSEGV",
+            Cause::Bus => "SIGBUS",
+            Cause::Illegal => "SIGILL",
+            Cause::Arithmetic => "SIGFPE",
+        }
+    }
+}
+
+/// Writes a message to the standard error stream. For signal handlers: neither allocates nor locks.
+pub(crate) fn say(message: fmt::Arguments<'_>) {
+    struct Stderr;
+    impl fmt::Write for Stderr {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            // SAFETY: the bytes are valid; without a standard error stream the call fails.
+            let written = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+            if written < 0 { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+    // There is nobody to tell that there is nobody to tell.
+    let _ = fmt::Write::write_fmt(&mut Stderr, message);
 }
 
 /// What to do about a fault.
@@ -177,6 +229,7 @@ mod registers {
         Fault {
             pc: registers[libc::REG_RIP as usize] as usize,
             fp: registers[libc::REG_RBP as usize] as usize,
+            cause: Cause::of(signal),
             address: address(signal, info),
             beyond_file: is_beyond_file(signal, info),
         }
@@ -199,6 +252,7 @@ mod registers {
         Fault {
             pc: registers.pc as usize,
             fp: registers.regs[29] as usize,
+            cause: Cause::of(signal),
             address: address(signal, info),
             beyond_file: is_beyond_file(signal, info),
         }
@@ -212,10 +266,14 @@ mod registers {
     }
 }
 
+/// What the system says of accesses of which it does not know the address.
+const SI_KERNEL: c_int = 0x80;
+
 /// The address of the access that failed. For the other signals the system gives the instruction's.
 fn address(signal: c_int, info: &libc::siginfo_t) -> Option<usize> {
+    let known = matches!(signal, libc::SIGSEGV | libc::SIGBUS) && info.si_code != SI_KERNEL;
     // SAFETY: the field is valid for these signals.
-    matches!(signal, libc::SIGSEGV | libc::SIGBUS).then(|| unsafe { info.si_addr() } as usize)
+    known.then(|| unsafe { info.si_addr() } as usize)
 }
 
 fn is_beyond_file(signal: c_int, info: &libc::siginfo_t) -> bool {

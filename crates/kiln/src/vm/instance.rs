@@ -320,6 +320,11 @@ impl InstanceData {
         unsafe { NonNull::new_unchecked((*context).header.owner.cast()) }
     }
 
+    /// Whether an address lies in one of the memories that it defines, accessible or not.
+    pub(super) fn has_memory_at(&self, address: usize) -> bool {
+        self.memories.iter().any(|memory| memory.reserves(address))
+    }
+
     /// Its module.
     pub(crate) fn module(&self) -> &Arc<ModuleData> {
         &self.module

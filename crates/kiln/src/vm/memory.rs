@@ -205,6 +205,14 @@ impl LinearMemory {
         unsafe { (*self.vm.as_ptr()).base }
     }
 
+    /// Whether an address lies in its address space, guard included.
+    pub(crate) fn reserves(&self, address: usize) -> bool {
+        match &self.backing {
+            Backing::Own { mapping, .. } => mapping.as_ref().is_some_and(|mapping| mapping.contains(address)),
+            Backing::Shared(shared) => shared.reserves(address),
+        }
+    }
+
     /// Size in bytes.
     pub(crate) fn len(&self) -> usize {
         match &self.backing {

@@ -73,6 +73,11 @@ impl SharedMemoryInner {
         self.len_cell().load(Ordering::Acquire) as usize
     }
 
+    /// Whether an address lies in its address space, guard included.
+    pub(crate) fn reserves(&self, address: usize) -> bool {
+        self.mapping.contains(address)
+    }
+
     /// First byte.
     pub(crate) fn base(&self) -> *mut u8 {
         self.mapping.as_ptr()

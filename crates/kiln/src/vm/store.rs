@@ -196,6 +196,12 @@ impl StoreOpaque {
         Ok(self.keep_memory(memory, vm))
     }
 
+    /// Whether an address lies in one of its memories, accessible or not. For signal handlers: neither allocates nor locks.
+    pub(crate) fn has_memory_at(&self, address: usize) -> bool {
+        self.instances.iter().any(|instance| instance.has_memory_at(address))
+            || self.host_memories.iter().any(|host| host.memory.reserves(address))
+    }
+
     /// Adds a shared memory.
     pub(crate) fn adopt_shared(&mut self, shared: &Arc<SharedMemoryInner>) -> NonNull<LinearMemory> {
         let memory = LinearMemory::from_shared(shared.plan().clone(), shared.clone());
