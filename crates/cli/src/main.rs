@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod scripts;
 mod settings;
+mod timeout;
 mod validate;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 
 #[inline(never)]
 fn command() -> ExitCode {
+    kiln::survive_file_size_limit();
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !kiln::claims_panic(info) {

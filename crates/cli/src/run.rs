@@ -24,6 +24,7 @@ use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, Refine, UsageError};
 use crate::progress::Progress;
+use crate::timeout::Timeout;
 use crate::{compile, embedded, invoke, refine, report};
 
 /// Stack of the program's thread beside what the program itself may use: for host functions, and for the compiler,
@@ -128,6 +129,8 @@ fn program(
     config.defer_compiler(is_artifact || matches!(cached, Some((Some(_), _))));
     let engine = Engine::new(&config).context("cannot make an engine with these options")?;
     let name = plan.file.display().to_string();
+    let limit = plan.options.wasm.timeout;
+    let timeout = limit.map(|limit| Timeout::begin(&engine, limit, &name)).transpose()?;
     let (compiled, outline) = match cached {
         Some((found, module)) => load_cached(&engine, plan, cache, found, module, explanation)?,
         None => (load(&engine, plan, is_artifact, explanation)?, None),
@@ -137,6 +140,9 @@ fn program(
 
     let (made, seconds) = timed(|| {
         let mut store = store(plan, &engine)?;
+        if let Some(timeout) = &timeout {
+            timeout.enter(&mut store);
+        }
         let instance = instantiate(plan, &mut store, compiled);
         Ok::<_, Error>((store, instance))
     });
@@ -146,6 +152,7 @@ fn program(
 
     let (start, cpu) = (Instant::now(), explain::thread_cpu_time());
     let result = enter(plan, &mut store, instance);
+    drop(timeout);
     explanation.run_seconds = start.elapsed().as_secs_f64();
     explanation.run_cpu_seconds = explain::thread_cpu_time().saturating_sub(cpu).as_secs_f64();
     let result = result.map_err(|error| ended(plan, &mut store, error, "run", &name));
@@ -345,15 +352,6 @@ fn store(plan: &Plan, engine: &Engine) -> Result<Store<Host>> {
     store.limiter(|host| &mut host.limits);
     if let Some(fuel) = wasm.fuel {
         store.set_fuel(fuel)?;
-    }
-    if let Some(timeout) = wasm.timeout {
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_trap();
-        let engine = engine.clone();
-        thread::spawn(move || {
-            thread::sleep(timeout);
-            engine.increment_epoch();
-        });
     }
     Ok(store)
 }

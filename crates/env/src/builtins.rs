@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 /// What a fallible builtin returns when it failed: no valid result of any builtin.
 pub const FAILED: u64 = 1 << 63;
 
+/// Bytes that a bulk operator on memories works on for one unit of fuel, beside the unit that each operator costs: about what
+/// a plain operator takes. Less than that many are free.
+pub const BYTES_PER_FUEL: u64 = 64;
+
+/// The same in elements, for operators on tables.
+pub const ELEMENTS_PER_FUEL: u64 = 8;
+
 /// Type of a builtin's parameter or result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BuiltinType {

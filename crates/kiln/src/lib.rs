@@ -95,7 +95,7 @@ pub use module_file::ModuleFile;
 #[cfg(feature = "compiler")]
 pub use profile::Profile;
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
-pub use sys::file::close_files_on_exec;
+pub use sys::file::{close_files_on_exec, survive_file_size_limit};
 pub use table::Table;
 pub use tier::TierUp;
 pub use trap::Trap;

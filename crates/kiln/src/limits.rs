@@ -5,7 +5,7 @@ use anyhow::Result;
 /// Decides about the growth of memories and tables of a store. See [`Store::limiter`](crate::Store::limiter).
 pub trait ResourceLimiter: Send + Sync {
     /// Whether a memory may grow from `current` to `desired` bytes; `maximum` is what its type allows. Asked for new
-    /// memories too, with a `current` of 0, but not for shared ones.
+    /// memories too, with a `current` of 0. Of shared memories each store's limiter is asked for what its own guests want.
     ///
     /// # Errors
     /// An error stops the guest with it, where `false` only lets `memory.grow` return -1.
@@ -33,6 +33,18 @@ pub trait ResourceLimiter: Send + Sync {
     fn table_grow_failed(&mut self, error: anyhow::Error) -> Result<()> {
         let _ = error;
         Ok(())
+    }
+
+    /// Whether the store's heap, which has the exceptions that guests throw and what host functions give them as `externref`,
+    /// may grow from `current` to `desired` bytes. What host values own beside their own size does not count. If it may not
+    /// and a collection does not help, the guest traps with [`Trap::AllocationTooLarge`](crate::Trap::AllocationTooLarge).
+    ///
+    /// Unless it is implemented, [`memory_growing`](ResourceLimiter::memory_growing) is asked, as for one more memory.
+    ///
+    /// # Errors
+    /// An error stops the guest with it.
+    fn heap_growing(&mut self, current: usize, desired: usize) -> Result<bool> {
+        self.memory_growing(current, desired, None)
     }
 
     /// How many instances the store may have. Asked once, when the limiter is set.
@@ -119,6 +131,10 @@ impl ResourceLimiter for StoreLimits {
         }
     }
 
+    fn heap_growing(&mut self, _current: usize, desired: usize) -> Result<bool> {
+        Ok(self.memory_size.is_none_or(|limit| desired <= limit))
+    }
+
     fn instances(&self) -> usize {
         self.instances
     }
@@ -142,7 +158,8 @@ impl StoreLimitsBuilder {
         StoreLimitsBuilder::default()
     }
 
-    /// Bytes that each memory may have.
+    /// Bytes that each memory may have, shared ones included, and as many for the store's heap of exceptions and host
+    /// references. (The heap grows by 64 KiB at a time.)
     pub fn memory_size(mut self, bytes: usize) -> StoreLimitsBuilder {
         self.0.memory_size = Some(bytes);
         self

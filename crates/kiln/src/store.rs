@@ -96,7 +96,9 @@ impl<T> Store<T> {
         self.inner.set_limiter(limiter);
     }
 
-    /// Sets the fuel that code of this store may consume: about one unit for each operator executed.
+    /// Sets the fuel that code of this store may consume: about one unit for each operator executed, and for bulk operators
+    /// (`memory.fill`, `memory.copy`, `memory.init`, `table.fill`, `table.copy`, `table.init`, `table.grow`) one more for each 64
+    /// bytes or 8 elements. The total is the same however the code is compiled.
     ///
     /// # Errors
     /// The engine is not [configured](crate::Config::consume_fuel) to count fuel.

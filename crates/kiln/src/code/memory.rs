@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
-use crate::sys::file::MappedFile;
+use crate::sys::file::{MappedFile, check_file_size};
 use crate::sys::mmap::{Access, Mapping, page_size};
 use crate::sys::watch::Watch;
 use crate::sys::{SysError, round_up_to_page};
@@ -87,11 +87,7 @@ impl CodeMemory {
     fn map_twice(&mut self, first: FirstText<'_>) -> Result<Mapping, SysError> {
         let len = self.text_len();
         let fail = |e: Errno| SysError::new("making an executable memory file", e);
-        // Exceeding this limit would kill the process with SIGXFSZ.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
-        if limit.current.is_some_and(|max| max < len as u64) {
-            return Err(fail(Errno::FBIG));
-        }
+        check_file_size(len).map_err(fail)?;
         // Kernels before 6.3 do not know the flag, and make every file executable.
         let file: OwnedFd = match rustix::fs::memfd_create("kiln-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC) {
             Err(Errno::INVAL) => rustix::fs::memfd_create("kiln-code", MemfdFlags::CLOEXEC),

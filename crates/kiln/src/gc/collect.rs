@@ -5,8 +5,10 @@ use std::ptr::NonNull;
 
 use anyhow::Result;
 use kiln_env::TrapCode;
+use kiln_env::limits::MAX_OBJECT_HEAP;
 use kiln_env::types::ValType;
 
+use super::heap::{BLOCK_BYTES, host_cost};
 use super::{GcRef, GcStore, Heap, HostValue, PayloadLayout};
 use crate::code::frames;
 use crate::sys::stack;
@@ -22,12 +24,19 @@ pub(crate) fn collect(store: &mut StoreOpaque) {
 
 /// Puts a host value into the heap.
 pub(crate) fn alloc_host(store: &mut StoreOpaque, value: HostValue) -> Result<GcRef> {
-    let value = match store.gc_mut().heap().alloc_host(value, false) {
-        Ok(object) => return Ok(object),
-        Err(value) => value,
+    let room = host_cost(&value).saturating_add(BLOCK_BYTES);
+    let mut value = Some(value);
+    let mut alloc = |heap: &mut Heap, force| match heap.alloc_host(value.take()?, force) {
+        Ok(object) => Some(object),
+        Err(back) => {
+            value = Some(back);
+            None
+        }
     };
-    collect(store);
-    store.gc_mut().heap().alloc_host(value, true).map_err(|_| Trap::from(TrapCode::HeapExhausted).into())
+    match alloc(store.gc_mut().heap(), false) {
+        Some(object) => Ok(object),
+        None => alloc_slowly(store, room, alloc, collect),
+    }
 }
 
 /// Puts an exception with this payload into the heap. The payload suits the tag's type.
@@ -45,10 +54,64 @@ pub(crate) fn alloc_exn(store: &mut StoreOpaque, tag: NonNull<VmTag>, payload: &
     if let Some(object) = alloc(store.gc_mut().heap(), false) {
         return Ok(object);
     }
-    // Nothing else may hold what goes into the payload.
-    let held: Vec<GcRef> = store.gc_mut().heap().payload_references(layout, payload).collect();
-    drop(collect_with(store, &held));
-    alloc(store.gc_mut().heap(), true).ok_or_else(|| Trap::from(TrapCode::HeapExhausted).into())
+    alloc_slowly(store, BLOCK_BYTES, alloc, |store| {
+        // Nothing else may hold what goes into the payload.
+        let held: Vec<GcRef> = store.gc_mut().heap().payload_references(layout, payload).collect();
+        drop(collect_with(store, &held));
+    })
+}
+
+/// Allocates what there was no place for: after a collection if one is due, or else in a larger heap if the store's limiter
+/// agrees, or after a collection all the same. `room`: how many bytes the heap has to grow by for that.
+#[cold]
+fn alloc_slowly(
+    store: &mut StoreOpaque,
+    room: usize,
+    mut alloc: impl FnMut(&mut Heap, bool) -> Option<GcRef>,
+    collect: impl FnOnce(&mut StoreOpaque),
+) -> Result<GcRef> {
+    if !store.gc_mut().heap().is_due()
+        && may_grow(store, room)?
+        && let Some(object) = alloc(store.gc_mut().heap(), false)
+    {
+        return Ok(object);
+    }
+    collect(store);
+    if let Some(object) = alloc(store.gc_mut().heap(), true) {
+        return Ok(object);
+    }
+    if may_grow(store, room)?
+        && let Some(object) = alloc(store.gc_mut().heap(), true)
+    {
+        return Ok(object);
+    }
+    let bytes = store.gc_mut().heap().bytes();
+    let what = match bytes.saturating_add(room) > MAX_OBJECT_HEAP {
+        true => format!("a store's heap of exceptions and host references may have {MAX_OBJECT_HEAP} bytes at most"),
+        false => format!(
+            "the store's limits do not let its heap of exceptions and host references grow beyond {bytes} bytes"
+        ),
+    };
+    Err(anyhow::Error::from(Trap::from(TrapCode::HeapExhausted)).context(what))
+}
+
+/// Whether the heap may have `room` more bytes than it has: the limiter is asked unless it has been before.
+fn may_grow(store: &mut StoreOpaque, room: usize) -> Result<bool> {
+    let heap = store.gc_mut().heap();
+    let (bytes, granted) = (heap.bytes(), heap.granted());
+    let wanted = bytes.saturating_add(room);
+    if wanted <= granted {
+        return Ok(true);
+    }
+    let allowed = match store.limiter() {
+        _ if wanted > MAX_OBJECT_HEAP => false,
+        None => true,
+        Some(mut limiter) => limiter.get().heap_growing(bytes, wanted)?,
+    };
+    if allowed {
+        store.gc_mut().heap().grant(wanted);
+    }
+    Ok(allowed)
 }
 
 #[cold]

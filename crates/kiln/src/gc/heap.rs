@@ -25,7 +25,7 @@ pub(crate) type HostValue = Box<dyn Any + Send + Sync>;
 const GRANULE: usize = 16;
 const GRANULE_BITS: u32 = 12;
 const GRANULES: usize = 1 << GRANULE_BITS;
-const BLOCK_BYTES: usize = GRANULES * GRANULE;
+pub(crate) const BLOCK_BYTES: usize = GRANULES * GRANULE;
 const BLOCK_LAYOUT: Layout = match Layout::from_size_align(BLOCK_BYTES, GRANULE) {
     Ok(layout) => layout,
     Err(_) => unreachable!(),
@@ -145,6 +145,10 @@ pub(crate) struct Heap {
     /// How many of them call for the next one.
     threshold: usize,
     max_blocks: usize,
+    /// What host values take that are in the heap.
+    host_bytes: usize,
+    /// Bytes that blocks and host values may take in all.
+    granted: usize,
     mark_stack: Vec<GcRef>,
 }
 
@@ -206,16 +210,42 @@ impl Heap {
             allocated: 0,
             threshold: MIN_THRESHOLD,
             max_blocks: (max_bytes / BLOCK_BYTES).min(MAX_BLOCKS),
+            host_bytes: 0,
+            granted: max_bytes,
             mark_stack: Vec::new(),
         }
+    }
+
+    /// Bytes that blocks and host values take.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.blocks.len() - self.vacant.len()) * BLOCK_BYTES + self.host_bytes
+    }
+
+    /// Bytes that they may take.
+    pub(crate) fn granted(&self) -> usize {
+        self.granted
+    }
+
+    /// Lets them take so much.
+    pub(crate) fn grant(&mut self, bytes: usize) {
+        self.granted = bytes;
+    }
+
+    /// Whether as much was allocated since the last collection as calls for the next one.
+    pub(crate) fn is_due(&self) -> bool {
+        self.allocated >= self.threshold
     }
 
     /// Puts a host value into the heap, or gives it back: then collect and try again, with `force` set. If it comes back
     /// even so, the heap is full.
     pub(crate) fn alloc_host(&mut self, value: HostValue, force: bool) -> Result<GcRef, HostValue> {
-        let cost = size_of_val(&*value) + HOST_VALUE_COST;
+        let cost = host_cost(&value);
+        if self.bytes().saturating_add(cost) > self.granted {
+            return Err(value);
+        }
         let Some((object, cell)) = self.alloc(HOST_CLASS, force) else { return Err(value) };
         self.allocated += cost;
+        self.host_bytes += cost;
         // SAFETY: by `alloc` the cell is free, of one granule, which is the size of a `HostValue`, and aligned.
         unsafe { cell.cast::<HostValue>().write(value) };
         Ok(object)
@@ -331,7 +361,7 @@ impl Heap {
             block.class = class;
             return Some(number);
         }
-        if self.blocks.len() - self.vacant.len() >= self.max_blocks {
+        if self.blocks.len() - self.vacant.len() >= self.max_blocks || self.bytes() + BLOCK_BYTES > self.granted {
             return None;
         }
         // SAFETY: the layout's size is not zero.
@@ -452,8 +482,7 @@ impl Heap {
     /// Ends a collection: objects that are not marked are gone. Host values among them are moved to `dead`; the caller
     /// drops them where their destructors may run. `roots`: how many places were looked at for references.
     pub(crate) fn sweep(&mut self, roots: usize, dead: &mut Vec<HostValue>) {
-        let mut live_bytes = 0;
-        let mut blocks_in_use = 0;
+        let (mut live_bytes, mut blocks_in_use, already_dead) = (0, 0, dead.len());
         for (index, place) in self.blocks.iter_mut().enumerate() {
             let Some(block) = place.as_deref_mut() else { continue };
             if block.class == HOST_CLASS {
@@ -480,6 +509,7 @@ impl Heap {
             let Some(number) = self.empty.pop() else { break };
             self.free_block(number);
         }
+        self.host_bytes -= dead[already_dead..].iter().map(host_cost).sum::<usize>();
         self.allocated = 0;
         // A collection costs about as much as what lives and the roots; as much has to be allocated before the next.
         self.threshold = MIN_THRESHOLD.max(live_bytes).max(roots.saturating_mul(ROOT_COST));
@@ -517,6 +547,11 @@ impl Heap {
         let blocks = || self.blocks.iter().flatten();
         HeapStats { live: blocks().map(|b| b.live as usize).sum(), bytes: blocks().count() * BLOCK_BYTES }
     }
+}
+
+/// Bytes that a host value takes.
+pub(crate) fn host_cost(value: &HostValue) -> usize {
+    size_of_val(&**value) + HOST_VALUE_COST
 }
 
 /// Moves the host values that are not marked out of a block.
@@ -685,10 +720,14 @@ mod tests {
                 Err(value) => break value,
             }
         };
-        assert_eq!(roots.len(), 4 * GRANULES);
+        // What the values take by themselves counts as well.
+        let most = 4 * BLOCK_BYTES / (GRANULE + host_cost(&full));
+        assert!((most / 2..=most).contains(&roots.len()), "{}", roots.len());
+        assert!(heap.bytes() <= 4 * BLOCK_BYTES);
         assert!(heap.alloc_host(full, false).is_err());
         roots.truncate(100);
         collect(&mut heap, &roots);
+        assert_eq!(heap.host_bytes, 100 * (1 + HOST_VALUE_COST));
         assert!(heap.alloc_host(Box::new(0u8), false).is_ok());
     }
 

@@ -37,13 +37,29 @@ pub(crate) struct GcStore {
     pending_exception: Option<GcRef>,
     /// Tags that the host made, and their types, which have to stay registered.
     tags: Vec<(Owned<VmTag>, FuncType)>,
+    /// Whether the store has a limiter, which is asked before the heap grows.
+    limited: bool,
 }
 
 impl GcStore {
     /// The objects, made room for.
     #[inline]
     pub(crate) fn heap(&mut self) -> &mut Heap {
-        self.heap.get_or_insert_with(|| Box::new(Heap::new(kiln_env::limits::MAX_OBJECT_HEAP)))
+        self.heap.get_or_insert_with(|| {
+            let mut heap = Box::new(Heap::new(kiln_env::limits::MAX_OBJECT_HEAP));
+            if self.limited {
+                heap.grant(0);
+            }
+            heap
+        })
+    }
+
+    /// From now on the store's limiter is asked before the heap grows.
+    pub(crate) fn limit(&mut self) {
+        self.limited = true;
+        if let Some(heap) = &mut self.heap {
+            heap.grant(heap.bytes());
+        }
     }
 
     /// The objects, if there ever was one.

@@ -34,6 +34,20 @@ pub fn close_files_on_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// An error if files may not be as large as `len` bytes: to make one, even one in memory, would end the process with
+/// SIGXFSZ.
+pub(crate) fn check_file_size(len: usize) -> Result<(), Errno> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|max| max < len as u64) { Err(Errno::FBIG) } else { Ok(()) }
+}
+
+/// Has what would exceed the limit of file sizes (`ulimit -f`) fail with an error, for the rest of the life of the process,
+/// which would otherwise end there by SIGXFSZ. For programs: a library has no business to decide that.
+pub fn survive_file_size_limit() {
+    // SAFETY: nothing is called when the signal comes.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// A file's bytes, mapped privately.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
@@ -60,6 +74,12 @@ impl MappedFile {
     /// Maps a copy that nobody can change.
     pub(crate) fn sealed_copy(bytes: &[u8]) -> Result<MappedFile, SysError> {
         let fail = |e: Errno| SysError::new("copying a file into memory", e);
+        check_file_size(bytes.len()).map_err(|e| {
+            SysError::new(
+                "copying a file into memory, which counts as a file and exceeds the limit of file sizes (`ulimit -f`)",
+                e,
+            )
+        })?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know the flag, and make every file executable.
         let fd = match rustix::fs::memfd_create("kiln-artifact", flags | MemfdFlags::EXEC) {

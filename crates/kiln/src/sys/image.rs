@@ -5,24 +5,35 @@ use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
+use smallvec::SmallVec;
 
-use super::file::MappedFile;
+use super::file::{MappedFile, check_file_size};
 use super::watch::Watch;
 use super::{SysError, page_size, round_up_to_page};
 
-/// The bytes with which a memory starts, in a file: a sealed memory file, or an artifact. Parts that no segment covers
-/// cost nothing.
+/// The bytes with which a memory starts. Parts that no segment covers cost nothing.
 #[derive(Debug)]
 pub(crate) struct MemoryImage {
-    file: ImageFile,
+    source: Source,
     len: usize,
-    runs: Box<[ImageRun]>,
 }
 
 #[derive(Debug)]
-enum ImageFile {
+enum Source {
+    /// A sealed memory file.
     Own(OwnedFd),
-    Shared(Arc<MappedFile>),
+    /// An artifact.
+    Shared(Arc<MappedFile>, Box<[ImageRun]>),
+    /// Copies of the segments, in order, with their offsets: where no file may be large enough.
+    Copies(Box<[(usize, Box<[u8]>)]>),
+}
+
+/// What a memory's first contents are made from.
+pub(super) enum Contents<'a> {
+    /// Pages of a file, ascending. The rest is zero.
+    Pages(BorrowedFd<'a>, SmallVec<[ImageRun; 1]>),
+    /// Bytes to be copied to these offsets, in order. The rest is zero.
+    Copies(&'a [(usize, Box<[u8]>)]),
 }
 
 /// Pages of an image. All numbers are multiples of the page size.
@@ -93,6 +104,9 @@ impl Writer<'_> {
 impl MemoryImage {
     /// An image of `len` bytes (rounded up to pages): zeroes, and then the segments, in order, at their offsets.
     ///
+    /// It counts as a file to the system. Where files may not be as large (`ulimit -f`), each memory gets copies of the
+    /// segments, which takes longer.
+    ///
     /// Fails if the system does, or if a segment does not fit.
     pub(crate) fn new<'a>(
         len: usize,
@@ -100,6 +114,15 @@ impl MemoryImage {
     ) -> Result<MemoryImage, SysError> {
         let fail = |e: Errno| SysError::new("building a memory image", e);
         let len = round_up_to_page(len).ok_or_else(|| fail(Errno::NOMEM))?;
+        let fits = |(offset, bytes): (u64, &'a [u8])| match offset.checked_add(bytes.len() as u64) {
+            Some(end) if end <= len as u64 => Ok((offset, bytes)),
+            _ => Err(fail(Errno::FBIG)),
+        };
+        let segments = segments.map(fits);
+        if check_file_size(len).is_err() {
+            let copies = segments.map(|segment| segment.map(|(offset, bytes)| (offset as usize, bytes.into())));
+            return Ok(MemoryImage { source: Source::Copies(copies.collect::<Result<_, _>>()?), len });
+        }
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know the flag that promises never to execute the file.
         let fd = match rustix::fs::memfd_create("kiln-memory", flags | MemfdFlags::NOEXEC_SEAL) {
@@ -109,17 +132,14 @@ impl MemoryImage {
         .map_err(fail)?;
         rustix::fs::ftruncate(&fd, len as u64).map_err(fail)?;
         let mut writer = Writer { fd: &fd, start: 0, bytes: Vec::new(), end: 0 };
-        for (offset, bytes) in segments {
-            if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > len as u64) {
-                return Err(fail(Errno::FBIG));
-            }
+        for segment in segments {
+            let (offset, bytes) = segment?;
             writer.add(offset, bytes).map_err(fail)?;
         }
         writer.flush().map_err(fail)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
-        let runs = if len == 0 { Box::default() } else { Box::new([ImageRun { offset: 0, at: 0, len }]) as Box<[_]> };
-        Ok(MemoryImage { file: ImageFile::Own(fd), len, runs })
+        Ok(MemoryImage { source: Source::Own(fd), len })
     }
 
     /// An image of `len` bytes that is already among a file's mapped bytes: zeroes but for `runs`, which ascend. `None` if they are not
@@ -139,7 +159,7 @@ impl MemoryImage {
             free = end;
             run.at += file.start();
         }
-        len.is_multiple_of(page).then(|| MemoryImage { file: ImageFile::Shared(file.clone()), len, runs })
+        len.is_multiple_of(page).then(|| MemoryImage { source: Source::Shared(file.clone(), runs), len })
     }
 
     /// Number of bytes, a multiple of the page size.
@@ -147,24 +167,28 @@ impl MemoryImage {
         self.len
     }
 
-    /// What is not zero.
-    pub(super) fn runs(&self) -> &[ImageRun] {
-        &self.runs
+    /// What it is made of.
+    pub(super) fn contents(&self) -> Contents<'_> {
+        match &self.source {
+            Source::Own(fd) => {
+                let whole = (self.len > 0).then_some(ImageRun { offset: 0, at: 0, len: self.len });
+                Contents::Pages(fd.as_fd(), whole.into_iter().collect())
+            }
+            Source::Shared(file, runs) => Contents::Pages(file.fd(), SmallVec::from_slice(runs)),
+            Source::Copies(copies) => Contents::Copies(copies),
+        }
+    }
+
+    /// Whether pages that are given back read as the image again.
+    pub(crate) fn comes_back(&self) -> bool {
+        !matches!(self.source, Source::Copies(_))
     }
 
     /// Who watches the file, if it may become shorter.
     pub(super) fn watch(&self) -> Option<&Watch> {
-        match &self.file {
-            ImageFile::Own(_) => None,
-            ImageFile::Shared(file) => file.watch(),
-        }
-    }
-
-    /// The file.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        match &self.file {
-            ImageFile::Own(fd) => fd.as_fd(),
-            ImageFile::Shared(file) => file.fd(),
+        match &self.source {
+            Source::Own(_) | Source::Copies(_) => None,
+            Source::Shared(file, _) => file.watch(),
         }
     }
 }
@@ -194,7 +218,7 @@ mod tests {
                 at += len;
             }
             let image = MemoryImage::new(expected.len(), segments.iter().map(|(at, bytes)| (*at, &bytes[..]))).unwrap();
-            let ImageFile::Own(fd) = image.file else { panic!("it was built") };
+            let Source::Own(fd) = image.source else { panic!("it was built") };
             let mut found = vec![0; expected.len()];
             std::fs::File::from(fd).read_exact_at(&mut found, 0).unwrap();
             assert!(found == expected);

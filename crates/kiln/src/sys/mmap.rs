@@ -1,12 +1,15 @@
 //! Address space: reserving it, making parts of it accessible, giving pages back.
 
 use std::ffi::c_void;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
+use super::image::Contents;
 use super::watch::Watch;
 use super::{MemoryImage, SysError};
 
@@ -18,6 +21,26 @@ pub(crate) fn page_size() -> usize {
 /// `len` rounded up to whole pages, or `None` if that does not fit in an address.
 pub(crate) fn round_up_to_page(len: usize) -> Option<usize> {
     len.checked_next_multiple_of(page_size())
+}
+
+/// Where mappings are placed: most of what 47 bits can address, away from where the system puts programs, libraries, stacks
+/// and heaps.
+const PLACES: std::ops::Range<usize> = 16 << 40..80 << 40;
+
+/// What places of large mappings are multiples of: pages can be huge ones then.
+const LARGE: usize = 2 << 20;
+
+/// Where a new mapping may go, if nothing is there yet: at random, by itself. The system would put one mapping beside the
+/// other, a memory beside the view through which code is written; whoever could write beyond one's end would know what comes
+/// there.
+fn random_place(len: usize) -> *mut c_void {
+    static KEYS: OnceLock<RandomState> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // A keyed hash of a counter: as good as random numbers to everybody without the key, and without a system call.
+    let number = KEYS.get_or_init(RandomState::new).hash_one(COUNT.fetch_add(1, Ordering::Relaxed)) as usize;
+    let unit = if len >= LARGE { LARGE } else { page_size() };
+    let place = PLACES.start + number % (PLACES.len() / unit) * unit;
+    ptr::without_provenance_mut(place)
 }
 
 /// A range of address space that belongs to the value and is given back when it is dropped.
@@ -87,7 +110,7 @@ impl Mapping {
             return Ok(Mapping { start: NonNull::dangling(), len: 0, watch: OnceLock::new() });
         }
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
-        let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, access.prot(), flags) }
+        let start = unsafe { mm::mmap_anonymous(random_place(len), len, access.prot(), flags) }
             .map_err(|e| SysError::new(what, e))?;
         Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
     }
@@ -95,7 +118,7 @@ impl Mapping {
     /// Maps `len` bytes of a file from its start, shared with whoever else maps it.
     pub(crate) fn shared_file(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<Mapping, SysError> {
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
-        let start = unsafe { mm::mmap(ptr::null_mut(), len, access.prot(), MapFlags::SHARED, fd, 0) }
+        let start = unsafe { mm::mmap(random_place(len), len, access.prot(), MapFlags::SHARED, fd, 0) }
             .map_err(|e| SysError::new("mapping a memory file", e))?;
         Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
     }
@@ -106,7 +129,7 @@ impl Mapping {
         let what = "mapping a file";
         let len = round_up_to_page(len).ok_or_else(|| SysError::new(what, rustix::io::Errno::NOMEM))?;
         // SAFETY: without a fixed address a new mapping touches no memory that exists.
-        let start = unsafe { mm::mmap(ptr::null_mut(), len, Access::Read.prot(), MapFlags::PRIVATE, fd, offset) }
+        let start = unsafe { mm::mmap(random_place(len), len, Access::Read.prot(), MapFlags::PRIVATE, fd, offset) }
             .map_err(|e| SysError::new(what, e))?;
         Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap returns no null"), len, watch: OnceLock::new() })
     }
@@ -193,8 +216,21 @@ impl Mapping {
     /// # Safety
     /// `offset` is a multiple of the page size and the image fits; nobody has references to what was there.
     pub(crate) unsafe fn map_image(&self, offset: usize, image: &MemoryImage) -> Result<(), SysError> {
-        let covered: usize = image.runs().iter().map(|run| run.len).sum();
-        if covered < image.len() {
+        let (fd, runs) = match image.contents() {
+            Contents::Pages(fd, runs) => (fd, runs),
+            Contents::Copies(segments) => {
+                // SAFETY: the caller's promise; the segments are within the image.
+                unsafe {
+                    self.make_accessible(offset, image.len())?;
+                    for (at, bytes) in segments {
+                        let to = self.as_ptr().add(offset + at);
+                        ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+                    }
+                }
+                return Ok(());
+            }
+        };
+        if runs.iter().map(|run| run.len).sum::<usize>() < image.len() {
             // SAFETY: the caller's promise.
             unsafe { self.make_accessible(offset, image.len())? };
         }
@@ -202,11 +238,11 @@ impl Mapping {
             let start = self.part(offset, image.len()).cast();
             self.watch.get_or_init(|| Watch::new(start, image.len(), true, Some(file)));
         }
-        for run in image.runs() {
+        for run in runs {
             let start = self.part(offset + run.offset, run.len);
             let (prot, flags) = (Access::ReadWrite.prot(), MapFlags::PRIVATE | MapFlags::FIXED);
             // SAFETY: the part is ours and the caller says that nobody relies on what is mapped there.
-            unsafe { mm::mmap(start, run.len, prot, flags, image.fd(), run.at) }
+            unsafe { mm::mmap(start, run.len, prot, flags, fd, run.at) }
                 .map_err(|e| SysError::new("mapping a memory image", e))?;
         }
         Ok(())
@@ -304,6 +340,17 @@ mod tests {
         assert_eq!(Mapping::reserve(0).unwrap().len(), 0);
         assert!(Mapping::reserve(usize::MAX).is_err());
         assert!(Mapping::reserve(1 << 60).is_err());
+    }
+
+    #[test]
+    fn neighbours_are_strangers() {
+        let mappings: Vec<_> = (0..64).map(|_| Mapping::reserve(4 << 20).unwrap()).collect();
+        let mut places: Vec<_> = mappings.iter().map(|mapping| mapping.as_ptr() as usize).collect();
+        places.sort_unstable();
+        // One in 16,000 runs has two within a gigabyte.
+        let close = places.windows(2).filter(|pair| pair[1] - pair[0] < 1 << 30).count();
+        assert!(close <= 2, "{places:x?}");
+        assert!(mappings.iter().all(|mapping| (mapping.as_ptr() as usize).is_multiple_of(LARGE)));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use kiln_env::builtins::{BYTES_PER_FUEL, ELEMENTS_PER_FUEL};
 use kiln_env::{DataIndex, DefinedFuncIndex, ElemIndex, FuncIndex, MemoryIndex, TableIndex, TrapCode};
 
 use super::call::pending_error;
 use super::context::{VmContext, VmFuncRef};
-use super::instance::InstanceData;
+use super::instance::{InstanceData, PIECE_BYTES, PIECE_ELEMENTS};
 use super::memory;
 use super::shared::{SharedMemoryInner, atomic_address};
 use super::store::StoreOpaque;
@@ -142,34 +143,77 @@ fn memory_grow(caller: &mut Caller, memory: u32, delta: u64) -> Result<u64> {
     Ok(memory::grow(caller.store(), memory, delta)?.unwrap_or(GROW_FAILED))
 }
 
-fn memory_copy(caller: &mut Caller, dst_memory: u32, src_memory: u32, dst: u64, src: u64, len: u64) -> Result<u64> {
-    let from = caller.range(src_memory, src, len)?;
-    let to = caller.range(dst_memory, dst, len)?;
-    // SAFETY: both ranges are mapped; they may overlap.
-    unsafe { std::ptr::copy(from, to, len as usize) };
+/// Does `work` on `len` units of something, as a whole or in pieces of at most `piece` if the epoch may change meanwhile. It is
+/// given where a piece begins and how long it is. What the host does when a deadline passes may change what there is to work
+/// on, so each piece is looked up anew.
+#[inline]
+fn in_pieces(
+    caller: &mut Caller,
+    len: u64,
+    piece: u64,
+    mut work: impl FnMut(&mut Caller, u64, u64) -> Result<()>,
+) -> Result<u64> {
+    if len <= piece || !caller.store().has_epochs {
+        work(caller, 0, len)?;
+        return Ok(0);
+    }
+    let mut done = 0;
+    while done < len {
+        caller.store().check_epoch()?;
+        let next = piece.min(len - done);
+        work(caller, done, next)?;
+        done += next;
+    }
     Ok(0)
+}
+
+fn memory_copy(caller: &mut Caller, dst_memory: u32, src_memory: u32, dst: u64, src: u64, len: u64) -> Result<u64> {
+    caller.range(src_memory, src, len)?;
+    caller.range(dst_memory, dst, len)?;
+    caller.store().charge_fuel(len / BYTES_PER_FUEL)?;
+    // Where they overlap, what is read later must not be written before.
+    let from_the_end = dst > src;
+    in_pieces(caller, len, PIECE_BYTES, |caller, done, piece| {
+        let at = if from_the_end { len - done - piece } else { done };
+        let from = caller.range(src_memory, src + at, piece)?;
+        let to = caller.range(dst_memory, dst + at, piece)?;
+        // SAFETY: both ranges are mapped; they may overlap.
+        unsafe { std::ptr::copy(from, to, piece as usize) };
+        Ok(())
+    })
 }
 
 fn memory_fill(caller: &mut Caller, memory: u32, dst: u64, value: u32, len: u64) -> Result<u64> {
-    let to = caller.range(memory, dst, len)?;
-    // SAFETY: the range is mapped.
-    unsafe { std::ptr::write_bytes(to, value as u8, len as usize) };
-    Ok(0)
+    caller.range(memory, dst, len)?;
+    caller.store().charge_fuel(len / BYTES_PER_FUEL)?;
+    in_pieces(caller, len, PIECE_BYTES, |caller, done, piece| {
+        let to = caller.range(memory, dst + done, piece)?;
+        // SAFETY: the range is mapped.
+        unsafe { std::ptr::write_bytes(to, value as u8, piece as usize) };
+        Ok(())
+    })
 }
 
 fn memory_init(caller: &mut Caller, memory: u32, data: u32, dst: u64, src: u64, len: u64) -> Result<u64> {
-    // SAFETY: see `Caller`.
-    unsafe { InstanceData::memory_init(caller.instance, MemoryIndex(memory), DataIndex(data), dst, src, len)? };
-    Ok(0)
+    let (memory, data) = (MemoryIndex(memory), DataIndex(data));
+    // SAFETY: see `Caller`, here and below.
+    unsafe { InstanceData::check_memory_init(caller.instance, memory, data, dst, src, len)? };
+    caller.store().charge_fuel(len / BYTES_PER_FUEL)?;
+    in_pieces(caller, len, PIECE_BYTES, |caller, done, piece| {
+        // SAFETY: as above.
+        Ok(unsafe { InstanceData::memory_init(caller.instance, memory, data, dst + done, src + done, piece)? })
+    })
 }
 
 fn data_drop(caller: &mut Caller, data: u32) {
     caller.instance().drop_data(DataIndex(data));
 }
 
-fn table_grow(caller: &mut Caller, table: u32, delta: u64, init: Element) -> Result<u64> {
-    let table = caller.table(table);
-    Ok(table::grow(caller.store(), table, delta, init)?.unwrap_or(GROW_FAILED))
+fn table_grow(caller: &mut Caller, index: u32, delta: u64, init: Element) -> Result<u64> {
+    let table = caller.table(index);
+    let Some(old) = table::grow_unfilled(caller.store(), table, delta)? else { return Ok(GROW_FAILED) };
+    fill_elements(caller, index, old, init, delta)?;
+    Ok(old)
 }
 
 fn table_grow_func(caller: &mut Caller, table: u32, delta: u64, init: *mut u8) -> Result<u64> {
@@ -182,8 +226,17 @@ fn table_grow_ref(caller: &mut Caller, table: u32, delta: u64, init: u32) -> Res
 
 fn table_fill(caller: &mut Caller, table: u32, dst: u64, value: Element, len: u64) -> Result<u64> {
     // SAFETY: see `Caller`, here and below.
-    unsafe { caller.table(table).as_mut() }.fill(dst, value, len)?;
-    Ok(0)
+    unsafe { caller.table(table).as_ref() }.check(dst, len)?;
+    fill_elements(caller, table, dst, value, len)
+}
+
+/// Fills elements that there are.
+fn fill_elements(caller: &mut Caller, table: u32, dst: u64, value: Element, len: u64) -> Result<u64> {
+    caller.store().charge_fuel(len / ELEMENTS_PER_FUEL)?;
+    in_pieces(caller, len, PIECE_ELEMENTS, |caller, done, piece| {
+        // SAFETY: see `Caller`.
+        Ok(unsafe { caller.table(table).as_mut() }.fill(dst + done, value, piece)?)
+    })
 }
 
 fn table_fill_func(caller: &mut Caller, table: u32, dst: u64, value: *mut u8, len: u64) -> Result<u64> {
@@ -195,16 +248,30 @@ fn table_fill_ref(caller: &mut Caller, table: u32, dst: u64, value: u32, len: u6
 }
 
 fn table_copy(caller: &mut Caller, dst_table: u32, src_table: u32, dst: u64, src: u64, len: u64) -> Result<u64> {
-    let (to, from) = (caller.table(dst_table), caller.table(src_table));
-    // SAFETY: see `Caller`.
-    unsafe { TableData::copy(to, from, dst, src, len)? };
-    Ok(0)
+    // SAFETY: see `Caller`, here and below.
+    unsafe {
+        caller.table(src_table).as_ref().check(src, len)?;
+        caller.table(dst_table).as_ref().check(dst, len)?;
+    }
+    caller.store().charge_fuel(len / ELEMENTS_PER_FUEL)?;
+    let from_the_end = dst > src;
+    in_pieces(caller, len, PIECE_ELEMENTS, |caller, done, piece| {
+        let at = if from_the_end { len - done - piece } else { done };
+        let (to, from) = (caller.table(dst_table), caller.table(src_table));
+        // SAFETY: as above.
+        unsafe { TableData::copy(to, from, dst + at, src + at, piece) }
+    })
 }
 
 fn table_init(caller: &mut Caller, table: u32, elem: u32, dst: u64, src: u64, len: u64) -> Result<u64> {
-    // SAFETY: see `Caller`.
-    unsafe { InstanceData::table_init_passive(caller.instance, TableIndex(table), ElemIndex(elem), dst, src, len)? };
-    Ok(0)
+    let (table, elem) = (TableIndex(table), ElemIndex(elem));
+    // SAFETY: see `Caller`, here and below.
+    unsafe { InstanceData::check_table_init(caller.instance, table, elem, dst, src, len)? };
+    caller.store().charge_fuel(len / ELEMENTS_PER_FUEL)?;
+    in_pieces(caller, len, PIECE_ELEMENTS, |caller, done, piece| {
+        // SAFETY: as above.
+        unsafe { InstanceData::table_init_passive(caller.instance, table, elem, dst + done, src + done, piece) }
+    })
 }
 
 fn elem_drop(caller: &mut Caller, elem: u32) {

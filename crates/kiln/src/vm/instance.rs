@@ -144,12 +144,12 @@ impl InstanceData {
         store.instances.push(instance);
         // SAFETY: the store owns the instance now, and is borrowed mutably.
         unsafe {
-            Self::fill_tables(module, this)?;
-            if let Err(e) = Self::apply_elems(module, this) {
+            Self::fill_tables(store, module, this)?;
+            if let Err(e) = Self::apply_elems(store, module, this) {
                 (*this.as_ptr()).memories.iter_mut().for_each(LinearMemory::wipe);
                 return Err(e);
             }
-            Self::apply_datas(module, this)?;
+            Self::apply_datas(store, module, this)?;
         }
         Ok(this)
     }
@@ -255,18 +255,20 @@ impl InstanceData {
     ///
     /// # Safety
     /// `this` is a whole instance of a store that is borrowed mutably, here and below.
-    unsafe fn fill_tables(module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
+    unsafe fn fill_tables(store: &mut StoreOpaque, module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
+        let mut pace = Pace::default();
         for (defined, init) in module.env.table_inits.iter() {
             let Some(expr) = init else { continue };
             // SAFETY: the caller's; the table is borrowed after the expression was evaluated.
             unsafe {
                 let value = Self::element_of(module, defined, const_expr::eval(this, expr)?);
-                let table = &mut (&mut (*this.as_ptr()).tables)[defined.0 as usize];
                 // Segments that the module's plan stands for come after the fill.
-                let planned = module.tables[defined.0 as usize].funcs.len() as u64;
-                for index in 0..table.len() {
-                    if index >= planned || module.tables[defined.0 as usize].funcs[index as usize].is_none() {
-                        table.fill(index, value, 1)?;
+                let planned = &module.tables[defined.0 as usize].funcs;
+                let len = (&(*this.as_ptr()).tables)[defined.0 as usize].len();
+                for index in 0..len {
+                    if planned.get(index as usize).is_none_or(Option::is_none) {
+                        pace.take(store, PIECE_BYTES / PIECE_ELEMENTS)?;
+                        (&mut (*this.as_ptr()).tables)[defined.0 as usize].fill(index, value, 1)?;
                     }
                 }
             }
@@ -278,20 +280,29 @@ impl InstanceData {
         element_from_raw(module.tables[table.0 as usize].ty.element.repr(), value)
     }
 
-    unsafe fn apply_elems(module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
+    unsafe fn apply_elems(store: &mut StoreOpaque, module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
+        let mut pace = Pace::default();
         for index in &module.eager_elems {
             let SegmentMode::Active { target, offset } = &module.env.elems[*index].mode else { continue };
             // SAFETY: the caller's.
             unsafe {
                 let offset = offset_from_raw(const_expr::eval(this, offset)?, module.env.tables[*target].limits.is_64);
                 let len = module.env.elems[*index].items.len() as u64;
-                Self::table_init(this, *target, *index, offset, 0, len)?;
+                Self::table(this, *target).as_ref().check(offset, len)?;
+                let mut done = 0;
+                while done < len {
+                    let next = (len - done).min(PIECE_ELEMENTS);
+                    pace.take(store, next * (PIECE_BYTES / PIECE_ELEMENTS))?;
+                    Self::table_init(this, *target, *index, offset + done, done, next)?;
+                    done += next;
+                }
             }
         }
         Ok(())
     }
 
-    unsafe fn apply_datas(module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
+    unsafe fn apply_datas(store: &mut StoreOpaque, module: &ModuleData, this: NonNull<InstanceData>) -> Result<()> {
+        let mut pace = Pace::default();
         for index in &module.eager_datas {
             let segment = &module.env.datas[*index];
             let SegmentMode::Active { target, offset } = &segment.mode else { continue };
@@ -300,8 +311,14 @@ impl InstanceData {
                 let is_64 = module.env.memories[*target].limits.is_64;
                 let offset = offset_from_raw(const_expr::eval(this, offset)?, is_64);
                 let bytes = module.info.bytes(&segment.bytes);
-                let dst = Self::memory_range(this, *target, offset, bytes.len() as u64)?;
-                ptr::copy_nonoverlapping(bytes.as_ptr(), dst, bytes.len());
+                Self::memory_range(this, *target, offset, bytes.len() as u64)?;
+                let mut at = offset;
+                for piece in bytes.chunks(PIECE_BYTES as usize) {
+                    pace.take(store, piece.len() as u64)?;
+                    let dst = Self::memory_range(this, *target, at, piece.len() as u64)?;
+                    ptr::copy_nonoverlapping(piece.as_ptr(), dst, piece.len());
+                    at += piece.len() as u64;
+                }
             }
         }
         Ok(())
@@ -450,6 +467,25 @@ impl InstanceData {
         unsafe { Self::raw_memory(this, index) }.range(offset, len)
     }
 
+    /// Whether `memory.init` is within the segment and the memory.
+    pub(crate) unsafe fn check_memory_init(
+        this: NonNull<InstanceData>,
+        memory: MemoryIndex,
+        data: DataIndex,
+        dst: u64,
+        src: u64,
+        len: u64,
+    ) -> Result<*mut u8, TrapCode> {
+        // SAFETY: the caller's.
+        unsafe {
+            let bytes = (*this.as_ptr()).passive_bytes(data);
+            if src.checked_add(len).is_none_or(|end| end > bytes.len() as u64) {
+                return Err(TrapCode::MemoryOutOfBounds);
+            }
+            Self::memory_range(this, memory, dst, len)
+        }
+    }
+
     /// `memory.init`.
     pub(crate) unsafe fn memory_init(
         this: NonNull<InstanceData>,
@@ -461,12 +497,8 @@ impl InstanceData {
     ) -> Result<(), TrapCode> {
         // SAFETY: the caller's; the bytes of the segment are not guest memory, so they do not overlap.
         unsafe {
-            let instance = &*this.as_ptr();
-            let bytes = instance.passive_bytes(data);
-            if src.checked_add(len).is_none_or(|end| end > bytes.len() as u64) {
-                return Err(TrapCode::MemoryOutOfBounds);
-            }
-            let to = Self::memory_range(this, memory, dst, len)?;
+            let to = Self::check_memory_init(this, memory, data, dst, src, len)?;
+            let bytes = (*this.as_ptr()).passive_bytes(data);
             ptr::copy_nonoverlapping(bytes.as_ptr().wrapping_add(src as usize), to, len as usize);
         }
         Ok(())
@@ -517,6 +549,28 @@ impl InstanceData {
         }
     }
 
+    /// Whether `table.init` is within the segment and the table.
+    pub(crate) unsafe fn check_table_init(
+        this: NonNull<InstanceData>,
+        table: TableIndex,
+        elem: ElemIndex,
+        dst: u64,
+        src: u64,
+        len: u64,
+    ) -> Result<(), TrapCode> {
+        // SAFETY: the caller's.
+        unsafe {
+            let instance = &*this.as_ptr();
+            let segment = &instance.module.env.elems[elem];
+            let is_empty = segment.mode != SegmentMode::Passive || instance.dropped_elems.contains(elem.0);
+            let items = if is_empty { 0 } else { segment.items.len() as u64 };
+            if src.checked_add(len).is_none_or(|end| end > items) {
+                return Err(TrapCode::TableOutOfBounds);
+            }
+            Self::table(this, table).as_ref().check(dst, len)
+        }
+    }
+
     /// `table.init`.
     pub(crate) unsafe fn table_init_passive(
         this: NonNull<InstanceData>,
@@ -528,16 +582,8 @@ impl InstanceData {
     ) -> Result<()> {
         // SAFETY: the caller's.
         unsafe {
-            let instance = &*this.as_ptr();
-            let passive = instance.module.env.elems[elem].mode == SegmentMode::Passive;
-            if !passive || instance.dropped_elems.contains(elem.0) {
-                // An empty segment; the table's bounds are checked all the same.
-                if src != 0 || len != 0 || dst > Self::table(this, table).as_ref().len() {
-                    return Err(TrapCode::TableOutOfBounds.into());
-                }
-                return Ok(());
-            }
-            Self::table_init(this, table, elem, dst, src, len)
+            Self::check_table_init(this, table, elem, dst, src, len)?;
+            if len == 0 { Ok(()) } else { Self::table_init(this, table, elem, dst, src, len) }
         }
     }
 
@@ -580,6 +626,27 @@ impl InstanceData {
                 }
             }
         }
+    }
+}
+
+/// Bytes and elements that are worked on between two looks at the epoch: about a millisecond, where pages are touched for the
+/// first time.
+pub(super) const PIECE_BYTES: u64 = 2 << 20;
+pub(super) const PIECE_ELEMENTS: u64 = 64 << 10;
+
+/// Looks at the epoch as often as the work that is done demands.
+#[derive(Default)]
+struct Pace(u64);
+
+impl Pace {
+    /// So many bytes are about to be worked on.
+    fn take(&mut self, store: &mut StoreOpaque, bytes: u64) -> Result<()> {
+        self.0 += bytes;
+        if self.0 <= PIECE_BYTES {
+            return Ok(());
+        }
+        self.0 = bytes;
+        store.check_epoch()
     }
 }
 

@@ -9,7 +9,7 @@ use kiln_env::types::MemoryType;
 use kiln_env::{TrapCode, Tunables};
 
 use super::context::VmMemory;
-use super::shared::SharedMemoryInner;
+use super::shared::{GrownShared, SharedMemoryInner};
 use super::store::StoreOpaque;
 use crate::sys::MemoryImage;
 use crate::sys::mmap::{Mapping, page_size, round_up_to_page};
@@ -92,7 +92,8 @@ impl MemoryPlan {
 
     /// Takes back the mapping of a memory whose instance is gone.
     fn recycle(&self, mapping: Mapping, accessible: usize) {
-        if self.free.lock().unwrap_or_else(|e| e.into_inner()).len() >= MAX_FREE {
+        let comes_back = self.image.get().is_none_or(|image| image.as_ref().is_none_or(MemoryImage::comes_back));
+        if !comes_back || self.free.lock().unwrap_or_else(|e| e.into_inner()).len() >= MAX_FREE {
             return;
         }
         let start = round_up(self.min);
@@ -316,7 +317,7 @@ pub(crate) fn grow(store: &mut StoreOpaque, mut memory: NonNull<LinearMemory>, d
     // SAFETY: the memory belongs to the store, which is borrowed mutably; the limiter below has no access to memories.
     let memory = unsafe { memory.as_mut() };
     if let Some(shared) = memory.shared() {
-        return Ok(shared.grow(delta));
+        return grow_shared(store, &shared.clone(), delta);
     }
     let old = memory.pages();
     let target = memory.grown(delta);
@@ -333,6 +334,27 @@ pub(crate) fn grow(store: &mut StoreOpaque, mut memory: NonNull<LinearMemory>, d
     match usize::try_from(bytes) {
         Ok(bytes) if memory.set_len(bytes) => Ok(Some(old)),
         _ => grow_failed(store, "the system refuses more memory"),
+    }
+}
+
+/// The same for a shared memory, which other threads may grow meanwhile: what the limiter has agreed to is what is done.
+fn grow_shared(store: &mut StoreOpaque, shared: &SharedMemoryInner, delta: u64) -> Result<Option<u64>> {
+    loop {
+        let current = shared.len();
+        if let Some(mut limiter) = store.limiter() {
+            let ty = shared.ty();
+            let maximum = max_bytes(ty).and_then(|b| usize::try_from(b).ok());
+            let more = delta.checked_mul(1 << ty.page_size_log2).and_then(|b| usize::try_from(b).ok());
+            let wanted = more.and_then(|more| current.checked_add(more)).unwrap_or(usize::MAX);
+            if !limiter.get().memory_growing(current, wanted, maximum)? {
+                return Ok(None);
+            }
+        }
+        match shared.grow_from(Some(current), delta) {
+            GrownShared::From(old) => return Ok(Some(old)),
+            GrownShared::Changed => {}
+            GrownShared::Failed => return grow_failed(store, "memory maximum size exceeded"),
+        }
     }
 }
 

@@ -27,6 +27,16 @@ pub(crate) struct SharedMemoryInner {
     parking: Parking,
 }
 
+/// How an attempt to grow a shared memory ended.
+pub(crate) enum GrownShared {
+    /// It has grown; the old size in pages.
+    From(u64),
+    /// Its size was not what was expected.
+    Changed,
+    /// It cannot grow so far.
+    Failed,
+}
+
 // SAFETY: 1. `vm.base` never changes; `vm.len` is accessed atomically. 2. Guest bytes are raw memory to which no
 // references are made. 3. Everything else is behind locks.
 unsafe impl Send for SharedMemoryInner {}
@@ -100,9 +110,28 @@ impl SharedMemoryInner {
 
     /// Grows by `delta` pages: the old size in pages, or `None`.
     pub(crate) fn grow(&self, delta: u64) -> Option<u64> {
+        match self.grow_from(None, delta) {
+            GrownShared::From(old) => Some(old),
+            _ => None,
+        }
+    }
+
+    /// The same, but only if it is still `expected` bytes long.
+    pub(crate) fn grow_from(&self, expected: Option<usize>, delta: u64) -> GrownShared {
         let mut accessible = lock(&self.accessible);
+        let len = self.len();
+        if expected.is_some_and(|expected| expected != len) {
+            return GrownShared::Changed;
+        }
+        match self.grow_locked(&mut accessible, len, delta) {
+            Some(old) => GrownShared::From(old),
+            None => GrownShared::Failed,
+        }
+    }
+
+    fn grow_locked(&self, accessible: &mut usize, len: usize, delta: u64) -> Option<u64> {
         let shift = self.ty().page_size_log2;
-        let old = self.len() as u64 >> shift;
+        let old = len as u64 >> shift;
         let pages = old.checked_add(delta).filter(|p| *p <= self.ty().max_pages())?;
         let bytes = usize::try_from(pages.checked_mul(1 << shift)?).ok()?;
         let needed = bytes.checked_next_multiple_of(page_size()).filter(|n| *n <= self.mapping.len())?;

@@ -53,6 +53,10 @@ pub struct StoreOpaque {
     /// Fuel beyond what the counter in `vm` holds.
     fuel_reserve: u64,
     fuel_interval: Option<u64>,
+    /// Whether the engine's code counts fuel.
+    pub(super) has_fuel: bool,
+    /// Whether it looks at the epoch.
+    pub(super) has_epochs: bool,
     limiter: Option<LimiterFn>,
     epoch_callback: Option<EpochFn>,
     limits: InstanceLimits,
@@ -442,6 +446,8 @@ impl<T> StoreInner<T> {
             host_slabs: Vec::new(),
             fuel_reserve: 0,
             fuel_interval: None,
+            has_fuel: engine.tunables().fuel,
+            has_epochs: engine.tunables().epochs,
             limiter: None,
             epoch_callback: None,
             limits: unlimited,
@@ -489,6 +495,7 @@ impl<T> StoreInner<T> {
         let limiter = f(self.data_mut());
         self.opaque.limits =
             InstanceLimits { instances: limiter.instances(), tables: limiter.tables(), memories: limiter.memories() };
+        self.opaque.gc.limit();
         self.opaque.limiter = Some(Box::new(move |store| {
             // SAFETY: the closure stays in the store that it was set in, whose data is a `T`.
             let store = unsafe { StoreInner::<T>::from_opaque(store) };

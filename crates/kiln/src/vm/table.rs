@@ -137,7 +137,8 @@ impl TableData {
         self.elements.ptr.as_ptr().cast::<u32>().wrapping_add(index as usize)
     }
 
-    fn check(&self, start: u64, len: u64) -> Result<(), TrapCode> {
+    /// Whether `len` elements from `start` are all within.
+    pub(crate) fn check(&self, start: u64, len: u64) -> Result<(), TrapCode> {
         match start.checked_add(len) {
             Some(end) if end <= self.len() => Ok(()),
             _ => Err(TrapCode::TableOutOfBounds),
@@ -293,6 +294,14 @@ pub(crate) fn grow(
     delta: u64,
     init: Element,
 ) -> Result<Option<u64>> {
+    let Some(old) = grow_unfilled(store, table, delta)? else { return Ok(None) };
+    // SAFETY: the table belongs to the store, which is borrowed mutably.
+    unsafe { table.as_mut() }.fill(old, init, delta)?;
+    Ok(Some(old))
+}
+
+/// The same, but the new elements are untouched: the caller fills them.
+pub(crate) fn grow_unfilled(store: &mut StoreOpaque, mut table: NonNull<TableData>, delta: u64) -> Result<Option<u64>> {
     // SAFETY: the table belongs to the store, which is borrowed mutably; the limiter below has no access to tables.
     let table = unsafe { table.as_mut() };
     let old = table.len();
@@ -311,7 +320,6 @@ pub(crate) fn grow(
         }
         return Ok(None);
     }
-    table.fill(old, init, delta)?;
     Ok(Some(old))
 }
 

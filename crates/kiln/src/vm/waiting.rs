@@ -50,7 +50,7 @@ impl StoreOpaque {
     /// Takes fuel for work that is done outside of compiled code. Takes all that is left if that is not enough.
     #[inline]
     pub(crate) fn charge_fuel(&mut self, units: u64) -> Result<(), TrapCode> {
-        if units == 0 || !self.engine().tunables().fuel {
+        if units == 0 || !self.has_fuel {
             return Ok(());
         }
         self.vm.fuel = self.vm.fuel.saturating_add_unsigned(units);
@@ -59,7 +59,7 @@ impl StoreOpaque {
 
     /// Lets what is to happen at the epoch deadline happen, if it has passed.
     pub(crate) fn check_epoch(&mut self) -> Result<()> {
-        if self.engine().tunables().epochs && self.engine().epoch().load(Ordering::Relaxed) >= self.vm.epoch_deadline {
+        if self.has_epochs && self.engine().epoch().load(Ordering::Relaxed) >= self.vm.epoch_deadline {
             self.new_epoch()?;
         }
         Ok(())
@@ -75,7 +75,7 @@ impl StoreOpaque {
 
     /// What to wait with, if there are epochs.
     pub(crate) fn waiting(&mut self) -> Result<Option<Arc<Waiting>>> {
-        if !self.engine().tunables().epochs {
+        if !self.has_epochs {
             return Ok(None);
         }
         if self.waiting.is_none() {
