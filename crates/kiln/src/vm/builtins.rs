@@ -201,7 +201,8 @@ fn memory_init(caller: &mut Caller, memory: u32, data: u32, dst: u64, src: u64, 
     caller.store().charge_fuel(len / BYTES_PER_FUEL)?;
     in_pieces(caller, len, PIECE_BYTES, |caller, done, piece| {
         // SAFETY: as above.
-        Ok(unsafe { InstanceData::memory_init(caller.instance, memory, data, dst + done, src + done, piece)? })
+        unsafe { InstanceData::memory_init(caller.instance, memory, data, dst + done, src + done, piece)? };
+        Ok(())
     })
 }
 
@@ -235,7 +236,8 @@ fn fill_elements(caller: &mut Caller, table: u32, dst: u64, value: Element, len:
     caller.store().charge_fuel(len / ELEMENTS_PER_FUEL)?;
     in_pieces(caller, len, PIECE_ELEMENTS, |caller, done, piece| {
         // SAFETY: see `Caller`.
-        Ok(unsafe { caller.table(table).as_mut() }.fill(dst + done, value, piece)?)
+        unsafe { caller.table(table).as_mut() }.fill(dst + done, value, piece)?;
+        Ok(())
     })
 }
 
