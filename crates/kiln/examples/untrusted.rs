@@ -1,60 +1,264 @@
-//! Guests that nobody trusts: each gets so much fuel, time, memory and stack, and what it does wrong is its own:
-//! `cargo run --example untrusted`.
+//! Guests that nobody trusts: each gets so much fuel, time, memory and stack, whatever it tries, and what it does wrong is its
+//! own: `cargo run --example untrusted`.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use kiln::{Config, Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, WasmBacktrace};
+use anyhow::{Result, ensure};
+use kiln::{
+    AsContextMut, Caller, Config, Engine, ExternRef, Linker, Module, Rooted, Store, StoreLimits, StoreLimitsBuilder,
+    Tiering, Trap, WasmBacktrace,
+};
+use rustix::event::{PollFd, PollFlags, poll};
 
-const GUEST: &str = r#"(module
-    (memory (export "memory") 1)
-    (func (export "sum") (param i32) (result i32) (local i32)
-        (loop (local.set 1 (i32.add (local.get 1) (local.get 0)))
-            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-        (local.get 1))
-    (func (export "spin") (param i32) (result i32) (loop (br 0)) (unreachable))
-    (func $deeper (export "recurse") (param i32) (result i32) (i32.add (call $deeper (local.get 0)) (i32.const 1)))
-    (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"#;
+/// Bytes of a guest's module. What it costs to compile one follows from that: functions are compiled when they are first called,
+/// and those that would take out of proportion are refused.
+const MODULE_BYTES: usize = 1 << 20;
+/// Bytes that each of its memories may have, and its exceptions and references of the host together.
+const MEMORY_BYTES: usize = 1 << 20;
+/// Elements that each of its tables may have.
+const TABLE_ELEMENTS: usize = 1_000;
+/// About how many operators it may execute.
+const FUEL: u64 = 5_000_000;
+/// How long it may take.
+const TIME: Duration = Duration::from_millis(200);
+/// How exactly that is known.
+const TICK: Duration = Duration::from_millis(20);
+/// Bytes of stack.
+const STACK: usize = 256 << 10;
 
-/// Calls a function of a fresh instance: one guest's mistakes are no other's.
-fn call(engine: &Engine, module: &Module, fuel: u64, function: &str, param: i32) -> Result<i32> {
-    let limits = StoreLimitsBuilder::new().memory_size(1 << 20).instances(1).build();
-    let mut store: Store<StoreLimits> = Store::new(engine, limits);
-    store.limiter(|limits| limits);
-    store.set_fuel(fuel)?;
-    // The second tick from now on.
-    store.set_epoch_deadline(2);
-    let instance = Instance::new(&mut store, module, &[])?;
-    let result = instance.get_typed_func::<i32, i32>(&mut store, function)?.call(&mut store, param);
-    println!("{function}({param}): {:?}, {} units of fuel left", result.as_ref().ok(), store.get_fuel()?);
-    result
+/// What guests run in.
+pub(crate) struct Sandbox {
+    engine: Engine,
+    linker: Linker<StoreLimits>,
 }
 
-fn main() -> Result<()> {
-    let mut config = Config::new();
-    config.consume_fuel(true).epoch_interruption(true).max_wasm_stack(256 << 10);
-    let engine = Engine::new(&config)?;
-    let clock = engine.clone();
-    std::thread::spawn(move || {
-        loop {
-            std::thread::sleep(Duration::from_millis(250));
-            clock.increment_epoch();
+impl Sandbox {
+    /// With functions compiled in this way.
+    pub(crate) fn new(tiering: Tiering) -> Result<Sandbox> {
+        let mut config = Config::new();
+        config.tiering(tiering).consume_fuel(true).epoch_interruption(true).max_wasm_stack(STACK);
+        let engine = Engine::new(&config)?;
+        let clock = engine.clone();
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(TICK);
+                clock.increment_epoch();
+            }
+        });
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap("host", "sleep", sleep)?;
+        linker.func_wrap("host", "bytes", bytes)?;
+        Ok(Sandbox { engine, linker })
+    }
+
+    /// Calls `run` of a fresh instance: one guest's mistakes are no other's.
+    pub(crate) fn run(&self, module: &[u8]) -> Result<i32> {
+        self.run_with(module, FUEL)
+    }
+
+    /// The same with any amount of fuel.
+    fn run_with(&self, module: &[u8], fuel: u64) -> Result<i32> {
+        ensure!(module.len() <= MODULE_BYTES, "a module of {} bytes is too large", module.len());
+        let module = Module::new(&self.engine, module)?;
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(MEMORY_BYTES)
+            .table_elements(TABLE_ELEMENTS)
+            .instances(1)
+            .memories(2)
+            .tables(2)
+            .build();
+        let mut store: Store<StoreLimits> = Store::new(&self.engine, limits);
+        store.limiter(|limits| limits);
+        store.set_fuel(fuel)?;
+        store.set_epoch_deadline((TIME.as_millis() / TICK.as_millis()) as u64);
+        // Before anything of the guest runs, instantiation included.
+        let instance = self.linker.instantiate(&mut store, &module)?;
+        instance.get_typed_func::<(), i32>(&mut store, "run")?.call(&mut store, ())
+    }
+}
+
+/// Sleeps for a guest, who may want to for ever; but not longer than the guest's time.
+fn sleep(mut caller: Caller<'_, StoreLimits>, milliseconds: u64) -> Result<()> {
+    let until = Instant::now().checked_add(Duration::from_millis(milliseconds));
+    caller.as_context_mut().wait(|_, wake| {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(ControlFlow::Break(()));
         }
-    });
-    let module = Module::new(&engine, GUEST)?;
+        let mut fds: Vec<_> = wake.iter().map(|wake| PollFd::new(wake, PollFlags::IN)).collect();
+        match poll(&mut fds, left.and_then(|left| left.try_into().ok()).as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(ControlFlow::Continue(())),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
 
-    assert_eq!(call(&engine, &module, 1_000_000, "sum", 100)?, 5050);
-    // A memory that must not grow says so to the guest.
-    assert_eq!(call(&engine, &module, 1_000, "grow", 3)?, 1);
-    assert_eq!(call(&engine, &module, 1_000, "grow", 16)?, -1);
+/// Gives a guest bytes of the host, which are made for it and paid for by it.
+fn bytes(mut caller: Caller<'_, StoreLimits>, len: u32) -> Result<Option<Rooted<ExternRef>>> {
+    caller.as_context_mut().consume_fuel(u64::from(len) / 64)?;
+    ensure!(len <= 1 << 10, "{len} bytes at once are too many");
+    // What a value owns elsewhere would not count, so it owns nothing.
+    Ok(Some(ExternRef::new(&mut caller, [len as u8; 1 << 10])?))
+}
 
-    let out_of_fuel = call(&engine, &module, 1_000_000, "spin", 0).unwrap_err();
-    assert_eq!(out_of_fuel.downcast_ref(), Some(&Trap::OutOfFuel));
-    let out_of_time = call(&engine, &module, u64::MAX, "spin", 0).unwrap_err();
-    assert_eq!(out_of_time.downcast_ref(), Some(&Trap::Interrupt));
-    let too_deep = call(&engine, &module, u64::MAX, "recurse", 0).unwrap_err();
-    assert_eq!(too_deep.downcast_ref(), Some(&Trap::StackOverflow));
-    let backtrace = too_deep.downcast_ref::<WasmBacktrace>().expect("traps have one");
-    assert_eq!(backtrace.frames()[0].func_name(), Some("deeper"));
+/// A guest that wants more than it gets.
+pub(crate) struct Hostile {
+    pub(crate) name: &'static str,
+    module: &'static str,
+    /// Whether it has all the fuel that there is, so that it is time that ends it.
+    has_fuel: bool,
+    pub(crate) end: End,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub(crate) enum End {
+    Trap(Trap),
+    /// An error that says this.
+    Error(&'static str),
+    /// It is told no, and gets no more than this.
+    Gets(i32),
+}
+
+impl Hostile {
+    const fn new(name: &'static str, end: End, module: &'static str) -> Hostile {
+        Hostile { name, module, has_fuel: false, end }
+    }
+
+    const fn waits(name: &'static str, module: &'static str) -> Hostile {
+        Hostile { name, module, has_fuel: true, end: End::Trap(Trap::Interrupt) }
+    }
+
+    /// Runs it. An error if it does not end as it should.
+    pub(crate) fn run(&self, sandbox: &Sandbox) -> Result<()> {
+        let fuel = if self.has_fuel { u64::MAX } else { FUEL };
+        let result = sandbox.run_with(self.module.as_bytes(), fuel);
+        let fits = match (&self.end, &result) {
+            (End::Trap(trap), Err(error)) => error.downcast_ref() == Some(trap),
+            (End::Error(text), Err(error)) => format!("{error:#}").contains(text),
+            (End::Gets(n), Ok(result)) => n == result,
+            _ => false,
+        };
+        ensure!(fits, "{} should end with {:?}, not {result:?}", self.name, self.end);
+        Ok(())
+    }
+}
+
+/// One for each limit.
+pub(crate) const HOSTILE: &[Hostile] = &[
+    Hostile::new(
+        "a loop",
+        End::Trap(Trap::OutOfFuel),
+        r#"(module (func (export "run") (result i32) (loop (br 0)) (unreachable)))"#,
+    ),
+    Hostile::new(
+        "a loop of large fills",
+        End::Trap(Trap::OutOfFuel),
+        r#"(module (memory 16) (func (export "run") (result i32)
+            (loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 1048576)) (br 0)) (unreachable)))"#,
+    ),
+    Hostile::waits("a loop with fuel", r#"(module (func (export "run") (result i32) (loop (br 0)) (unreachable)))"#),
+    Hostile::waits(
+        "large fills with fuel",
+        r#"(module (memory 16) (func (export "run") (result i32)
+            (loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 1048576)) (br 0)) (unreachable)))"#,
+    ),
+    Hostile::waits(
+        "a wait for a notification",
+        r#"(module (memory 1 1 shared) (func (export "run") (result i32)
+            (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))"#,
+    ),
+    Hostile::waits(
+        "a sleep of years",
+        r#"(module (import "host" "sleep" (func $sleep (param i64)))
+            (func (export "run") (result i32) (call $sleep (i64.const -1)) (i32.const 0)))"#,
+    ),
+    Hostile::waits(
+        "a loop of its start function",
+        r#"(module (func $spin (loop (br 0))) (start $spin) (func (export "run") (result i32) (i32.const 0)))"#,
+    ),
+    Hostile::new(
+        "recursion",
+        End::Trap(Trap::StackOverflow),
+        r#"(module (func $deeper (export "run") (result i32) (i32.add (call $deeper) (i32.const 1))))"#,
+    ),
+    Hostile::new(
+        "a memory that grows",
+        End::Gets((MEMORY_BYTES >> 16) as i32),
+        r#"(module (memory 0) (func (export "run") (result i32)
+            (loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) (memory.size)))"#,
+    ),
+    Hostile::new(
+        "a shared memory that grows",
+        End::Gets((MEMORY_BYTES >> 16) as i32),
+        r#"(module (memory 0 65536 shared) (func (export "run") (result i32)
+            (drop (memory.grow (i32.const 60000)))
+            (loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) (memory.size)))"#,
+    ),
+    Hostile::new(
+        "a memory that is large from the beginning",
+        End::Error("exceeds memory limits"),
+        r#"(module (memory 20000) (func (export "run") (result i32) (i32.const 0)))"#,
+    ),
+    Hostile::new(
+        "many memories",
+        End::Error("memory count too high"),
+        r#"(module (memory 1) (memory 1) (memory 1) (func (export "run") (result i32) (i32.const 0)))"#,
+    ),
+    Hostile::new(
+        "a table that grows",
+        End::Gets(TABLE_ELEMENTS as i32),
+        r#"(module (table 0 funcref) (func (export "run") (result i32)
+            (loop (br_if 0 (i32.ne (table.grow (ref.null func) (i32.const 1)) (i32.const -1)))) (table.size)))"#,
+    ),
+    Hostile::new(
+        "a table that is large from the beginning",
+        End::Error("exceeds table limits"),
+        r#"(module (table 5000000 funcref) (func (export "run") (result i32) (i32.const 0)))"#,
+    ),
+    Hostile::new(
+        "exceptions in exceptions",
+        End::Trap(Trap::AllocationTooLarge),
+        r#"(module (tag $t (param exnref))
+            (func $wrap (param exnref) (result exnref)
+                (block $caught (result exnref exnref)
+                    (try_table (catch_ref $t $caught) (throw $t (local.get 0)))
+                    (unreachable))
+                (return))
+            (func (export "run") (result i32) (local exnref)
+                (loop (local.set 0 (call $wrap (local.get 0))) (br 0)) (unreachable)))"#,
+    ),
+    Hostile::new(
+        "references of the host",
+        End::Trap(Trap::AllocationTooLarge),
+        r#"(module (import "host" "bytes" (func $bytes (param i32) (result externref)))
+            (table $kept 1000 externref)
+            (func (export "run") (result i32) (local $i i32)
+                (loop
+                    (table.set $kept (local.get $i) (call $bytes (i32.const 1024)))
+                    (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))
+                (unreachable)))"#,
+    ),
+];
+
+#[allow(dead_code, reason = "the test of this example has its own")]
+fn main() -> Result<()> {
+    let sandbox = Sandbox::new(Tiering::Dynamic)?;
+    let honest = r#"(module (func (export "run") (result i32) (local i32 i32)
+        (local.set 0 (i32.const 100))
+        (loop (local.set 1 (i32.add (local.get 1) (local.get 0)))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (local.get 1)))"#;
+    println!("an honest guest: {}", sandbox.run(honest.as_bytes())?);
+    for hostile in HOSTILE {
+        hostile.run(&sandbox)?;
+        println!("{}: {:?}", hostile.name, hostile.end);
+    }
+    // Whoever runs guests sees where one was.
+    let loops = HOSTILE[0].module.as_bytes();
+    if let Some(backtrace) = sandbox.run(loops).unwrap_err().downcast_ref::<WasmBacktrace>() {
+        println!("{backtrace}");
+    }
     Ok(())
 }
