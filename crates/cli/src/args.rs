@@ -23,8 +23,8 @@ pub(crate) struct Args {
 }
 
 /// The commands, for those who misspell them.
-pub(crate) const COMMANDS: [&str; 9] =
-    ["run", "compile", "objdump", "explore", "wast", "validate", "cache", "settings", "completions"];
+pub(crate) const COMMANDS: [&str; 10] =
+    ["run", "compile", "objdump", "verify", "explore", "wast", "validate", "cache", "settings", "completions"];
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Compile(Compile),
     /// Show what is in a compiled file
     Objdump(Objdump),
+    /// Prove that the code of a compiled file stays in the sandbox
+    Verify(Verify),
     /// Make a page that shows a module beside its machine code
     Explore(Explore),
     /// Run scripts of the official test suite's format
@@ -204,6 +206,20 @@ pub(crate) struct Objdump {
     /// Only functions of these names or indices
     #[arg(long = "function", value_name = "NAME")]
     pub(crate) functions: Vec<String>,
+    /// The compiled file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `kiln verify`.
+#[derive(clap::Args)]
+pub(crate) struct Verify {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show the code of a function (`wasm[7]`) with what is known before each instruction
+    #[arg(long, value_name = "FUNCTION")]
+    pub(crate) explain: Option<String>,
     /// The compiled file
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,

@@ -20,6 +20,7 @@ mod scripts;
 mod settings;
 mod timeout;
 mod validate;
+mod verify;
 
 use std::process::ExitCode;
 use std::thread;
@@ -75,6 +76,7 @@ fn command() -> ExitCode {
         Some(Command::Run(run)) => run::main(run, None),
         Some(Command::Compile(compile)) => compile::main(&compile),
         Some(Command::Objdump(objdump)) => objdump::main(&objdump),
+        Some(Command::Verify(verify)) => verify::main(&verify),
         Some(Command::Explore(explore)) => explore::main(&explore),
         Some(Command::Wast(wast)) => scripts::main(&wast),
         Some(Command::Validate(validate)) => validate::main(&validate),

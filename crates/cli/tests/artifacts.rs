@@ -256,6 +256,24 @@ fn objdump_shows_functions_sections_traps_and_operators() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn verify_tells_what_is_proven_and_shows_why() {
+    let place = Place::new();
+    place.write("sample.wat", MODULE);
+    place.output(&["compile", "sample.wat"]);
+    let json = String::from_utf8(place.kiln(&["verify", "--json", "sample.kiln"]).stdout).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let refused = json["refused"].as_array().unwrap();
+    assert!(refused.iter().all(|r| !r["function"].as_str().unwrap().starts_with("wasm[")), "{json}");
+    assert!(json["accepted"].as_u64().unwrap() >= 3);
+    let text = place.output(&["verify", "--explain", "wasm[0]", "sample.kiln"]);
+    assert!(text.contains("rdi=Context") && text.ends_with("proven\n"), "{text}");
+    let wrong = place.kiln(&["verify", "--explain", "nothing", "sample.kiln"]);
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("nothing"));
+    assert!(!place.kiln(&["verify", "sample.wat"]).status.success());
+}
+
+#[test]
 fn explore_links_operators_and_instructions_both_ways() {
     if !has("objdump") {
         return;

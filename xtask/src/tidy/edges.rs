@@ -36,16 +36,17 @@ struct Metadata {
 }
 
 /// What each crate may depend on within the workspace, tests aside: DESIGN's edges.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("kiln-env", &[]),
     ("kiln-compiler", &["kiln-env"]),
     ("kiln-baseline", &["kiln-env", "kiln-compiler"]),
     ("kiln", &["kiln-env", "kiln-compiler", "kiln-baseline"]),
+    ("kiln-verify", &["kiln-env"]),
     ("kiln-cache", &["kiln-env", "kiln"]),
     ("kiln-component", &["kiln", "kiln-env"]),
     ("kiln-wasi", &["kiln", "kiln-component"]),
     ("kiln-testkit", &["kiln", "kiln-compiler", "kiln-env", "kiln-wasi"]),
-    ("kiln-cli", &["kiln", "kiln-env", "kiln-wasi", "kiln-cache", "kiln-component", "kiln-testkit"]),
+    ("kiln-cli", &["kiln", "kiln-env", "kiln-wasi", "kiln-cache", "kiln-component", "kiln-testkit", "kiln-verify"]),
     ("xtask", &[]),
 ];
 

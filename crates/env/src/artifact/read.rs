@@ -300,6 +300,16 @@ impl<'a> CodeTables<'a> {
         Some(FileStackMap { fp_to_sp: words.get(first)?, slots })
     }
 
+    /// The return addresses with a stack map, of those from `start` to `end`.
+    pub fn stack_map_sites(&self, start: u32, end: u32) -> impl Iterator<Item = u32> + use<'a> {
+        records(self.words(CodePart::StackMaps), start, end)
+    }
+
+    /// The return addresses with exception handlers, of those from `start` to `end`.
+    pub fn handler_sites(&self, start: u32, end: u32) -> impl Iterator<Item = u32> + use<'a> {
+        records(self.words(CodePart::Handlers), start, end)
+    }
+
     /// The exception handlers around the call that returns to `offset`.
     pub fn handlers(&self, offset: u32) -> Option<FileHandlers<'a>> {
         let sites = self.words(CodePart::Handlers);
@@ -312,6 +322,12 @@ impl<'a> CodeTables<'a> {
             handlers: words.slice(first + 3, count.saturating_mul(2)),
         })
     }
+}
+
+/// First words of records of two, of those from `start` to `end`.
+fn records(words: U32s<'_>, start: u32, end: u32) -> impl Iterator<Item = u32> {
+    let first = start.checked_sub(1).map_or(0, |before| words.up_to(2, before));
+    (first..words.len() / 2).map_while(move |i| words.get(2 * i)).take_while(move |offset| *offset <= end)
 }
 
 /// See [`StackMap`](crate::machine::StackMap).
