@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ pub struct Compiler {
     link: LinkOptions,
     all_addresses: bool,
     pool: Pool,
+    interrupt: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
     workers: Workers,
     midend: Midend,
     cache: Option<FuncCache>,
@@ -147,6 +148,7 @@ impl Compiler {
             link: config.link,
             all_addresses: config.all_addresses,
             pool: Pool::new(config.threads, config.work_order)?,
+            interrupt: config.interrupt.clone(),
             workers: Workers::default(),
             midend,
             totals: Mutex::default(),
@@ -210,7 +212,7 @@ impl Compiler {
     /// `source` is the module's bytes; `progress` is called by all threads.
     ///
     /// # Errors
-    /// That of the function with the least index that could not be compiled.
+    /// That of the function with the least index that could not be compiled; the configuration's `interrupt` said yes.
     pub fn compile_module(
         &self,
         module: &ValidatedModule,
@@ -472,13 +474,18 @@ impl Compiler {
         let total = bodies.values().map(|r| r.len() as u64).sum();
         let done = AtomicU64::new(0);
         let failed = AtomicU32::new(u32::MAX);
+        let interrupted = AtomicBool::new(false);
         let results = self.pool.map(
             usize::MAX,
             &order,
             || CountedWorker { worker: self.workers.take(), sink },
             |worker, index| {
                 // Behind an error only those before it can still matter.
-                if failed.load(Ordering::Relaxed) < index {
+                if failed.load(Ordering::Relaxed) < index || interrupted.load(Ordering::Relaxed) {
+                    return None;
+                }
+                if self.interrupt.as_ref().is_some_and(|interrupt| interrupt()) {
+                    interrupted.store(true, Ordering::Relaxed);
                     return None;
                 }
                 let result = worker.worker.compile(input, FuncKey::Wasm(DefinedFuncIndex(index)), Tier::Optimized);
@@ -490,6 +497,9 @@ impl Compiler {
                 Some(result)
             },
         );
+        if interrupted.into_inner() {
+            return Err(CompileError::interrupted());
+        }
         let with_keys = results.into_iter().zip(0..).map(|(result, i)| {
             // Functions that were left out come behind the error that made them so.
             let result = result.unwrap_or_else(|| Err(CompileError::internal("not compiled")));

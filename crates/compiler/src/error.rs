@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Unsupported,
     /// The compiler's configuration makes no sense.
     Config,
+    /// Whoever wanted the code does not want it any more.
+    Interrupted,
     /// Cranelift refused a function. The function's IR is attached.
     Codegen,
     /// Kiln or Cranelift panicked: a bug. What was being compiled is attached.
@@ -79,6 +81,11 @@ impl CompileError {
     /// The configuration makes no sense.
     pub fn config(message: impl fmt::Display) -> CompileError {
         CompileError::new(ErrorKind::Config, message)
+    }
+
+    /// Whoever wanted the code does not want it any more.
+    pub fn interrupted() -> CompileError {
+        CompileError::new(ErrorKind::Interrupted, "compilation was interrupted")
     }
 
     /// Cranelift refused a function.

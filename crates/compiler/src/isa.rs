@@ -35,6 +35,9 @@ pub struct CompilerConfig {
     pub threads: usize,
     /// Instead of the best order, work is done in one that this seed decides. To test that it does not show.
     pub work_order: Option<u64>,
+    /// Asked before each function of a module that is compiled as a whole, by all threads: whether the module is not wanted any
+    /// more.
+    pub interrupt: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
     /// Which passes of Kiln's own run.
     pub passes: PassConfig,
     /// How images are linked.
@@ -59,6 +62,7 @@ impl Default for CompilerConfig {
             features: Features::default(),
             threads: 0,
             work_order: None,
+            interrupt: None,
             passes: PassConfig::default(),
             link: LinkOptions::default(),
             all_addresses: false,

@@ -209,6 +209,7 @@ impl ModuleCompiler {
             features,
             threads: config.threads,
             work_order: config.work_order,
+            interrupt: config.interrupt.clone(),
             passes: PassConfig {
                 disabled,
                 inlining: config.inlining,

@@ -77,6 +77,7 @@ pub struct Config {
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
     pub(crate) progress: Option<ProgressFn>,
+    pub(crate) interrupt: Option<InterruptFn>,
     /// Passes that do not run.
     pub(crate) passes_off: Vec<String>,
     pub(crate) share_code: Option<bool>,
@@ -93,6 +94,9 @@ pub(crate) type DumpFn = Arc<dyn Fn(Option<&str>, &str) + Send + Sync>;
 
 /// Told how many bytes of functions have been compiled, of how many.
 type ProgressFn = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// Whether what is being compiled is not wanted any more.
+type InterruptFn = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,6 +134,7 @@ impl Default for Config {
             profiler: ProfilingStrategy::None,
             debug_info: false,
             progress: None,
+            interrupt: None,
             passes_off: Vec::new(),
             share_code: None,
             inlining: Inlining::Yes,
@@ -373,6 +378,26 @@ impl Config {
     /// done, and of all functions.
     pub fn compile_progress(&mut self, progress: impl Fn(u64, u64) + Send + Sync + 'static) -> &mut Config {
         self.progress = Some(Arc::new(progress));
+        self
+    }
+
+    /// Asks `interrupt` now and then while a module is compiled as a whole ([`Tiering::Eager`], artifacts), from any thread:
+    /// before each function at least. Once it says yes, the module is given up with an error. What one function takes is
+    /// bounded by its size; with other tierings a module is only validated when it is made.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use kiln::*;
+    ///
+    /// let late = Instant::now();
+    /// let engine = Engine::new(Config::new().tiering(Tiering::Eager).compile_interrupt(move || Instant::now() > late))?;
+    /// let error = Module::new(&engine, "(module (func))").unwrap_err();
+    /// assert!(error.to_string().contains("interrupted"));
+    /// # anyhow::Ok(())
+    /// ```
+    pub fn compile_interrupt(&mut self, interrupt: impl Fn() -> bool + Send + Sync + 'static) -> &mut Config {
+        self.interrupt = Some(Arc::new(interrupt));
         self
     }
 

@@ -293,3 +293,24 @@ fn a_limiter_bounds_exceptions_and_references_of_the_host() {
         },
     );
 }
+
+#[test]
+fn compilation_can_be_interrupted() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let many = format!("(module {})", "(func (result i32) (i32.const 1))".repeat(100));
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = asked.clone();
+    let mut config = Config::new();
+    config.tiering(Tiering::Eager).compile_interrupt(move || counter.fetch_add(1, Ordering::Relaxed) >= 10);
+    let engine = Engine::new(&config).unwrap();
+    for _ in 0..2 {
+        let error = match asked.load(Ordering::Relaxed) {
+            0 => Module::new(&engine, &many).map(|_| ()).unwrap_err(),
+            _ => engine.precompile_module(many.as_bytes(), &ArtifactOptions::new()).map(|_| ()).unwrap_err(),
+        };
+        assert!(format!("{error:#}").contains("compilation was interrupted"), "{error:#}");
+    }
+    // Not every thread has compiled one more function in the end.
+    assert!((12..60).contains(&asked.load(Ordering::Relaxed)));
+}
