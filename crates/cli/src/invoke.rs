@@ -80,6 +80,7 @@ fn show(value: &Val) -> String {
         Val::FuncRef(f) => reference(f.is_none(), "funcref"),
         Val::ExternRef(e) => reference(e.is_none(), "externref"),
         Val::ExnRef(e) => reference(e.is_none(), "exnref"),
+        Val::AnyRef(e) => reference(e.is_none(), "anyref"),
     }
 }
 

@@ -85,6 +85,8 @@ features! {
     legacy_exceptions: LEGACY_EXCEPTIONS = true;
     /// Typed function references.
     function_references: FUNCTION_REFERENCES = true;
+    /// Structures, arrays, casts, recursive types.
+    gc: GC = false;
     /// Memory pages of one byte.
     custom_page_sizes: CUSTOM_PAGE_SIZES = false;
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use kiln_env::limits;
 use kiln_env::module::*;
+use kiln_env::types::{CompositeKind, SubType};
 use kiln_env::*;
 use wasmparser::{
     BinaryReader, Chunk, ElementItems, ElementKind, ExternalKind, Operator, Parser, Payload, TypeRef, Validator,
     ValidatorResources,
 };
 
-use crate::convert;
+use crate::convert::{self, Kinds};
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::names;
@@ -172,9 +173,13 @@ impl Builder<'_> {
         self.validator.type_section(&section)?;
         for group in section {
             let start = self.module.types.len() as u32;
-            for ty in group?.into_types() {
-                self.module.types.push(convert::sub_type(&ty, start)?);
-            }
+            let group: Vec<wasmparser::SubType> = group?.into_types().collect();
+            let kinds = group.iter().map(convert::composite_kind).collect::<Result<Vec<CompositeKind>>>()?;
+            let read: Vec<SubType> = {
+                let kinds = Kinds::reading(&self.module.types, &kinds);
+                group.iter().map(|ty| convert::sub_type(ty, start, kinds)).collect::<Result<_>>()?
+            };
+            read.into_iter().for_each(|ty| _ = self.module.types.push(ty));
             let end = self.module.types.len() as u32;
             check_limit("types", end.into(), limits::MAX_TYPES.into())?;
             self.module.rec_groups.push(start..end);
@@ -185,6 +190,7 @@ impl Builder<'_> {
     fn imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<()> {
         self.validator.import_section(&section)?;
         let m = &mut self.module;
+        let kinds = Kinds::of(&m.types);
         for import in section.into_imports() {
             let import = import?;
             let index = match import.ty {
@@ -194,7 +200,7 @@ impl Builder<'_> {
                 }
                 TypeRef::Table(ty) => {
                     m.num_imported_tables += 1;
-                    EntityIndex::Table(m.tables.push(convert::table_type(ty)?))
+                    EntityIndex::Table(m.tables.push(convert::table_type(ty, kinds)?))
                 }
                 TypeRef::Memory(ty) => {
                     m.num_imported_memories += 1;
@@ -202,7 +208,7 @@ impl Builder<'_> {
                 }
                 TypeRef::Global(ty) => {
                     m.num_imported_globals += 1;
-                    EntityIndex::Global(m.globals.push(convert::global_type(ty)?))
+                    EntityIndex::Global(m.globals.push(convert::global_type(ty, kinds)?))
                 }
                 TypeRef::Tag(ty) => {
                     m.num_imported_tags += 1;
@@ -230,11 +236,12 @@ impl Builder<'_> {
         self.validator.table_section(&section)?;
         for table in section {
             let table = table?;
-            let ty = convert::table_type(table.ty)?;
+            let kinds = Kinds::of(&self.module.types);
+            let ty = convert::table_type(table.ty, kinds)?;
             self.module.tables.push(ty);
             self.module.table_inits.push(match table.init {
                 wasmparser::TableInit::RefNull => None,
-                wasmparser::TableInit::Expr(e) => Some(const_expr(&e)?),
+                wasmparser::TableInit::Expr(e) => Some(const_expr(&e, kinds)?),
             });
         }
         Ok(())
@@ -254,8 +261,9 @@ impl Builder<'_> {
         self.validator.global_section(&section)?;
         for global in section {
             let global = global?;
-            self.module.globals.push(convert::global_type(global.ty)?);
-            self.module.global_inits.push(const_expr(&global.init_expr)?);
+            let kinds = Kinds::of(&self.module.types);
+            self.module.globals.push(convert::global_type(global.ty, kinds)?);
+            self.module.global_inits.push(const_expr(&global.init_expr, kinds)?);
         }
         Ok(())
     }
@@ -290,11 +298,12 @@ impl Builder<'_> {
 
     /// `list`: the functions of a segment that was validated without them.
     fn element(&mut self, element: wasmparser::Element<'_>, list: Option<Box<[FuncIndex]>>) -> Result<()> {
+        let kinds = Kinds::of(&self.module.types);
         let mode = match element.kind {
             ElementKind::Passive => SegmentMode::Passive,
             ElementKind::Declared => SegmentMode::Declared,
             ElementKind::Active { table_index, offset_expr } => {
-                SegmentMode::Active { target: TableIndex(table_index.unwrap_or(0)), offset: const_expr(&offset_expr)? }
+                SegmentMode::Active { target: TableIndex(table_index.unwrap_or(0)), offset: const_expr(&offset_expr, kinds)? }
             }
         };
         let (ty, items) = match (element.items, list) {
@@ -303,9 +312,9 @@ impl Builder<'_> {
                 let funcs: Result<Box<[_]>, _> = funcs.into_iter().map(|f| f.map(FuncIndex)).collect();
                 (wasmparser::RefType::FUNCREF, ElemItems::Funcs(funcs?))
             }
-            (ElementItems::Expressions(ty, exprs), None) => (ty, elem_exprs(exprs)?),
+            (ElementItems::Expressions(ty, exprs), None) => (ty, elem_exprs(exprs, kinds)?),
         };
-        self.module.elems.push(ElemSegment { mode, ty: convert::ref_type(ty)?, items });
+        self.module.elems.push(ElemSegment { mode, ty: convert::ref_type(ty, kinds)?, items });
         Ok(())
     }
 
@@ -335,12 +344,13 @@ impl Builder<'_> {
 
     fn datas(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<()> {
         self.validator.data_section(&section)?;
+        let kinds = Kinds::of(&self.module.types);
         for data in section {
             let data = data?;
             let mode = match data.kind {
                 wasmparser::DataKind::Passive => SegmentMode::Passive,
                 wasmparser::DataKind::Active { memory_index, offset_expr } => {
-                    SegmentMode::Active { target: MemoryIndex(memory_index), offset: const_expr(&offset_expr)? }
+                    SegmentMode::Active { target: MemoryIndex(memory_index), offset: const_expr(&offset_expr, kinds)? }
                 }
             };
             // The segment's bytes are the last part of it.
@@ -408,8 +418,11 @@ fn source_range(range: &Range<u64>) -> Result<SourceRange> {
     Ok(start..end)
 }
 
-fn elem_exprs(exprs: wasmparser::SectionLimited<'_, wasmparser::ConstExpr<'_>>) -> Result<ElemItems> {
-    let exprs = exprs.into_iter().map(|e| const_expr(&e?)).collect::<Result<Box<[_]>>>()?;
+fn elem_exprs(
+    exprs: wasmparser::SectionLimited<'_, wasmparser::ConstExpr<'_>>,
+    kinds: Kinds<'_>,
+) -> Result<ElemItems> {
+    let exprs = exprs.into_iter().map(|e| const_expr(&e?, kinds)).collect::<Result<Box<[_]>>>()?;
     // The common case, `ref.func` throughout, is kept in its compact form.
     let funcs = exprs.iter().map(|e| match &*e.0 {
         [ConstOp::RefFunc(f)] => Some(*f),
@@ -422,7 +435,7 @@ fn elem_exprs(exprs: wasmparser::SectionLimited<'_, wasmparser::ConstExpr<'_>>) 
 }
 
 /// Converts a constant expression that has been validated.
-fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
+fn const_expr(expr: &wasmparser::ConstExpr<'_>, kinds: Kinds<'_>) -> Result<ConstExpr> {
     let mut ops = Vec::with_capacity(1);
     let mut reader = expr.get_operators_reader();
     loop {
@@ -435,7 +448,7 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
             Operator::F64Const { value } => ConstOp::F64(value.bits()),
             Operator::V128Const { value } => ConstOp::V128(u128::from_le_bytes(*value.bytes())),
             Operator::GlobalGet { global_index } => ConstOp::GlobalGet(GlobalIndex(global_index)),
-            Operator::RefNull { hty } => ConstOp::RefNull(convert::heap_type(hty)?),
+            Operator::RefNull { hty } => ConstOp::RefNull(convert::heap_type(hty, kinds)?),
             Operator::RefFunc { function_index } => ConstOp::RefFunc(FuncIndex(function_index)),
             Operator::I32Add => ConstOp::I32Add,
             Operator::I32Sub => ConstOp::I32Sub,

@@ -285,7 +285,7 @@ impl Slots {
 fn signature_hash(ty: &SubType) -> Option<u64> {
     let func = ty.as_func()?;
     let code = |ty: &ValType| match ty {
-        ValType::Ref(RefType { heap: HeapType::Concrete(_), .. }) => None,
+        ValType::Ref(RefType { heap: HeapType::Concrete(..), .. }) => None,
         ty => Some(ty.number()),
     };
     let params = func.params.iter().map(code);
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn types_keep_their_place_whatever_others_there_are() {
         let signature = |n: usize, concrete: bool| {
-            let reference = RefType { nullable: true, heap: HeapType::Concrete(TypeIndex(0)) };
+            let reference = RefType { nullable: true, heap: HeapType::Concrete(CompositeKind::Func, TypeIndex(0)) };
             let first = if concrete { ValType::Ref(reference) } else { ValType::I64 };
             let params =
                 std::iter::once(first).chain((0..n).map(|i| if i % 2 == 0 { ValType::I32 } else { ValType::F64 }));

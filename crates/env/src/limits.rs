@@ -20,6 +20,8 @@ pub const MAX_TABLES: u32 = 100_000;
 pub const MAX_TABLE_ELEMENTS: u64 = 10_000_000;
 /// Types of one module.
 pub const MAX_TYPES: u32 = 1_000_000;
+/// Fields of one structure; as in the JavaScript API.
+pub const MAX_STRUCT_FIELDS: usize = 10_000;
 /// Bytes of an instance's context: offsets into it are 32-bit displacements in loads.
 pub const MAX_CONTEXT_SIZE: u32 = 1 << 28;
 /// Bytes of a store's object heap; a bound on what a guest can make the host allocate, like a memory's 4 GiB.

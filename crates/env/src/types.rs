@@ -37,7 +37,7 @@ impl ValType {
         matches!(self, ValType::Ref(r) if r.repr() == RefRepr::Gc)
     }
 
-    /// A number for hashes, the same in all modules. References to concrete types have one for all of those.
+    /// A number for hashes, the same in all modules. References to concrete types have one for all of those of a kind.
     pub fn number(self) -> u8 {
         let heap = |heap| match heap {
             HeapType::Func => 0,
@@ -46,7 +46,15 @@ impl ValType {
             HeapType::NoExtern => 3,
             HeapType::Exn => 4,
             HeapType::NoExn => 5,
-            HeapType::Concrete(_) => 6,
+            HeapType::Concrete(CompositeKind::Func, _) => 6,
+            HeapType::Any => 7,
+            HeapType::Eq => 8,
+            HeapType::I31 => 9,
+            HeapType::Struct => 10,
+            HeapType::Array => 11,
+            HeapType::None => 12,
+            HeapType::Concrete(CompositeKind::Struct, _) => 13,
+            HeapType::Concrete(CompositeKind::Array, _) => 14,
         };
         match self {
             ValType::I32 => 1,
@@ -89,9 +97,9 @@ impl RefType {
 
     /// How values of this type are represented in compiled code.
     pub fn repr(self) -> RefRepr {
-        match self.heap {
-            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_) => RefRepr::FuncPointer,
-            HeapType::Extern | HeapType::NoExtern | HeapType::Exn | HeapType::NoExn => RefRepr::Gc,
+        match self.heap.top() {
+            HeapType::Func => RefRepr::FuncPointer,
+            _ => RefRepr::Gc,
         }
     }
 }
@@ -120,8 +128,76 @@ pub enum HeapType {
     Exn,
     /// No exception.
     NoExn,
-    /// A function of the type with this index in the module.
-    Concrete(TypeIndex),
+    /// An object, or a number of 31 bits.
+    Any,
+    /// What can be compared: an object of the guest, or a number of 31 bits.
+    Eq,
+    /// A number of 31 bits.
+    I31,
+    /// A structure of any type.
+    Struct,
+    /// An array of any type.
+    Array,
+    /// No object (bottom of the hierarchy of `any`).
+    None,
+    /// A function or object of the type with this index in the module, which defines something of this kind.
+    Concrete(CompositeKind, TypeIndex),
+}
+
+impl HeapType {
+    /// The index of the type, if it is a concrete one.
+    pub fn concrete(self) -> Option<TypeIndex> {
+        match self {
+            HeapType::Concrete(_, index) => Some(index),
+            _ => None,
+        }
+    }
+
+    /// The greatest type of its hierarchy: `func`, `extern`, `exn` or `any`.
+    pub fn top(self) -> HeapType {
+        match self {
+            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(CompositeKind::Func, _) => HeapType::Func,
+            HeapType::Extern | HeapType::NoExtern => HeapType::Extern,
+            HeapType::Exn | HeapType::NoExn => HeapType::Exn,
+            HeapType::Any
+            | HeapType::Eq
+            | HeapType::I31
+            | HeapType::Struct
+            | HeapType::Array
+            | HeapType::None
+            | HeapType::Concrete(CompositeKind::Struct | CompositeKind::Array, _) => HeapType::Any,
+        }
+    }
+
+    /// Whether it is the other type or declared below it, where that does not depend on definitions: by the hierarchy of
+    /// abstract types, in which concrete ones stand below the one of their kind.
+    pub fn is_below_abstract(self, other: HeapType) -> bool {
+        use CompositeKind as Kind;
+        match (self, other) {
+            (HeapType::Concrete(a, i), HeapType::Concrete(b, j)) => a == b && i == j,
+            (HeapType::NoFunc, _) => other.top() == HeapType::Func,
+            (HeapType::NoExtern, _) => other.top() == HeapType::Extern,
+            (HeapType::NoExn, _) => other.top() == HeapType::Exn,
+            (HeapType::None, _) => other.top() == HeapType::Any,
+            (_, HeapType::Any) => self.top() == HeapType::Any,
+            (_, HeapType::Eq) => self.top() == HeapType::Any && self != HeapType::Any,
+            (HeapType::Concrete(Kind::Func, _), HeapType::Func)
+            | (HeapType::Concrete(Kind::Struct, _), HeapType::Struct)
+            | (HeapType::Concrete(Kind::Array, _), HeapType::Array) => true,
+            (a, b) => a == b,
+        }
+    }
+}
+
+/// The kinds of things that type definitions define.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum CompositeKind {
+    /// A function type.
+    Func,
+    /// A structure type.
+    Struct,
+    /// An array type.
+    Array,
 }
 
 /// Parameters and results of a function.
@@ -133,11 +209,95 @@ pub struct FuncType {
     pub results: Box<[ValType]>,
 }
 
-/// What a type definition defines. Only functions today; structs and arrays come with the collector's issue.
+/// What a field of a structure or an element of an array holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum StorageType {
+    /// The low 8 bits of an `i32`.
+    I8,
+    /// The low 16 bits of an `i32`.
+    I16,
+    /// A value.
+    Val(ValType),
+}
+
+/// A field of a structure, or the elements of an array.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct FieldType {
+    /// What it holds.
+    pub storage: StorageType,
+    /// Whether it can be set.
+    pub mutable: bool,
+}
+
+/// The fields of a structure.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct StructType {
+    /// Fields in order of declaration, those of the supertype first.
+    pub fields: Box<[FieldType]>,
+}
+
+/// The elements of an array.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ArrayType {
+    /// What each element is.
+    pub element: FieldType,
+}
+
+/// What a type definition defines.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum CompositeType {
     /// A function type.
     Func(FuncType),
+    /// A structure type.
+    Struct(StructType),
+    /// An array type.
+    Array(ArrayType),
+}
+
+impl CompositeType {
+    /// Which kind it is.
+    pub fn kind(&self) -> CompositeKind {
+        match self {
+            CompositeType::Func(_) => CompositeKind::Func,
+            CompositeType::Struct(_) => CompositeKind::Struct,
+            CompositeType::Array(_) => CompositeKind::Array,
+        }
+    }
+
+    /// The value types in it, in order of declaration.
+    pub fn val_types(&self) -> impl Iterator<Item = ValType> + '_ {
+        let (params, results, fields): (&[ValType], &[ValType], &[FieldType]) = match self {
+            CompositeType::Func(f) => (&f.params, &f.results, &[]),
+            CompositeType::Struct(s) => (&[], &[], &s.fields),
+            CompositeType::Array(a) => (&[], &[], std::slice::from_ref(&a.element)),
+        };
+        let stored = fields.iter().filter_map(|field| match field.storage {
+            StorageType::Val(ty) => Some(ty),
+            StorageType::I8 | StorageType::I16 => None,
+        });
+        params.iter().chain(results).copied().chain(stored)
+    }
+
+    /// The same with other value types.
+    pub fn map(&self, f: impl Fn(ValType) -> ValType) -> CompositeType {
+        let field = |field: &FieldType| FieldType {
+            storage: match field.storage {
+                StorageType::Val(ty) => StorageType::Val(f(ty)),
+                packed => packed,
+            },
+            ..*field
+        };
+        let list = |types: &[ValType]| types.iter().map(|ty| f(*ty)).collect();
+        match self {
+            CompositeType::Func(ty) => {
+                CompositeType::Func(FuncType { params: list(&ty.params), results: list(&ty.results) })
+            }
+            CompositeType::Struct(ty) => {
+                CompositeType::Struct(StructType { fields: ty.fields.iter().map(field).collect() })
+            }
+            CompositeType::Array(ty) => CompositeType::Array(ArrayType { element: field(&ty.element) }),
+        }
+    }
 }
 
 /// One entry of the type section.
@@ -154,8 +314,10 @@ pub struct SubType {
 impl SubType {
     /// The function type, if this defines one.
     pub fn as_func(&self) -> Option<&FuncType> {
-        let CompositeType::Func(f) = &self.composite;
-        Some(f)
+        match &self.composite {
+            CompositeType::Func(f) => Some(f),
+            CompositeType::Struct(_) | CompositeType::Array(_) => None,
+        }
     }
 }
 
@@ -254,7 +416,7 @@ impl fmt::Display for ValType {
 impl fmt::Display for RefType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.nullable, self.heap) {
-            (true, HeapType::Concrete(t)) => write!(f, "(ref null {})", t.0),
+            (true, HeapType::Concrete(_, t)) => write!(f, "(ref null {})", t.0),
             (true, heap) => write!(f, "{heap}ref"),
             (false, heap) => write!(f, "(ref {heap})"),
         }
@@ -270,7 +432,13 @@ impl fmt::Display for HeapType {
             HeapType::NoExtern => f.write_str("noextern"),
             HeapType::Exn => f.write_str("exn"),
             HeapType::NoExn => f.write_str("noexn"),
-            HeapType::Concrete(t) => write!(f, "{}", t.0),
+            HeapType::Any => f.write_str("any"),
+            HeapType::Eq => f.write_str("eq"),
+            HeapType::I31 => f.write_str("i31"),
+            HeapType::Struct => f.write_str("struct"),
+            HeapType::Array => f.write_str("array"),
+            HeapType::None => f.write_str("none"),
+            HeapType::Concrete(_, t) => write!(f, "{}", t.0),
         }
     }
 }

@@ -186,6 +186,7 @@ impl Dump {
             Val::FuncRef(_) => null(RefType::FUNCREF),
             Val::ExternRef(_) => null(RefType::EXTERNREF),
             Val::ExnRef(_) => null(RefType::EXNREF),
+            Val::AnyRef(_) => null(RefType::ANYREF),
         };
         self.globals.global(wasm_encoder::GlobalType { val_type, mutable, shared: false }, &init);
         self.globals.len() - 1

@@ -78,7 +78,7 @@ pub use config::{BaselineCompiler, Config, Inlining, OptLevel, ProfilingStrategy
 pub use engine::Engine;
 pub use externs::{Export, Extern};
 pub use func::{Caller, Func, IntoFunc, WasmRet};
-pub use gc::{ExnRef, ExternRef, OwnedRooted, RootScope, Rooted, Tag, ThrownException};
+pub use gc::{AnyRef, ExnRef, ExternRef, OwnedRooted, RootScope, Rooted, Tag, ThrownException};
 pub use global::Global;
 #[cfg(feature = "compiler")]
 pub use inspect::{CompiledFunction, CompiledObject, IrFunction, IrStage};
@@ -101,8 +101,8 @@ pub use tier::TierUp;
 pub use trap::Trap;
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{
-    ExportType, ExternType, FuncType, GlobalType, HeapType, ImportType, MemoryType, MemoryTypeBuilder, Mutability,
-    RefType, TableType, TagType, ValType,
+    ArrayType, ExportType, ExternType, FieldType, Finality, FuncType, GlobalType, HeapType, ImportType, MemoryType,
+    MemoryTypeBuilder, Mutability, RefType, StorageType, StructType, TableType, TagType, ValType,
 };
 pub use values::{Ref, V128, Val};
 pub use vm::context::ValRaw;

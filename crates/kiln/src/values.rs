@@ -4,10 +4,10 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 
 use anyhow::{Result, bail, ensure};
-use kiln_env::types::{self as env, HeapType};
+use kiln_env::types::{self as env, CompositeKind, HeapType};
 
 use crate::func::Func;
-use crate::gc::{ExnRef, ExternRef, GcRef, Rooted};
+use crate::gc::{AnyRef, ExnRef, ExternRef, GcRef, Rooted};
 use crate::store::AsContext;
 use crate::types::{RefType, ValType, matching};
 use crate::vm::context::{ValRaw, VmFuncRef};
@@ -65,6 +65,8 @@ pub enum Val {
     ExternRef(Option<Rooted<ExternRef>>),
     /// An exception or null.
     ExnRef(Option<Rooted<ExnRef>>),
+    /// An object of the guest, a number of 31 bits, or null.
+    AnyRef(Option<Rooted<AnyRef>>),
 }
 
 /// A reference.
@@ -76,6 +78,8 @@ pub enum Ref {
     Extern(Option<Rooted<ExternRef>>),
     /// An exception or null.
     Exn(Option<Rooted<ExnRef>>),
+    /// An object of the guest, a number of 31 bits, or null.
+    Any(Option<Rooted<AnyRef>>),
 }
 
 macro_rules! val_accessors {
@@ -105,6 +109,7 @@ impl Val {
         funcref unwrap_funcref "function reference" Option<Func>: Val::FuncRef(r) => r;
         externref unwrap_externref "`externref`" Option<Rooted<ExternRef>>: Val::ExternRef(r) => r;
         exnref unwrap_exnref "`exnref`" Option<Rooted<ExnRef>>: Val::ExnRef(r) => r;
+        anyref unwrap_anyref "`anyref`" Option<Rooted<AnyRef>>: Val::AnyRef(r) => r;
     }
 
     /// The reference, if it is one.
@@ -113,6 +118,7 @@ impl Val {
             Val::FuncRef(r) => Some(Ref::Func(r)),
             Val::ExternRef(r) => Some(Ref::Extern(r)),
             Val::ExnRef(r) => Some(Ref::Exn(r)),
+            Val::AnyRef(r) => Some(Ref::Any(r)),
             _ => None,
         }
     }
@@ -130,6 +136,11 @@ impl Val {
     /// The null reference to an exception.
     pub const fn null_exn_ref() -> Val {
         Val::ExnRef(None)
+    }
+
+    /// The null reference to an object of the guest.
+    pub const fn null_any_ref() -> Val {
+        Val::AnyRef(None)
     }
 
     /// The value that variables of the type begin with: zero or null. `None` for references that cannot be null.
@@ -166,10 +177,11 @@ impl Val {
             env::ValType::F32 => Val::F32(0),
             env::ValType::F64 => Val::F64(0),
             env::ValType::V128 => Val::V128(V128(0)),
-            env::ValType::Ref(r) => match r.heap {
-                HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_) => Val::FuncRef(None),
-                HeapType::Extern | HeapType::NoExtern => Val::ExternRef(None),
-                HeapType::Exn | HeapType::NoExn => Val::ExnRef(None),
+            env::ValType::Ref(r) => match r.heap.top() {
+                HeapType::Extern => Val::ExternRef(None),
+                HeapType::Exn => Val::ExnRef(None),
+                HeapType::Any => Val::AnyRef(None),
+                _ => Val::FuncRef(None),
             },
         }
     }
@@ -186,9 +198,10 @@ impl Val {
             Val::FuncRef(None) => reference(true, HeapType::NoFunc),
             Val::ExternRef(None) => reference(true, HeapType::NoExtern),
             Val::ExnRef(None) => reference(true, HeapType::NoExn),
+            Val::AnyRef(None) => reference(true, HeapType::None),
             Val::FuncRef(Some(f)) => {
                 ensure!(f.comes_from(store), "a function belongs to another store");
-                reference(false, HeapType::Concrete(f.type_id(store).as_index()))
+                reference(false, HeapType::Concrete(CompositeKind::Func, f.type_id(store).as_index()))
             }
             Val::ExternRef(Some(r)) => {
                 r.object(store)?;
@@ -197,6 +210,10 @@ impl Val {
             Val::ExnRef(Some(r)) => {
                 r.object(store)?;
                 reference(false, HeapType::Exn)
+            }
+            Val::AnyRef(Some(r)) => {
+                r.object(store)?;
+                reference(false, HeapType::Any)
             }
         })
     }
@@ -220,16 +237,13 @@ impl Val {
             env::ValType::F32 => Val::F32(raw.get_u32()),
             env::ValType::F64 => Val::F64(raw.get_u64()),
             env::ValType::V128 => Val::V128(V128(raw.get_v128())),
-            env::ValType::Ref(r) => match r.heap {
-                HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_) => {
+            env::ValType::Ref(r) => match r.heap.top() {
+                HeapType::Extern => Val::ExternRef(GcRef::from_u32(raw.get_u32()).map(|o| Rooted::new(store, o))),
+                HeapType::Exn => Val::ExnRef(GcRef::from_u32(raw.get_u32()).map(|o| Rooted::new(store, o))),
+                HeapType::Any => Val::AnyRef(GcRef::from_u32(raw.get_u32()).map(|o| Rooted::new(store, o))),
+                _ => {
                     let address = ptr::with_exposed_provenance_mut::<VmFuncRef>(raw.get_u64() as usize);
                     Val::FuncRef(NonNull::new(address).map(|f| Func::from_func_ref(store, f)))
-                }
-                HeapType::Extern | HeapType::NoExtern => {
-                    Val::ExternRef(GcRef::from_u32(raw.get_u32()).map(|o| Rooted::new(store, o)))
-                }
-                HeapType::Exn | HeapType::NoExn => {
-                    Val::ExnRef(GcRef::from_u32(raw.get_u32()).map(|o| Rooted::new(store, o)))
                 }
             },
         }
@@ -246,13 +260,14 @@ impl Val {
             Val::F32(bits) => ValRaw::f32(bits),
             Val::F64(bits) => ValRaw::f64(bits),
             Val::V128(v) => ValRaw::v128(v.0),
-            Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None) => ValRaw::ZERO,
+            Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None) | Val::AnyRef(None) => ValRaw::ZERO,
             Val::FuncRef(Some(f)) => {
                 ensure!(f.comes_from(store), "a function belongs to another store");
                 ValRaw::u64(f.func_ref(store)?.as_ptr().expose_provenance() as u64)
             }
             Val::ExternRef(Some(r)) => ValRaw::u32(r.object(store)?.as_u32()),
             Val::ExnRef(Some(r)) => ValRaw::u32(r.object(store)?.as_u32()),
+            Val::AnyRef(Some(r)) => ValRaw::u32(r.object(store)?.as_u32()),
         })
     }
 }
@@ -264,13 +279,14 @@ impl Ref {
         match ty.top() {
             HeapType::Extern => Ref::Extern(None),
             HeapType::Exn => Ref::Exn(None),
+            HeapType::Any => Ref::Any(None),
             _ => Ref::Func(None),
         }
     }
 
     /// Whether it is null.
     pub fn is_null(&self) -> bool {
-        matches!(self, Ref::Func(None) | Ref::Extern(None) | Ref::Exn(None))
+        matches!(self, Ref::Func(None) | Ref::Extern(None) | Ref::Exn(None) | Ref::Any(None))
     }
 
     /// The function, if it is one; `Some(None)` for a null function reference.
@@ -315,6 +331,7 @@ impl From<Ref> for Val {
             Ref::Func(r) => Val::FuncRef(r),
             Ref::Extern(r) => Val::ExternRef(r),
             Ref::Exn(r) => Val::ExnRef(r),
+            Ref::Any(r) => Val::AnyRef(r),
         }
     }
 }

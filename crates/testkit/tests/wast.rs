@@ -162,7 +162,7 @@ fn core_version_2() {
 
 #[test]
 fn core_version_3() {
-    check(version(SpecVersion::V3), Features::default());
+    check(version(SpecVersion::V3), with(Features::default(), "gc"));
 }
 
 /// What changed after version 3.0.

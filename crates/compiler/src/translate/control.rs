@@ -25,7 +25,7 @@ impl<'m> BlockSig<'m> {
     pub(super) fn new(module: &'m Module, ty: BlockType) -> Result<BlockSig<'m>> {
         Ok(match ty {
             BlockType::Empty => BlockSig::Empty,
-            BlockType::Type(ty) => BlockSig::One(convert::val_type(ty)?),
+            BlockType::Type(ty) => BlockSig::One(convert::val_type(ty, convert::Kinds::of(&module.types))?),
             BlockType::FuncType(index) => BlockSig::Func(module.signature(TypeIndex(index))),
         })
     }

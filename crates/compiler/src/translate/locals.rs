@@ -112,7 +112,7 @@ impl Locals {
         }
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
-            let ty = convert::val_type(ty)?;
+            let ty = convert::val_type(ty, convert::Kinds::of(&e.env.module.types))?;
             // One zero serves all locals of the group.
             let zero = zero(e, ty);
             for _ in 0..count {
@@ -141,7 +141,7 @@ impl Locals {
         }
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
-            let ty = convert::val_type(ty)?;
+            let ty = convert::val_type(ty, convert::Kinds::of(&e.env.module.types))?;
             let zero = zero(e, ty);
             for _ in 0..count {
                 self.add_inlined(e, free, ty, zero);

@@ -7,7 +7,7 @@
 //!
 //! Builds with debug assertions, those for tests and for fuzzing, let `wasmparser` confirm all that it accepts.
 
-use kiln_env::types::{CompositeType, RefType, ValType};
+use kiln_env::types::{RefType, ValType};
 use kiln_env::{Module, limits};
 
 use super::Facts;
@@ -114,8 +114,7 @@ impl QuickModule {
         };
         let mut sigs: Vec<Option<(Span, Span)>> = Vec::with_capacity(module.types.len());
         for ty in module.types.values() {
-            let CompositeType::Func(ty) = &ty.composite;
-            sigs.push(add(&ty.params).zip(add(&ty.results)));
+            sigs.push(ty.as_func().and_then(|ty| add(&ty.params).zip(add(&ty.results))));
         }
         let global = |ty: ValType, mutable: bool| code_of(ty).map_or(0, |c| c | if mutable { MUTABLE } else { 0 });
         let tags = module.tags.values().map(|tag| Some(sigs.get(tag.ty.0 as usize).copied().flatten()?.0)).collect();

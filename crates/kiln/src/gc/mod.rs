@@ -5,6 +5,7 @@
 //! that is on its way through the host. It runs when an allocation finds that about as much was allocated since the last
 //! one as lives, so its cost per object is constant.
 
+mod anyref;
 pub(crate) mod builtins;
 mod collect;
 mod exnref;
@@ -14,6 +15,7 @@ mod rooting;
 mod roots;
 mod tag;
 
+pub use anyref::AnyRef;
 pub use exnref::{ExnRef, ThrownException};
 pub use externref::ExternRef;
 pub use rooting::{OwnedRooted, RootScope, Rooted};

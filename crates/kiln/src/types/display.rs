@@ -32,16 +32,48 @@ impl fmt::Display for EnvDisplay<'_, env::GlobalType> {
 }
 
 fn sub_type(f: &mut fmt::Formatter<'_>, ty: &env::SubType) -> fmt::Result {
-    let env::CompositeType::Func(signature) = &ty.composite;
     if ty.is_final && ty.supertype.is_none() {
-        return signature_text(f, "func", signature);
+        return composite(f, &ty.composite);
     }
     f.write_str(if ty.is_final { "(sub final " } else { "(sub " })?;
     if let Some(supertype) = ty.supertype {
         write!(f, "(type {}) ", supertype.0)?;
     }
-    signature_text(f, "func", signature)?;
+    composite(f, &ty.composite)?;
     f.write_str(")")
+}
+
+fn composite(f: &mut fmt::Formatter<'_>, ty: &env::CompositeType) -> fmt::Result {
+    match ty {
+        env::CompositeType::Func(signature) => signature_text(f, "func", signature),
+        env::CompositeType::Struct(ty) => {
+            f.write_str("(struct")?;
+            for field in &ty.fields {
+                f.write_str(" (field ")?;
+                field_text(f, *field)?;
+                f.write_str(")")?;
+            }
+            f.write_str(")")
+        }
+        env::CompositeType::Array(ty) => {
+            f.write_str("(array ")?;
+            field_text(f, ty.element)?;
+            f.write_str(")")
+        }
+    }
+}
+
+/// A field without the word itself: `(mut i8)`.
+pub(super) fn field_text(f: &mut fmt::Formatter<'_>, ty: env::FieldType) -> fmt::Result {
+    if ty.mutable {
+        f.write_str("(mut ")?;
+    }
+    match ty.storage {
+        env::StorageType::I8 => f.write_str("i8")?,
+        env::StorageType::I16 => f.write_str("i16")?,
+        env::StorageType::Val(ty) => val_text(f, ty)?,
+    }
+    if ty.mutable { f.write_str(")") } else { Ok(()) }
 }
 
 fn signature_text(f: &mut fmt::Formatter<'_>, kind: &str, signature: &env::FuncType) -> fmt::Result {
@@ -61,16 +93,22 @@ fn signature_text(f: &mut fmt::Formatter<'_>, kind: &str, signature: &env::FuncT
 
 fn val_text(f: &mut fmt::Formatter<'_>, ty: env::ValType) -> fmt::Result {
     match ty {
-        env::ValType::Ref(env::RefType { nullable, heap: env::HeapType::Concrete(t) }) => {
+        env::ValType::Ref(env::RefType { nullable, heap: env::HeapType::Concrete(_, t) }) => {
             write!(f, "(ref {}(type {}))", if nullable { "null " } else { "" }, t.0)
         }
         env::ValType::Ref(env::RefType { nullable: true, heap }) => f.write_str(match heap {
             env::HeapType::NoFunc => "nullfuncref",
             env::HeapType::NoExtern => "nullexternref",
             env::HeapType::NoExn => "nullexnref",
-            env::HeapType::Func | env::HeapType::Concrete(_) => "funcref",
+            env::HeapType::None => "nullref",
+            env::HeapType::Func | env::HeapType::Concrete(..) => "funcref",
             env::HeapType::Extern => "externref",
             env::HeapType::Exn => "exnref",
+            env::HeapType::Any => "anyref",
+            env::HeapType::Eq => "eqref",
+            env::HeapType::I31 => "i31ref",
+            env::HeapType::Struct => "structref",
+            env::HeapType::Array => "arrayref",
         }),
         other => write!(f, "{other}"),
     }
@@ -99,7 +137,10 @@ impl fmt::Display for RefType {
 impl fmt::Display for HeapType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HeapType::ConcreteFunc(ty) => write!(f, "(type {})", ty.id().as_u32()),
+            HeapType::ConcreteFunc(_) | HeapType::ConcreteStruct(_) | HeapType::ConcreteArray(_) => {
+                let env::HeapType::Concrete(_, index) = self.to_env() else { return Err(fmt::Error) };
+                write!(f, "(type {})", index.0)
+            }
             other => write!(f, "{}", other.to_env()),
         }
     }
@@ -108,6 +149,24 @@ impl fmt::Display for HeapType {
 impl fmt::Display for FuncType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         sub_type(f, self.ty.sub_type())
+    }
+}
+
+impl fmt::Display for StructType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        sub_type(f, self.ty.sub_type())
+    }
+}
+
+impl fmt::Display for ArrayType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        sub_type(f, self.ty.sub_type())
+    }
+}
+
+impl fmt::Display for FieldType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        field_text(f, self.to_env())
     }
 }
 
@@ -170,7 +229,7 @@ macro_rules! debug_as_display {
     )*};
 }
 
-debug_as_display!(ValType RefType HeapType FuncType);
+debug_as_display!(ValType RefType HeapType FuncType StructType ArrayType FieldType);
 
 #[cfg(test)]
 mod tests {

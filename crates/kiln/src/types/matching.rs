@@ -30,12 +30,11 @@ pub(crate) fn kind_mismatch(expected: ExternKind, found: ExternKind) -> Mismatch
 
 /// Whether every value of heap type `sub` is one of `sup`.
 pub(crate) fn heap_matches(registry: &TypeRegistry, sub: HeapType, sup: HeapType) -> bool {
-    use HeapType::*;
     match (sub, sup) {
-        (Concrete(a), Concrete(b)) => registry.is_subtype(TypeId::from_u32(a.0), TypeId::from_u32(b.0)),
-        (NoFunc, Func | NoFunc | Concrete(_)) | (Concrete(_), Func) => true,
-        (NoExtern, Extern) | (NoExn, Exn) => true,
-        (a, b) => a == b,
+        (HeapType::Concrete(_, a), HeapType::Concrete(_, b)) => {
+            registry.is_subtype(TypeId::from_u32(a.0), TypeId::from_u32(b.0))
+        }
+        (sub, sup) => sub.is_below_abstract(sup),
     }
 }
 
@@ -115,7 +114,7 @@ pub(crate) fn check_global(registry: &TypeRegistry, expected: &GlobalType, found
 
 #[cfg(test)]
 mod tests {
-    use kiln_env::types::FuncType;
+    use kiln_env::types::{CompositeKind, FuncType};
 
     use super::*;
 
@@ -160,7 +159,7 @@ mod tests {
         let signature = |params: &[ValType]| FuncType { params: params.into(), results: [].into() };
         let f = registry.register_func(signature(&[])).unwrap();
         let g = registry.register_func(signature(&[ValType::I32])).unwrap();
-        let concrete = ValType::Ref(RefType { nullable: true, heap: HeapType::Concrete(f.id().as_index()) });
+        let concrete = ValType::Ref(RefType { nullable: true, heap: HeapType::Concrete(CompositeKind::Func, f.id().as_index()) });
         let non_null = ValType::Ref(RefType { nullable: false, heap: HeapType::Func });
         let null = ValType::Ref(RefType { nullable: true, heap: HeapType::NoFunc });
         // found, expected: as immutable globals, as mutable ones.

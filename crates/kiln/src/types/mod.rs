@@ -9,6 +9,10 @@ use kiln_env::types as env;
 pub(crate) mod matching;
 pub(crate) mod registry;
 
+mod composite;
+
+pub use composite::{ArrayType, FieldType, Finality, StorageType, StructType};
+
 use registry::{ModuleTypes, RegisteredType, TypeId, TypeRegistry};
 
 /// Whether a global can be set.
@@ -62,6 +66,22 @@ pub enum HeapType {
     Exn,
     /// Nothing: only null is of this type and of `exn`.
     NoExn,
+    /// An object of the guest, or a number of 31 bits.
+    Any,
+    /// What can be compared: an object of the guest, or a number of 31 bits.
+    Eq,
+    /// A number of 31 bits.
+    I31,
+    /// A structure.
+    Struct,
+    /// Structures of one type and its subtypes.
+    ConcreteStruct(StructType),
+    /// An array.
+    Array,
+    /// Arrays of one type and its subtypes.
+    ConcreteArray(ArrayType),
+    /// Nothing: only null is of this type and of every other type below `any`.
+    None,
 }
 
 impl ValType {
@@ -186,7 +206,7 @@ impl RefType {
 
     /// Whether it can be used with this registry.
     pub(crate) fn is_of(&self, registry: &TypeRegistry) -> bool {
-        self.heap.as_concrete_func().is_none_or(|f| f.ty.is_of(registry))
+        self.heap.registered().is_none_or(|ty| ty.is_of(registry))
     }
 }
 
@@ -199,27 +219,55 @@ impl HeapType {
         }
     }
 
-    /// The greatest type of its hierarchy: `func`, `extern` or `exn`.
-    pub fn top(&self) -> HeapType {
+    /// The structure type, if it names one.
+    pub fn as_concrete_struct(&self) -> Option<&StructType> {
         match self {
-            HeapType::Func | HeapType::ConcreteFunc(_) | HeapType::NoFunc => HeapType::Func,
-            HeapType::Extern | HeapType::NoExtern => HeapType::Extern,
-            HeapType::Exn | HeapType::NoExn => HeapType::Exn,
+            HeapType::ConcreteStruct(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The array type, if it names one.
+    pub fn as_concrete_array(&self) -> Option<&ArrayType> {
+        match self {
+            HeapType::ConcreteArray(a) => Some(a),
+            _ => None,
+        }
+    }
+
+    /// The greatest type of its hierarchy: `func`, `extern`, `exn` or `any`.
+    pub fn top(&self) -> HeapType {
+        match self.to_env().top() {
+            env::HeapType::Extern => HeapType::Extern,
+            env::HeapType::Exn => HeapType::Exn,
+            env::HeapType::Any => HeapType::Any,
+            _ => HeapType::Func,
         }
     }
 
     /// Whether every value of this type is a value of `other`.
     pub fn matches(&self, other: &HeapType) -> bool {
-        use HeapType::*;
-        match (self, other) {
-            (ConcreteFunc(a), ConcreteFunc(b)) => a.matches(b),
-            (NoFunc, Func | NoFunc | ConcreteFunc(_)) | (ConcreteFunc(_), Func) => true,
-            (NoExtern, Extern) | (NoExn, Exn) => true,
-            (a, b) => a == b,
+        match (self.registered(), other.registered()) {
+            (Some(a), Some(b)) => a.is_subtype_of(b),
+            _ => self.to_env().is_below_abstract(other.to_env()),
+        }
+    }
+
+    /// The definition that it names, if it is a concrete type.
+    fn registered(&self) -> Option<&RegisteredType> {
+        match self {
+            HeapType::ConcreteFunc(f) => Some(&f.ty),
+            HeapType::ConcreteStruct(s) => Some(&s.ty),
+            HeapType::ConcreteArray(a) => Some(&a.ty),
+            _ => None,
         }
     }
 
     pub(crate) fn from_env(registry: &TypeRegistry, ty: env::HeapType) -> HeapType {
+        let registered = |t: kiln_env::TypeIndex| {
+            let known = registry.get(TypeId::from_u32(t.0));
+            known.expect("whoever knows a type's number keeps the type registered")
+        };
         match ty {
             env::HeapType::Func => HeapType::Func,
             env::HeapType::NoFunc => HeapType::NoFunc,
@@ -227,11 +275,26 @@ impl HeapType {
             env::HeapType::NoExtern => HeapType::NoExtern,
             env::HeapType::Exn => HeapType::Exn,
             env::HeapType::NoExn => HeapType::NoExn,
-            env::HeapType::Concrete(t) => HeapType::ConcreteFunc(FuncType::from_id(registry, TypeId::from_u32(t.0))),
+            env::HeapType::Any => HeapType::Any,
+            env::HeapType::Eq => HeapType::Eq,
+            env::HeapType::I31 => HeapType::I31,
+            env::HeapType::Struct => HeapType::Struct,
+            env::HeapType::Array => HeapType::Array,
+            env::HeapType::None => HeapType::None,
+            env::HeapType::Concrete(env::CompositeKind::Func, t) => {
+                HeapType::ConcreteFunc(FuncType { ty: registered(t) })
+            }
+            env::HeapType::Concrete(env::CompositeKind::Struct, t) => {
+                HeapType::ConcreteStruct(StructType { ty: registered(t) })
+            }
+            env::HeapType::Concrete(env::CompositeKind::Array, t) => {
+                HeapType::ConcreteArray(ArrayType { ty: registered(t) })
+            }
         }
     }
 
     pub(crate) fn to_env(&self) -> env::HeapType {
+        let concrete = |kind, ty: &RegisteredType| env::HeapType::Concrete(kind, ty.id().as_index());
         match self {
             HeapType::Func => env::HeapType::Func,
             HeapType::NoFunc => env::HeapType::NoFunc,
@@ -239,7 +302,15 @@ impl HeapType {
             HeapType::NoExtern => env::HeapType::NoExtern,
             HeapType::Exn => env::HeapType::Exn,
             HeapType::NoExn => env::HeapType::NoExn,
-            HeapType::ConcreteFunc(f) => env::HeapType::Concrete(f.id().as_index()),
+            HeapType::Any => env::HeapType::Any,
+            HeapType::Eq => env::HeapType::Eq,
+            HeapType::I31 => env::HeapType::I31,
+            HeapType::Struct => env::HeapType::Struct,
+            HeapType::Array => env::HeapType::Array,
+            HeapType::None => env::HeapType::None,
+            HeapType::ConcreteFunc(f) => concrete(env::CompositeKind::Func, &f.ty),
+            HeapType::ConcreteStruct(s) => concrete(env::CompositeKind::Struct, &s.ty),
+            HeapType::ConcreteArray(a) => concrete(env::CompositeKind::Array, &a.ty),
         }
     }
 }
@@ -296,7 +367,7 @@ impl FuncType {
 
     /// Whether functions of this type can stand where `other` is expected: it is the same or declared as its subtype.
     pub fn matches(&self, other: &FuncType) -> bool {
-        self == other || self.ty.registry().is_some_and(|r| other.ty.is_of(&r) && r.is_subtype(self.id(), other.id()))
+        self.ty.is_subtype_of(&other.ty)
     }
 
     /// The engine-wide number.

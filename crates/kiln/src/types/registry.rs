@@ -150,7 +150,11 @@ impl TypeRegistry {
 
     /// Registers a final function type on its own. `signature` is engine-numbered, and its types are registered here.
     pub(crate) fn register_func(&self, signature: FuncType) -> Result<RegisteredType, TooManyTypes> {
-        let sub = SubType { is_final: true, supertype: None, composite: CompositeType::Func(signature) };
+        self.register(SubType { is_final: true, supertype: None, composite: CompositeType::Func(signature) })
+    }
+
+    /// Registers a type on its own. `sub` is engine-numbered, and its types are registered here.
+    pub(crate) fn register(&self, sub: SubType) -> Result<RegisteredType, TooManyTypes> {
         let group = self.shared.write().intern(&self.shared, Arc::new([sub]))?;
         Ok(RegisteredType { data: group.types[0].clone(), group })
     }
@@ -285,9 +289,21 @@ impl RegisteredType {
     }
 
     /// The signature, engine-numbered.
+    ///
+    /// # Panics
+    /// It is no function type: the handle would be of another kind.
     pub(crate) fn signature(&self) -> &FuncType {
-        let CompositeType::Func(signature) = &self.data.sub.composite;
-        signature
+        self.data.sub.as_func().expect("a handle of function types holds one")
+    }
+
+    /// Whether it is the other type, or is declared below it.
+    pub(crate) fn is_subtype_of(&self, other: &RegisteredType) -> bool {
+        self == other || self.data.chain.get(other.data.chain.len() - 1) == Some(&other.id()) && self.is_with(other)
+    }
+
+    /// Whether it is in the registry that the other one is in.
+    fn is_with(&self, other: &RegisteredType) -> bool {
+        std::ptr::eq(self.group.registry.as_ptr(), other.group.registry.as_ptr())
     }
 
     /// The registry it is in; `None` after the engine is gone.
@@ -365,7 +381,7 @@ impl ModuleTypes {
 
 fn map_heap(ty: HeapType, f: &impl Fn(TypeIndex) -> TypeIndex) -> HeapType {
     match ty {
-        HeapType::Concrete(t) => HeapType::Concrete(f(t)),
+        HeapType::Concrete(kind, t) => HeapType::Concrete(kind, f(t)),
         other => other,
     }
 }
@@ -378,29 +394,26 @@ fn map_val(ty: ValType, f: &impl Fn(TypeIndex) -> TypeIndex) -> ValType {
 }
 
 fn map_sub(sub: &SubType, f: &impl Fn(TypeIndex) -> TypeIndex) -> SubType {
-    let CompositeType::Func(func) = &sub.composite;
-    let list = |types: &[ValType]| types.iter().map(|t| map_val(*t, f)).collect();
     SubType {
         is_final: sub.is_final,
         supertype: sub.supertype.map(f),
-        composite: CompositeType::Func(FuncType { params: list(&func.params), results: list(&func.results) }),
+        composite: sub.composite.map(|ty| map_val(ty, f)),
     }
 }
 
 fn for_each_reference(sub: &SubType, f: &mut impl FnMut(TypeIndex)) {
-    if let Some(t) = sub.supertype {
-        f(t);
-    }
-    let CompositeType::Func(func) = &sub.composite;
-    for ty in func.params.iter().chain(&func.results) {
-        if let ValType::Ref(RefType { heap: HeapType::Concrete(t), .. }) = ty {
-            f(*t);
+    sub.supertype.into_iter().for_each(&mut *f);
+    for ty in sub.composite.val_types() {
+        if let ValType::Ref(RefType { heap: HeapType::Concrete(_, t), .. }) = ty {
+            f(t);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kiln_env::types::{ArrayType, CompositeKind, FieldType, StorageType, StructType};
+
     use super::*;
 
     fn func(params: &[ValType], results: &[ValType]) -> SubType {
@@ -409,7 +422,7 @@ mod tests {
     }
 
     fn to(index: u32) -> ValType {
-        ValType::Ref(RefType { nullable: true, heap: HeapType::Concrete(TypeIndex(index)) })
+        ValType::Ref(RefType { nullable: true, heap: HeapType::Concrete(CompositeKind::Func, TypeIndex(index)) })
     }
 
     fn module(groups: &[&[SubType]]) -> Module {
@@ -464,6 +477,25 @@ mod tests {
         let (o1, o2, o3) = (ids(&out(ValType::I32)), ids(&out(ValType::I32)), ids(&out(ValType::F32)));
         assert_eq!(o1.ids()[1], o2.ids()[1]);
         assert_ne!(o1.ids()[1], o3.ids()[1]);
+    }
+
+    #[test]
+    fn structures_and_arrays_are_told_apart_by_storage_and_mutability() {
+        let registry = TypeRegistry::default();
+        let kinds = [StorageType::I8, StorageType::I16, StorageType::Val(ValType::I32)];
+        let fields = kinds.iter().flat_map(|s| [true, false].map(|mutable| FieldType { storage: *s, mutable }));
+        let definitions = fields.flat_map(|element| {
+            let fields = Box::new([element]);
+            [CompositeType::Array(ArrayType { element }), CompositeType::Struct(StructType { fields })]
+        });
+        let subs: Vec<SubType> =
+            definitions.map(|composite| SubType { is_final: true, supertype: None, composite }).collect();
+        let groups: Vec<&[SubType]> = subs.chunks(1).collect();
+        let first = registry.register_module(&module(&groups)).unwrap();
+        let again = registry.register_module(&module(&groups)).unwrap();
+        assert_eq!(first.ids(), again.ids());
+        let distinct: std::collections::HashSet<u32> = first.ids().iter().copied().collect();
+        assert_eq!(distinct.len(), subs.len());
     }
 
     #[test]

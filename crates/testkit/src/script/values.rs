@@ -26,6 +26,12 @@ fn null(ty: &HeapType<'_>) -> Result<Val> {
         AbstractHeapType::Func | AbstractHeapType::NoFunc => Ok(Val::FuncRef(None)),
         AbstractHeapType::Extern | AbstractHeapType::NoExtern => Ok(Val::ExternRef(None)),
         AbstractHeapType::Exn | AbstractHeapType::NoExn => Ok(Val::ExnRef(None)),
+        AbstractHeapType::Any
+        | AbstractHeapType::Eq
+        | AbstractHeapType::I31
+        | AbstractHeapType::Struct
+        | AbstractHeapType::Array
+        | AbstractHeapType::None => Ok(Val::AnyRef(None)),
         other => bail!("references to {other:?} are not supported"),
     }
 }
@@ -70,6 +76,7 @@ fn is_null(got: &Val, ty: Option<&HeapType<'_>>) -> bool {
         Val::FuncRef(f) => f.is_none(),
         Val::ExternRef(e) => e.is_none(),
         Val::ExnRef(e) => e.is_none(),
+        Val::AnyRef(e) => e.is_none(),
         _ => false,
     };
     let hierarchy = |val: &Val| std::mem::discriminant(val);

@@ -240,7 +240,7 @@ pub(super) fn visit_select(e: &mut Emitter, [x, y, condition]: [Value; 3]) -> Va
 pub(super) fn visit_typed_select(e: &mut Emitter, args: [Value; 3], ty: wasmparser::ValType) -> Value {
     let value = visit_select(e, args);
     if let wasmparser::ValType::Ref(r) = ty
-        && super::reference::is_collected(r.heap_type())
+        && super::reference::is_collected(e, r.heap_type())
     {
         e.collected(value);
     }

@@ -3,21 +3,27 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
-use kiln_env::{Builtin, TrapCode};
+use kiln_env::types::CompositeKind;
+use kiln_env::{Builtin, TrapCode, TypeIndex};
 use wasmparser::{AbstractHeapType, HeapType};
 
 use crate::translate::emitter::Emitter;
 
-/// Whether references of this heap type are objects of the collected heap; the others are pointers to functions.
-pub(super) fn is_collected(ty: HeapType) -> bool {
+/// Whether references of this heap type, which is valid in the module, are objects of the collected heap; the others are
+/// pointers to functions.
+pub(super) fn is_collected(e: &Emitter, ty: HeapType) -> bool {
     match ty {
         HeapType::Abstract { ty, .. } => !matches!(ty, AbstractHeapType::Func | AbstractHeapType::NoFunc),
-        HeapType::Concrete(_) | HeapType::Exact(_) => false,
+        HeapType::Concrete(index) | HeapType::Exact(index) => {
+            let index = index.as_module_index().expect("validated: an index of the module");
+            e.env.module.types[TypeIndex(index)].composite.kind() != CompositeKind::Func
+        }
     }
 }
 
 pub(super) fn visit_ref_null(e: &mut Emitter, []: [Value; 0], hty: HeapType) -> Value {
-    e.b.ins().iconst(if is_collected(hty) { I32 } else { I64 }, 0)
+    let ty = if is_collected(e, hty) { I32 } else { I64 };
+    e.b.ins().iconst(ty, 0)
 }
 
 pub(super) fn visit_ref_is_null(e: &mut Emitter, [reference]: [Value; 1]) -> Value {
