@@ -300,6 +300,7 @@ impl Codegen {
 
     fn lower(&mut self, isa: &dyn TargetIsa) -> Result<CompiledCode> {
         let context = &self.context;
+        check_entry(&context.func, &context.domtree)?;
         (self.lower)(isa, &context.func, &context.domtree, context.want_disasm).map_err(refusal)
     }
 
@@ -311,6 +312,33 @@ impl Codegen {
             && frame_size(code) > abi::STACK_RESERVE
             && func.signature.uses_special_param(ArgumentPurpose::VMContext)
     }
+}
+
+/// Checks that the code of a function will begin where the function is entered. Cranelift lays out blocks as the dominator
+/// tree has them, those that are cold after all others, and puts the prologue where its first block is; only its verifier,
+/// which is for development, looks whether that is the beginning. So this is done for every function of every tier.
+///
+/// # Errors
+/// The entry block is not the first one, or is cold, or something jumps to it: a pass or the translator is at fault.
+pub(crate) fn check_entry(func: &Function, domtree: &DominatorTree) -> Result<()> {
+    let wrong = |what: &str| Err(CompileError::internal(format_args!("the entry block {what}")));
+    let Some(entry) = func.layout.entry_block() else { return wrong("is missing") };
+    if func.layout.is_cold(entry) {
+        return wrong("is cold, so that the code would begin with another one");
+    }
+    if domtree.cfg_rpo().next() != Some(&entry) {
+        return wrong("is not the first one in the order of the code");
+    }
+    let tables = (&func.dfg.jump_tables, &func.dfg.exception_tables);
+    let to_entry = |block| {
+        let last = func.layout.last_inst(block);
+        let targets = last.map(|inst| func.dfg.insts[inst].branch_destination(tables.0, tables.1)).unwrap_or_default();
+        targets.iter().any(|call| call.block(&func.dfg.value_lists) == entry)
+    };
+    if func.layout.blocks().any(to_entry) {
+        return wrong("is jumped to");
+    }
+    Ok(())
 }
 
 /// Bytes from the stack pointer to the frame pointer, in the body of a function.
@@ -529,7 +557,11 @@ mod tests {
     }
 
     fn generate(codegen: &mut Codegen, ir: FuncIr) -> Result<MachineFunc> {
-        let config = crate::CompilerConfig { verify: true, ..crate::CompilerConfig::default() };
+        generate_checked(codegen, ir, true)
+    }
+
+    fn generate_checked(codegen: &mut Codegen, ir: FuncIr, verify: bool) -> Result<MachineFunc> {
+        let config = crate::CompilerConfig { verify, ..crate::CompilerConfig::default() };
         let isa = crate::isa::build(&config).unwrap();
         let target = Target {
             isa: &*isa,
@@ -567,6 +599,35 @@ mod tests {
         let error = generate(&mut codegen, no_end).unwrap_err();
         assert!(error.message().contains("not valid") && !error.message().contains('\n'), "{error}");
         assert_eq!(generate(&mut codegen, good()).unwrap(), code);
+    }
+
+    #[test]
+    fn an_entry_block_that_is_not_where_the_code_begins_is_refused_without_the_verifier() {
+        let two_blocks = |change: fn(&mut Function, ir::Block, ir::Block)| {
+            let mut ir = trivial_ir(|c| {
+                let (entry, next) = (c.func.layout.entry_block().unwrap(), c.func.dfg.make_block());
+                c.ins().jump(next, &[]);
+                c.insert_block(next);
+                c.ins().return_(&[]);
+                change(c.func, entry, next);
+            });
+            ir.key = FuncKey::Wasm(kiln_env::DefinedFuncIndex(7));
+            ir
+        };
+        let mut codegen = Codegen::new();
+        let mut generate = |ir, verify| generate_checked(&mut codegen, ir, verify);
+        generate(two_blocks(|_, _, _| {}), false).unwrap();
+        generate(two_blocks(|func, _, next| func.layout.set_cold(next)), false).unwrap();
+        let error = generate(two_blocks(|func, entry, _| func.layout.set_cold(entry)), false).unwrap_err();
+        assert!(error.kind() == ErrorKind::Internal && error.message().contains("entry block is cold"), "{error}");
+        assert!(error.to_string().contains("wasm[7]"), "{error}");
+        let back = |func: &mut Function, entry, next| {
+            let last = func.layout.last_inst(next).unwrap();
+            func.replace(last).jump(entry, &[]);
+        };
+        let error = generate(two_blocks(back), false).unwrap_err();
+        assert!(error.message().contains("is jumped to"), "{error}");
+        generate(two_blocks(|_, _, _| {}), true).unwrap();
     }
 
     #[test]

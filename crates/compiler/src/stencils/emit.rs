@@ -18,7 +18,7 @@ use kiln_env::{ContextLayout, FuncIndex, FuncKey, Module, TableIndex, Tunables, 
 use super::cut::Raw;
 use super::signatures::{Values, decode, encode};
 use super::subjects;
-use crate::codegen::from_trap_code;
+use crate::codegen::{check_entry, from_trap_code};
 use crate::info::FuncInfos;
 use crate::module_env::ModuleEnv;
 use crate::translate::emitter::{Emitter, OpEnv};
@@ -151,6 +151,7 @@ impl Maker {
         if let Err(e) = self.context.compile(&*self.isa, &mut ControlPlane::default()) {
             return Err(format!("{:?}", e.inner));
         }
+        check_entry(&self.context.func, &self.context.domtree).map_err(|e| e.to_string())?;
         let code = self.context.compiled_code().ok_or("Cranelift left no code")?;
         let buffer = &code.buffer;
         let mut raw = Raw {

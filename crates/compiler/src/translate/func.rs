@@ -603,8 +603,8 @@ impl FuncTranslator<'_, '_> {
         let module = self.e.env.module;
         let frequency = self.frequency(op);
         let is_rare = frequency == Frequency::Rare;
-        if is_rare && let Some(block) = self.e.b.current_block() {
-            self.e.b.set_cold_block(block);
+        if is_rare {
+            self.begin_rare_part();
         }
         if let Operator::Call { function_index } = *op
             && !is_rare
@@ -655,6 +655,29 @@ impl FuncTranslator<'_, '_> {
         } else {
             self.return_call(callee, args);
         }
+    }
+
+    /// What follows, to the end of the current block, is placed far from the rest of the function.
+    ///
+    /// That the function rarely comes here does not say that it rarely comes to the beginning of the block: a call in
+    /// between may throw, or not have returned yet. And the entry block is entered always. There another block begins.
+    fn begin_rare_part(&mut self) {
+        let Some(block) = self.e.b.current_block() else { return };
+        let func = &self.e.b.func;
+        if func.layout.is_cold(block) {
+            return;
+        }
+        let is_entry = func.layout.entry_block().is_none_or(|entry| entry == block);
+        let may_leave = |inst| func.dfg.insts[inst].opcode().is_call();
+        if !is_entry && !func.layout.block_insts(block).any(may_leave) {
+            self.e.b.set_cold_block(block);
+            return;
+        }
+        let rare = self.e.b.create_block();
+        self.e.b.set_cold_block(rare);
+        self.e.b.ins().jump(rare, &[]);
+        self.e.b.seal_block(rare);
+        self.e.b.switch_to_block(rare);
     }
 
     /// How often the function comes to this call.
