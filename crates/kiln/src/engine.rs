@@ -203,6 +203,13 @@ impl Engine {
         self.tiers().wait_until(end)
     }
 
+    /// How many functions, in all modules of the engine, could not be compiled at the second tier and stay in the first. Their
+    /// results are right, but a compiler's error is behind it; the log (`tracing`) says which. Anything but 0 is worth a report.
+    #[cfg(feature = "compiler")]
+    pub fn failed_tier_ups(&self) -> u64 {
+        self.tiers().failures()
+    }
+
     /// Everything that compiled code depends on beside the module: compiler, target, settings, tunables.
     ///
     /// # Panics

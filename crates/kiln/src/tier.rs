@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Instant;
@@ -72,6 +73,8 @@ pub(crate) struct TierQueue {
     /// How many threads there may be, once somebody has asked.
     max_threads: OnceLock<usize>,
     state: Mutex<State>,
+    /// Functions, of all modules, that could not be compiled at the second tier.
+    failures: AtomicU64,
     wake: Condvar,
     /// Somebody waits until there is nothing left to do.
     done: Condvar,
@@ -91,7 +94,7 @@ impl TierQueue {
     /// A queue for this many threads; 0 is one less than there are processors.
     pub(crate) fn new(max_threads: usize) -> Arc<TierQueue> {
         let max_threads = if max_threads == 0 { OnceLock::new() } else { OnceLock::from(max_threads) };
-        Arc::new(TierQueue { max_threads, state: Mutex::default(), wake: Condvar::new(), done: Condvar::new() })
+        Arc::new(TierQueue { max_threads, state: Mutex::default(), failures: AtomicU64::new(0), wake: Condvar::new(), done: Condvar::new() })
     }
 
     /// How many threads there may be. Asks the system, which takes a dozen system calls, only when there is work.
@@ -103,6 +106,16 @@ impl TierQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half done under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a function that could not be compiled at the second tier.
+    pub(crate) fn note_failure(&self) {
+        self.failures.fetch_add(1, atomic::Ordering::Relaxed);
+    }
+
+    /// How many could not be.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(atomic::Ordering::Relaxed)
     }
 
     /// Adds a job.

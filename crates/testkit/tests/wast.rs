@@ -112,6 +112,7 @@ fn check(mut scripts: Vec<Script>, features: Features) {
     );
     failed.extend(unequal_fuel(&scripts, &modes, &results));
     failed.extend(modes.iter().zip(&engines).filter_map(|(mode, engine)| left_to_cranelift(mode, engine)));
+    failed.extend(modes.iter().zip(&engines).filter_map(|(mode, engine)| not_optimized(mode, engine)));
     let names: Vec<String> = scripts.iter().map(|s| s.name.clone()).collect();
     if std::env::var_os("KILN_MODES").is_none() {
         failed.extend(expected.stale(&names));
@@ -139,6 +140,12 @@ fn left_to_cranelift(mode: &Mode, engine: &Engine) -> Option<String> {
     let statistics = Module::new(engine, b"\0asm\x01\0\0\0").expect("the empty module").compile_statistics();
     let left = statistics.tiers?.stencils?.fallbacks;
     (left > 0).then(|| format!("{left} functions have no stencils [{}]", mode.name))
+}
+
+/// A line if there was a function in any module of the engine that could not be compiled at the second tier.
+fn not_optimized(mode: &Mode, engine: &Engine) -> Option<String> {
+    let failed = engine.failed_tier_ups();
+    (failed > 0).then(|| format!("{failed} functions could not be optimised [{}]", mode.name))
 }
 
 /// A script that panics, or cannot be parsed, is one failure.

@@ -70,8 +70,10 @@ mod state {
     pub(super) const READY: u8 = 3;
     /// The same, and better code is wanted.
     pub(super) const QUEUED: u8 = 4;
-    /// There is code for good.
+    /// There is code of the second tier, which stays.
     pub(super) const OPTIMIZED: u8 = 5;
+    /// There is code of the first tier, which stays: the function could not be compiled at the second.
+    pub(super) const NOT_OPTIMIZED: u8 = 6;
 }
 
 define_first_call_thunk!(first_call_thunk, first_call);
@@ -381,6 +383,9 @@ impl LazyCode {
             }
             Err(reason) => {
                 let failure = CompileFailure { key, reason: Arc::new(reason) };
+                if let (FuncKey::Osr { .. }, Some(tiers)) = (key, &self.tiers) {
+                    tiers.note_failure(&failure);
+                }
                 if let hash_map::Entry::Vacant(entry) = placing.failures.entry(key) {
                     entry.insert(failure.clone());
                 }

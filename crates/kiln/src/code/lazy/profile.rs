@@ -69,8 +69,15 @@ impl Profile {
 impl LazyCode {
     /// Gives a function records for its indirect calls at these wasm offsets, before its code runs.
     pub(super) fn prepare_sites(&self, func: DefinedFuncIndex, offsets: &[u32]) {
-        let records = offsets.iter().map(|_| Record::default()).collect();
-        self.add_sites(func, Sites { offsets: offsets.into(), records });
+        let before = self.tiers.as_ref().and_then(|tiers| tiers.profile.before(func));
+        match before.filter(|counts| counts.sites.iter().map(|site| site.offset).eq(offsets.iter().copied())) {
+            // What earlier runs did was done, and its entries are counted.
+            Some(counts) => self.resume_sites(func, counts),
+            None => {
+                let records = offsets.iter().map(|_| Record::default()).collect();
+                self.add_sites(func, Sites { offsets: offsets.into(), records });
+            }
+        }
     }
 
     /// Begins with what was known at the end of an earlier run. Of these functions there is code of the first tier, which
@@ -132,15 +139,23 @@ impl LazyCode {
             let others = first.others.load(Ordering::Relaxed);
             SiteCounts { offset: *offset, candidates: [candidate(first), candidate(second)], others }
         };
-        let before = || tiers.profile.before(func).map_or_else(Vec::new, |counts| counts.sites.clone());
-        let sites = sites.map_or_else(before, |s| s.offsets.iter().zip(&s.records).map(count).collect());
-        FuncCounts { entries: self.entries(tiers, func), sites }
+        let before = tiers.profile.before(func);
+        // Records that earlier runs have nothing in say nothing of what these did.
+        let is_new = sites.zip(before).is_some_and(|(sites, before)| {
+            !before.sites.iter().map(|site| site.offset).eq(sites.offsets.iter().copied())
+        });
+        let entries = if is_new { self.entries_now(tiers, func) } else { self.entries(tiers, func) };
+        let known = || before.map_or_else(Vec::new, |counts| counts.sites.clone());
+        let sites = sites.map_or_else(known, |s| s.offsets.iter().zip(&s.records).map(count).collect());
+        FuncCounts { entries, sites }
     }
 
     /// What is known about a function that its code may depend on.
     pub(super) fn facts(&self, func: DefinedFuncIndex) -> FuncFacts {
         let Some(tiers) = self.tiers.as_ref().filter(|_| func.0 < self.num_funcs) else { return FuncFacts::default() };
-        if self.state(func.0).load(Ordering::Acquire) == state::UNCOMPILED {
+        // It may have run earlier, and not yet in this run.
+        let ran_before = tiers.profile.entries_before(func) > 0 || tiers.before(func.0) > 0;
+        if self.state(func.0).load(Ordering::Acquire) == state::UNCOMPILED && !ran_before {
             return FuncFacts::default();
         }
         let sites = tiers.profile.sites();

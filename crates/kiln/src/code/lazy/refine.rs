@@ -110,7 +110,10 @@ impl LazyCode {
                 }
                 match self.compile_hot(tiers, FuncKey::Wasm(plan.func)) {
                     Ok(code) => _ = done.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.func.0, code),
-                    Err(error) => _ = failed.lock().unwrap_or_else(PoisonError::into_inner).insert(error),
+                    Err(error) => {
+                        tiers.note_failure(&error);
+                        _ = failed.lock().unwrap_or_else(PoisonError::into_inner).insert(error);
+                    }
                 }
             }
         };

@@ -231,9 +231,29 @@ impl Tiers {
         }
     }
 
+    /// Counts a function that could not be compiled at the second tier, and writes why into the log.
+    pub(super) fn note_failure(&self, error: &dyn std::fmt::Display) {
+        tracing::warn!(%error, "a function stays in the first tier");
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        self.setup.queue.note_failure();
+    }
+
     fn count_time(&self, counter: &AtomicU64, start: Instant) {
         counter.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
+}
+
+/// How often a function was entered whose counter began at `first`, ran out `rounds` times, and stands at `counter`. The
+/// first round is shorter than the others where earlier runs count: what these did is not what this one did.
+fn entries_counted(first: i32, rounds: u32, counter: i32) -> u32 {
+    let begin = if rounds == 0 { first } else { -HOT_ENTRIES };
+    // One that does not run out is far below where it could have begun, and one that was never set does not count.
+    let in_round = if counter == 0 { 0 } else { counter.checked_sub(begin).map_or(0, |n| n.max(0) as u32) };
+    let full = match rounds.checked_sub(1) {
+        Some(others) => first.unsigned_abs().min(HOT_ENTRIES as u32).saturating_add(others.saturating_mul(HOT_ENTRIES as u32)),
+        None => 0,
+    };
+    full.saturating_add(in_round)
 }
 
 impl LazyCode {
@@ -290,11 +310,8 @@ impl LazyCode {
     /// Entries of a function at the first tier in this run, about.
     pub(super) fn entries_now(&self, tiers: &Tiers, func: DefinedFuncIndex) -> u32 {
         let rounds = tiers.notes().get(&func.0).map_or(0, |note| note.rounds - note.inherited.min(note.rounds));
-        let first = if rounds == 0 { tiers.thresholds(func.0).0 } else { -HOT_ENTRIES };
         let counter = self.counters_of(func).0.load(Ordering::Relaxed);
-        // One that does not run out is far below where it could have begun, and one that was never set does not count.
-        let in_round = if counter == 0 { 0 } else { counter.checked_sub(first).map_or(0, |n| n.max(0) as u32) };
-        rounds.saturating_mul(HOT_ENTRIES as u32).saturating_add(in_round)
+        entries_counted(tiers.thresholds(func.0).0, rounds, counter)
     }
 
     /// Compiles a function at the second tier with what is known about how the module ran.
@@ -358,7 +375,7 @@ impl LazyCode {
             let _placing = self.lock();
             match self.state(func.0).load(Ordering::Acquire) {
                 state::READY => self.state(func.0).store(state::QUEUED, Ordering::Release),
-                state::OPTIMIZED => return,
+                state::OPTIMIZED | state::NOT_OPTIMIZED => return,
                 _ => {}
             }
         }
@@ -512,13 +529,15 @@ impl LazyCode {
         }
         let _placing = self.lock();
         match result {
-            Ok(code) => self.slot(func.0).store(code.as_ptr() as usize, Ordering::Release),
+            Ok(code) => {
+                self.slot(func.0).store(code.as_ptr() as usize, Ordering::Release);
+                self.state(func.0).store(state::OPTIMIZED, Ordering::Release);
+            }
             Err(error) => {
-                tracing::warn!(%error, "a function stays in the first tier");
-                tiers.counts.failed.fetch_add(1, Ordering::Relaxed);
+                tiers.note_failure(&error);
+                self.state(func.0).store(state::NOT_OPTIMIZED, Ordering::Release);
             }
         }
-        self.state(func.0).store(state::OPTIMIZED, Ordering::Release);
     }
 
     /// Prepares a function that an earlier run compiled, and counts it.
@@ -553,5 +572,21 @@ impl LazyCode {
             waited: Duration::from_nanos(get(&counts.waited)),
             background: Duration::from_nanos(get(&counts.background)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_earlier_runs_are_not_counted_again() {
+        assert_eq!(entries_counted(-HOT_ENTRIES, 0, -HOT_ENTRIES + 7), 7);
+        assert_eq!(entries_counted(-HOT_ENTRIES, 2, -HOT_ENTRIES + 7), 1_007);
+        // An earlier run left the function one entry from being hot.
+        assert_eq!(entries_counted(-1, 0, -1), 0);
+        assert_eq!(entries_counted(-1, 1, -HOT_ENTRIES), 1);
+        assert_eq!(entries_counted(-1, 2, -HOT_ENTRIES + 3), 504);
+        assert_eq!((entries_counted(-1, 0, 0), entries_counted(-HOT_ENTRIES, 0, NEVER)), (0, 0));
     }
 }
