@@ -302,9 +302,10 @@ impl Builder<'_> {
         let mode = match element.kind {
             ElementKind::Passive => SegmentMode::Passive,
             ElementKind::Declared => SegmentMode::Declared,
-            ElementKind::Active { table_index, offset_expr } => {
-                SegmentMode::Active { target: TableIndex(table_index.unwrap_or(0)), offset: const_expr(&offset_expr, kinds)? }
-            }
+            ElementKind::Active { table_index, offset_expr } => SegmentMode::Active {
+                target: TableIndex(table_index.unwrap_or(0)),
+                offset: const_expr(&offset_expr, kinds)?,
+            },
         };
         let (ty, items) = match (element.items, list) {
             (_, Some(list)) => (wasmparser::RefType::FUNCREF, ElemItems::Funcs(list)),
@@ -418,10 +419,7 @@ fn source_range(range: &Range<u64>) -> Result<SourceRange> {
     Ok(start..end)
 }
 
-fn elem_exprs(
-    exprs: wasmparser::SectionLimited<'_, wasmparser::ConstExpr<'_>>,
-    kinds: Kinds<'_>,
-) -> Result<ElemItems> {
+fn elem_exprs(exprs: wasmparser::SectionLimited<'_, wasmparser::ConstExpr<'_>>, kinds: Kinds<'_>) -> Result<ElemItems> {
     let exprs = exprs.into_iter().map(|e| const_expr(&e?, kinds)).collect::<Result<Box<[_]>>>()?;
     // The common case, `ref.func` throughout, is kept in its compact form.
     let funcs = exprs.iter().map(|e| match &*e.0 {

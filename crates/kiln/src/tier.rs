@@ -94,7 +94,13 @@ impl TierQueue {
     /// A queue for this many threads; 0 is one less than there are processors.
     pub(crate) fn new(max_threads: usize) -> Arc<TierQueue> {
         let max_threads = if max_threads == 0 { OnceLock::new() } else { OnceLock::from(max_threads) };
-        Arc::new(TierQueue { max_threads, state: Mutex::default(), failures: AtomicU64::new(0), wake: Condvar::new(), done: Condvar::new() })
+        Arc::new(TierQueue {
+            max_threads,
+            state: Mutex::default(),
+            failures: AtomicU64::new(0),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+        })
     }
 
     /// How many threads there may be. Asks the system, which takes a dozen system calls, only when there is work.

@@ -155,10 +155,14 @@ impl StructType {
         let fields: Vec<FieldType> = fields.into_iter().collect();
         let most = kiln_env::limits::MAX_STRUCT_FIELDS;
         ensure!(fields.len() <= most, "a structure has {} fields, and at most {most} are allowed", fields.len());
-        ensure!(fields.iter().all(|field| field.is_of(engine.types())), "the type of a field belongs to another engine");
+        ensure!(
+            fields.iter().all(|field| field.is_of(engine.types())),
+            "the type of a field belongs to another engine"
+        );
         if let Some(supertype) = supertype {
             let mut inherited = supertype.fields();
-            let fits = inherited.len() <= fields.len() && fields.iter().zip(&mut inherited).all(|(f, of)| f.matches(&of));
+            let fits =
+                inherited.len() <= fields.len() && fields.iter().zip(&mut inherited).all(|(f, of)| f.matches(&of));
             ensure!(fits, "the fields do not begin with those of the supertype");
         }
         let composite =
@@ -272,7 +276,12 @@ mod tests {
     #[test]
     fn equal_definitions_are_one_type_and_read_as_in_the_text_format() {
         let engine = Engine::default();
-        let make = || StructType::new(&engine, [FieldType::new(Mutability::Var, StorageType::I8), field(Mutability::Const, ValType::F64)]);
+        let make = || {
+            StructType::new(
+                &engine,
+                [FieldType::new(Mutability::Var, StorageType::I8), field(Mutability::Const, ValType::F64)],
+            )
+        };
         let (a, b) = (make().unwrap(), make().unwrap());
         assert_eq!(a, b);
         assert_eq!(a.to_string(), "(struct (field (mut i8)) (field f64))");

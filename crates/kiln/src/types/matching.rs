@@ -159,7 +159,8 @@ mod tests {
         let signature = |params: &[ValType]| FuncType { params: params.into(), results: [].into() };
         let f = registry.register_func(signature(&[])).unwrap();
         let g = registry.register_func(signature(&[ValType::I32])).unwrap();
-        let concrete = ValType::Ref(RefType { nullable: true, heap: HeapType::Concrete(CompositeKind::Func, f.id().as_index()) });
+        let concrete =
+            ValType::Ref(RefType { nullable: true, heap: HeapType::Concrete(CompositeKind::Func, f.id().as_index()) });
         let non_null = ValType::Ref(RefType { nullable: false, heap: HeapType::Func });
         let null = ValType::Ref(RefType { nullable: true, heap: HeapType::NoFunc });
         // found, expected: as immutable globals, as mutable ones.

@@ -250,7 +250,9 @@ fn entries_counted(first: i32, rounds: u32, counter: i32) -> u32 {
     // One that does not run out is far below where it could have begun, and one that was never set does not count.
     let in_round = if counter == 0 { 0 } else { counter.checked_sub(begin).map_or(0, |n| n.max(0) as u32) };
     let full = match rounds.checked_sub(1) {
-        Some(others) => first.unsigned_abs().min(HOT_ENTRIES as u32).saturating_add(others.saturating_mul(HOT_ENTRIES as u32)),
+        Some(others) => {
+            first.unsigned_abs().min(HOT_ENTRIES as u32).saturating_add(others.saturating_mul(HOT_ENTRIES as u32))
+        }
         None => 0,
     };
     full.saturating_add(in_round)
