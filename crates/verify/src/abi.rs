@@ -38,7 +38,7 @@ impl Kind {
             ValType::V128 => Kind::Vector(16),
             ValType::Ref(r) => match (r.repr(), r.heap) {
                 (RefRepr::Gc, _) => Kind::Reference,
-                (RefRepr::FuncPointer, HeapType::Concrete(ty)) => Kind::FuncRef(Some(ty.0)),
+                (RefRepr::FuncPointer, HeapType::Concrete(_, ty)) => Kind::FuncRef(Some(ty.0)),
                 (RefRepr::FuncPointer, _) => Kind::FuncRef(None),
             },
         }
