@@ -436,7 +436,7 @@ impl ContextLayout {
 mod tests {
     use super::*;
     use crate::module::Import;
-    use crate::types::{CompositeType, FuncType};
+    use crate::types::{CompositeKind, CompositeType, FuncType};
 
     /// A module that imports functions of these names.
     fn importing(names: &[&str]) -> Module {
