@@ -3,6 +3,7 @@
 //! A case is a seed: the module, the calls and their arguments follow from it. Targets are in [`targets`].
 
 pub mod generate;
+pub mod limits;
 pub mod mutate;
 pub mod passes;
 pub mod rng;

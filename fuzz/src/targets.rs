@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use wasmparser::{Validator, WasmFeatures};
 
 use crate::generate::{self, Profile};
+use crate::limits;
 use crate::mutate::Corpus;
 use crate::passes::{self, Passes};
 #[cfg(feature = "rival")]
@@ -63,6 +64,8 @@ pub enum Target {
     Mutate(Corpus, Vec<Mode>),
     /// Modules of what Kiln's passes look for, and of what is nearly that, behave the same without them.
     Passes(Passes),
+    /// Modules with counts at the limits of validators are valid for Kiln if they are for `wasmparser`.
+    Limits(kiln::Engine),
 }
 
 impl Target {
@@ -74,6 +77,7 @@ impl Target {
         #[cfg(feature = "rival")]
         "exceptions",
         "passes",
+        "limits",
         "mutate",
     ];
 
@@ -89,6 +93,7 @@ impl Target {
             #[cfg(feature = "rival")]
             "exceptions" => Target::Differential(Profile::ExceptionsAndTailCalls, Mode::all(false)?, rival::engine()?),
             "passes" => Target::Passes(Passes::new()?),
+            "limits" => Target::Limits(kiln::Engine::new(kiln::Config::new().compilation_threads(1))?),
             "mutate" => {
                 let Some(dir) = &settings.corpus else { bail!("mutate needs --corpus DIR, a folder with .wasm files") };
                 Target::Mutate(Corpus::load(dir, settings.max_size)?, Mode::all(true)?)
@@ -108,6 +113,7 @@ impl Target {
             Target::Differential(profile, ..) => generate::module(seed, *profile),
             Target::Mutate(corpus, _) => Ok(corpus.mutant(seed).1),
             Target::Passes(_) => Ok(passes::module(seed)),
+            Target::Limits(_) => limits::module(seed),
         }
     }
 
@@ -128,6 +134,8 @@ impl Target {
             Target::Differential(_, modes, engine) => differential(modes, engine, module, seed),
             Target::Mutate(_, modes) => mutant(modes, module, seed),
             Target::Passes(passes) => passes.check(module, seed).map(|()| Verdict::Pass),
+            Target::Limits(engine) => limits::check(engine, &mut Validator::new_with_features(FEATURES), module)
+                .map(|valid| if valid { Verdict::Pass } else { Verdict::Skip("both refuse it".into()) }),
         };
         result.unwrap_or_else(|error| Verdict::Find(format!("{error:#}")))
     }

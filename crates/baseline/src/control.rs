@@ -20,6 +20,9 @@ pub(crate) enum Kind {
     Try,
 }
 
+/// Operands at the top of the stack that may wait to be stored when a local is set.
+const MAX_PENDING: usize = 64;
+
 /// No position.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -197,6 +200,7 @@ impl Func<'_> {
             self.close_scope()?;
         }
         let Some(frame) = self.frames.pop() else { return Ok(()) };
+        self.open_handlers -= u32::from(frame.caught.is_some());
         if frame.kind == Kind::Loop {
             return Ok(());
         }
@@ -388,6 +392,8 @@ impl Func<'_> {
             return;
         }
         if self.aliases > 0 {
+            // So that a long stack is not looked through again and again.
+            self.flush_to(self.stack.len().saturating_sub(MAX_PENDING));
             for i in self.flushed..self.stack.len() {
                 if self.stack[i].is_local(index) {
                     // The operand that is about to be stored may be in a temporary: only scratch registers change.

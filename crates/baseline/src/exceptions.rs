@@ -1,6 +1,7 @@
 //! Handlers for exceptions, and throwing. Both kinds of operators.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use kiln_env::abi::SLOT_SIZE;
 use kiln_env::layout::Place as At;
@@ -28,8 +29,10 @@ pub(crate) struct Exceptions {
     scopes: Vec<Scope>,
     /// Where each handler begins, once that is known, and whether any call can reach it.
     landings: Vec<Landing>,
-    /// Calls in the reach of handlers, by numbers of these.
-    sites: Vec<(u32, Reached)>,
+    /// Calls in the reach of handlers, with the positions of their lists.
+    sites: Vec<(u32, usize)>,
+    /// Lists of handlers, by numbers of these. Calls directly inside of the same scope share one.
+    lists: Vec<Reached>,
     /// What legacy `try` operators end with, by their offsets; found out at the first one.
     legacy: Option<HashMap<usize, Legacy>>,
     /// Handlers still to come of legacy `try` operators whose bodies have ended, last first, by the depth of the frame.
@@ -46,6 +49,8 @@ struct Scope {
     /// Position of its frame.
     frame: usize,
     handlers: Handlers,
+    /// The list of handlers for calls directly inside, once there was one.
+    list: Option<usize>,
 }
 
 enum Handlers {
@@ -155,7 +160,7 @@ impl Func<'_> {
         if let Some(frame) = self.frames.last_mut() {
             frame.has_scope = true;
         }
-        self.exceptions.scopes.push(Scope { frame: self.frames.len() - 1, handlers });
+        self.exceptions.scopes.push(Scope { frame: self.frames.len() - 1, handlers, list: None });
     }
 
     /// The next handler of a legacy `try` begins: `tag` as its operator says.
@@ -180,7 +185,7 @@ impl Func<'_> {
         let exception = self.stack[self.stack.len() - 1].slot();
         self.asm.store(slot(exception, 0), RAX);
         if let Some(frame) = self.frames.last_mut() {
-            frame.caught = Some(exception);
+            self.open_handlers += u32::from(frame.caught.replace(exception).is_none());
         }
         if let Some(tag) = tag {
             let types = self.tag_types(tag);
@@ -275,23 +280,32 @@ impl Func<'_> {
 
     /// Notes the handlers of this function for the call that was just made.
     pub(crate) fn note_handlers(&mut self) {
+        let Some(scope) = self.exceptions.scopes.last() else { return };
+        let list = scope.list.unwrap_or_else(|| self.make_list());
+        if !self.exceptions.lists[list].is_empty() {
+            self.exceptions.sites.push((self.asm.position(), list));
+        }
+    }
+
+    /// Makes the list of handlers for calls directly inside of the innermost scope.
+    fn make_list(&mut self) -> usize {
+        let Exceptions { scopes, landings, lists, .. } = &mut self.exceptions;
         let mut items = Reached::new();
-        let mut at = self.exceptions.scopes.len();
+        let mut tags = HashSet::new();
+        let mut at = scopes.len();
         'scopes: while at > 0 {
             at -= 1;
-            match &self.exceptions.scopes[at].handlers {
-                Handlers::Delegate(frame) => {
-                    let frame = *frame;
-                    while at > 0 && self.exceptions.scopes[at - 1].frame > frame {
-                        at -= 1;
-                    }
-                }
+            self.entries += 1;
+            match &scopes[at].handlers {
+                Handlers::Delegate(frame) => at = scopes[..at].partition_point(|scope| scope.frame <= *frame),
                 Handlers::These(clauses) => {
+                    self.entries += clauses.len();
                     for clause in clauses {
-                        if clause.tag.is_some() && items.iter().any(|(tag, _)| *tag == clause.tag) {
+                        if clause.tag.is_some_and(|tag| !tags.insert(tag)) {
                             continue;
                         }
                         items.push((clause.tag, clause.number));
+                        landings[clause.number].used = true;
                         if clause.tag.is_none() {
                             break 'scopes;
                         }
@@ -299,19 +313,22 @@ impl Func<'_> {
                 }
             }
         }
-        for (_, number) in &items {
-            self.exceptions.landings[*number].used = true;
+        lists.push(items);
+        let list = lists.len() - 1;
+        if let Some(scope) = scopes.last_mut() {
+            scope.list = Some(list);
         }
-        if !items.is_empty() {
-            self.exceptions.sites.push((self.asm.position(), items));
-        }
+        list
     }
 
     /// The exception table.
     pub(crate) fn finish_handlers(&mut self, size: u32) {
-        for (offset, items) in std::mem::take(&mut self.exceptions.sites) {
-            let handler = |(tag, n): (Option<TagIndex>, usize)| Handler { tag, target: self.exceptions.landings[n].at };
-            let handlers = items.into_iter().map(handler).filter(|h| h.target != u32::MAX).collect();
+        let Exceptions { sites, lists, landings, .. } = std::mem::take(&mut self.exceptions);
+        let handler = |(tag, n): (Option<TagIndex>, usize)| Handler { tag, target: landings[n].at };
+        let finished = |items: Reached| items.into_iter().map(handler).filter(|h| h.target != u32::MAX).collect();
+        let lists: Vec<Arc<[Handler]>> = lists.into_iter().map(finished).collect();
+        for (offset, list) in sites {
+            let handlers = lists[list].clone();
             self.tables.handlers.push(HandlerSite { offset, fp_to_sp: size, context_slot: Some(size - 8), handlers });
         }
     }
@@ -319,14 +336,22 @@ impl Func<'_> {
 
 /// The body of the legacy `try` at this depth has ended: its handlers follow.
 fn frame_clauses(e: &mut Exceptions, clauses: Vec<Clause>, depth: usize) {
-    e.pending.retain(|(d, _)| *d < depth);
+    drop_pending(e, depth);
     e.pending.push((depth, clauses.into_iter().rev().collect()));
 }
 
 /// The number of the handler that begins.
 fn next_clause(e: &mut Exceptions, depth: usize) -> usize {
-    let clauses = e.pending.iter_mut().find(|(d, _)| *d == depth);
+    drop_pending(e, depth + 1);
+    let clauses = e.pending.last_mut().filter(|(d, _)| *d == depth);
     clauses.and_then(|(_, c)| c.pop()).map_or(0, |c| c.number)
+}
+
+/// Frames at this depth and deeper have ended. Those that are left ascend.
+fn drop_pending(e: &mut Exceptions, depth: usize) {
+    while e.pending.last().is_some_and(|(d, _)| *d >= depth) {
+        e.pending.pop();
+    }
 }
 
 /// Throwing.

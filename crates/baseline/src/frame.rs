@@ -1,7 +1,7 @@
 //! A function's beginning and end, counters, and changing to another tier in a loop.
 
 use kiln_env::layout::{context, store_context};
-use kiln_env::limits::MAX_OSR_SLOTS;
+use kiln_env::limits::{MAX_BASELINE_CODE, MAX_BASELINE_ENTRIES, MAX_OSR_SLOTS};
 use kiln_env::machine::{CfiOp, NO_WASM_OFFSET, UnwindOp};
 use kiln_env::stencil::{self, Ty};
 use kiln_env::tier::{entry_counter, loop_counter, osr_slot};
@@ -38,9 +38,6 @@ enum State {
 /// Registers that a callee leaves as they were, unless an exception passes.
 const SAVED: [u8; 5] = [RBX, R12, R13, R14, R15];
 
-/// Bytes of machine code of one function: displacements have 31 bits.
-const MAX_CODE: u32 = 1 << 30;
-
 impl Func<'_> {
     pub(crate) fn compile(&mut self, body: &Body<'_>) -> Result<(), Error> {
         let mut reader = Reader::new(body.bytes);
@@ -53,14 +50,18 @@ impl Func<'_> {
         self.count_entry();
         self.check_interrupts()?;
         self.walk(&mut reader)?;
-        self.cold_code();
+        self.cold_code()?;
         let size = self.frame_size();
         self.asm.patch(size_field, size.wrapping_neg());
-        if self.asm.position() > MAX_CODE {
-            return Err(Error::TooLarge);
-        }
         self.finish(size);
         Ok(())
+    }
+
+    /// Whether what was made is within its limits.
+    #[inline]
+    pub(crate) fn check_size(&self) -> Result<(), Error> {
+        let fits = self.asm.position() <= MAX_BASELINE_CODE && self.entries <= MAX_BASELINE_ENTRIES;
+        if fits { Ok(()) } else { Err(Error::TooLarge) }
     }
 
     /// Bytes at the top of the frame: context, struct-return pointer, saved registers.
@@ -180,13 +181,13 @@ impl Func<'_> {
     /// At a loop header, where all operands are in slots and all pins in registers.
     pub(crate) fn count_loop(&mut self) {
         let slots = self.locals.len() + self.stack.len();
-        let in_handler = self.frames.iter().any(|f| f.caught.is_some());
-        if !self.facts.counters || slots > MAX_OSR_SLOTS as usize || in_handler {
+        if !self.facts.counters || slots > MAX_OSR_SLOTS as usize || self.open_handlers > 0 {
             return;
         }
         let field = self.count(loop_counter(DefinedFuncIndex(self.index)));
         let back = self.asm.position();
         let state = Some(if self.has_vectors {
+            self.entries += slots;
             let locals = self.locals.iter().map(|l| (l.slot(), l.v().ty == Ty::V128));
             State::Spread(locals.chain(self.stack.iter().map(|e| (e.slot(), e.v().ty == Ty::V128))).collect())
         } else {
@@ -197,9 +198,10 @@ impl Func<'_> {
         self.note_cold_references();
     }
 
-    fn cold_code(&mut self) {
+    fn cold_code(&mut self) -> Result<(), Error> {
         let mut all = std::mem::take(&mut self.cold);
         for (i, cold) in all.drain(..).enumerate() {
+            self.check_size()?;
             let here = self.asm.position();
             self.asm.bind(cold.field, here);
             self.offset = cold.offset;
@@ -232,6 +234,7 @@ impl Func<'_> {
             self.asm.bind(field, cold.back);
         }
         self.cold = all;
+        self.check_size()
     }
 
     /// Leaves the state in the store's buffer and goes on in the code at `rax`.

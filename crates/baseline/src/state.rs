@@ -139,6 +139,10 @@ pub(crate) struct Func<'a> {
     pub(crate) reachable: bool,
     /// Operands that are collected references.
     pub(crate) gc_operands: u32,
+    /// Frames that are in a handler of a legacy `try`.
+    pub(crate) open_handlers: u32,
+    /// Entries of lists that were made for calls and loops, with what it took to find them.
+    pub(crate) entries: usize,
     /// References at the positions that have code behind the end.
     cold_references: Vec<Vec<u32>>,
     pub(crate) fuel: u64,
@@ -193,6 +197,8 @@ impl<'a> Func<'a> {
             saves_registers: body.catches,
             reachable: true,
             gc_operands: 0,
+            open_handlers: 0,
+            entries: 0,
             cold_references: scratch.cold_references,
             fuel: 0,
             offset: NO_WASM_OFFSET,
@@ -630,11 +636,13 @@ impl Func<'_> {
     }
 
     /// Collected references in slots: locals and operands.
-    fn references(&self) -> Vec<u32> {
+    fn references(&mut self) -> Vec<u32> {
         let mut slots = self.gc_locals.clone();
         if self.gc_operands > 0 {
+            self.entries += self.stack.len() / 8;
             slots.extend(self.stack.iter().filter(|e| e.is_gc() && e.is_slot()).map(|e| e.slot()));
         }
+        self.entries += slots.len();
         slots
     }
 

@@ -66,6 +66,7 @@ impl Func<'_> {
         while !self.frames.is_empty() {
             let at = reader.at;
             self.offset = at as u32;
+            self.check_size()?;
             let op = reader.op();
             if counts_fuel && self.reachable {
                 self.fuel += u64::from(self.lib.fuel(op));

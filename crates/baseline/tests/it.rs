@@ -2,13 +2,16 @@
 
 use kiln_baseline::{Baseline, Body, Error, Facts};
 use kiln_compiler::{Compiler, CompilerConfig};
-use kiln_env::{DefinedFuncIndex, MachineFunc, TrapCode, Tunables};
+use kiln_env::{DefinedFuncIndex, MachineFunc, TrapCode, Tunables, limits};
 
 fn compile(wat: &str) -> Result<MachineFunc, Error> {
+    compile_bytes(&wat::parse_str(wat).unwrap())
+}
+
+fn compile_bytes(wasm: &[u8]) -> Result<MachineFunc, Error> {
     let config = CompilerConfig::default();
     let compiler = Compiler::new(&config).unwrap();
-    let wasm = wat::parse_str(wat).unwrap();
-    let validated = compiler.validate(compiler.parse(&wasm).unwrap(), &wasm).unwrap();
+    let validated = compiler.validate(compiler.parse(wasm).unwrap(), wasm).unwrap();
     let module = validated.module();
     let facts = Facts { module, layout: validated.layout(), tunables: &config.tunables, counters: true };
     let range = &module.bodies[DefinedFuncIndex(0)];
@@ -80,4 +83,77 @@ fn atomic_accesses_have_any_offset() {
         let bounds = traps.iter().any(|t| t.code == TrapCode::MemoryOutOfBounds);
         assert!(aligned && bounds, "offset {offset}: {traps:?}");
     }
+}
+
+/// `calls` calls inside of `nested` scopes with `clauses` handlers each.
+fn catching(nested: usize, clauses: usize, calls: usize) -> String {
+    let mut wat = String::from("(module ");
+    (0..nested * clauses).for_each(|i| wat += &format!("(tag $t{i})"));
+    wat += "(func (block $out ";
+    for scope in 0..nested {
+        wat += "(try_table ";
+        (0..clauses).for_each(|i| wat += &format!("(catch $t{} $out)", scope * clauses + i));
+    }
+    wat += &"(call 0)".repeat(calls);
+    wat + &")".repeat(nested) + ")))"
+}
+
+/// Handlers in different lists.
+fn handlers_kept(func: &MachineFunc) -> usize {
+    let mut lists: Vec<_> = func.tables.handlers.iter().map(|site| &site.handlers).collect();
+    lists.sort_by_key(|list| list.as_ptr());
+    lists.dedup_by_key(|list| list.as_ptr());
+    lists.iter().map(|list| list.len()).sum()
+}
+
+#[test]
+fn calls_share_their_lists_of_handlers() {
+    for (nested, clauses) in [(1, 300), (300, 1), (20, 15)] {
+        let made = [1, 2].map(|n| compile(&catching(nested, n * clauses, n * 500)).unwrap());
+        let [one, two] = made.each_ref().map(handlers_kept);
+        assert_eq!((one, two), (nested * clauses, 2 * nested * clauses));
+        assert_eq!(made[1].tables.handlers.len(), 2 * 500);
+        assert!(made[1].tables.handlers.iter().all(|site| site.handlers.len() == 2 * nested * clauses));
+    }
+}
+
+/// Each call has a list of its own, with all that is around it.
+#[test]
+fn lists_of_handlers_are_bounded() {
+    let deep = |scopes: usize| {
+        let scope = |i| format!("(try_table (catch $t{} $out) (call 0) ", i % 10);
+        let tags: String = (0..10).map(|i| format!("(tag $t{i})")).collect();
+        let open: String = (0..scopes).map(scope).collect();
+        format!("(module {tags} (func (block $out {open} {} )))", ")".repeat(scopes))
+    };
+    // Handlers that are not reached because of others inside are not in lists.
+    assert!(handlers_kept(&compile(&deep(2_000)).unwrap()) <= 20_000);
+    // To look for them takes time.
+    assert_eq!(compile(&deep(5_000)).unwrap_err(), Error::TooLarge);
+}
+
+#[test]
+fn references_at_calls_are_bounded() {
+    let module = |references: usize, calls: usize| {
+        let locals = "(local externref)".repeat(references);
+        format!("(module (func {locals} {}))", "(call 0)".repeat(calls))
+    };
+    let made = compile(&module(1_000, 1_000)).unwrap();
+    // There is one more, where the function may change its tier.
+    assert_eq!(made.tables.stack_maps.iter().map(|map| map.slots.len()).sum::<usize>(), 1_001_000);
+    let product = limits::MAX_BASELINE_ENTRIES / 1_000;
+    assert_eq!(compile(&module(1_000, product + 1)).unwrap_err(), Error::TooLarge);
+}
+
+/// A call that takes and gives a thousand values is 16 KB of code.
+#[test]
+fn code_is_bounded() {
+    let module = |calls: usize| {
+        let many = "i64 ".repeat(1_000);
+        let operands: String = (0..1_000).map(|i| format!("local.get {i} ")).collect();
+        format!("(module (func (param {many}) (result {many}) {operands} {}))", "call 0 ".repeat(calls))
+    };
+    let made = [200, 400].map(|n| compile(&module(n)).unwrap().code.len() as f64);
+    assert!(made[1] < 2.2 * made[0], "{made:?}");
+    assert_eq!(compile(&module(10_000)).unwrap_err(), Error::TooLarge);
 }

@@ -35,6 +35,8 @@ pub(crate) struct Explanation {
     pub(crate) code_bytes: u64,
     /// Functions whose machine code stayed as Cranelift made it.
     pub(crate) unrelaxed_functions: u64,
+    /// Functions compiled without optimisation because they exceed a limit of what is optimised.
+    pub(crate) unoptimized_functions: u64,
     /// Functions found in the cache without translating them.
     pub(crate) cache_body_hits: u64,
     /// Functions and trampolines found in the cache by their IR.
@@ -69,6 +71,8 @@ pub(crate) struct Tiers {
     pub(crate) osr_entries: u64,
     /// Functions that could not be compiled at the second tier.
     pub(crate) failed: u64,
+    /// Functions that exceed a limit of what is optimised.
+    pub(crate) over_limit: u64,
     /// Time for which the program waited for code.
     pub(crate) waited_seconds: f64,
     /// Time that was spent on code in the background.
@@ -118,6 +122,7 @@ impl Tiers {
             osr_bytes: t.osr_bytes,
             osr_entries: t.osr_entries,
             failed: t.failed,
+            over_limit: t.over_limit,
             waited_seconds: t.waited.as_secs_f64(),
             background_seconds: t.background.as_secs_f64(),
             stencils: t.stencils.map(Stencils::new),
@@ -125,7 +130,13 @@ impl Tiers {
     }
 
     fn table(&self) -> String {
-        let failed = if self.failed > 0 { format!("; {} could not be optimised", self.failed) } else { String::new() };
+        let mut failed = String::new();
+        if self.failed > 0 {
+            failed += &format!("; {} could not be optimised", self.failed);
+        }
+        if self.over_limit > 0 {
+            failed += &format!("; {} too large to be optimised", self.over_limit);
+        }
         format!(
             "\nfrom earlier runs: {} functions, {}\ntier 0: {} functions, {}; tier 1: {}, {}{failed}\n\
              entered at loops: {} bodies, {}, {} times\n\
@@ -172,6 +183,7 @@ impl Explanation {
         self.wasm_bytes = statistics.wasm_bytes;
         self.code_bytes = statistics.code_bytes;
         self.unrelaxed_functions = statistics.unrelaxed;
+        self.unoptimized_functions = statistics.unoptimized;
         self.tiers = statistics.tiers.as_ref().map(Tiers::new);
     }
 
@@ -228,6 +240,9 @@ impl Explanation {
             .collect();
         out.push_str(&format!("{:<12}{:>12}\n", "peak memory", bytes(self.peak_memory_bytes)));
         out.push_str(&compiled);
+        if self.unoptimized_functions > 0 {
+            out.push_str(&format!("\n{} functions too large to be optimised", self.unoptimized_functions));
+        }
         if let Some(tiers) = &self.tiers {
             out.push_str(&tiers.table());
         }

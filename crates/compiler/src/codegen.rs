@@ -528,7 +528,7 @@ fn handler_site(site: FinalizedMachCallSite<'_>) -> Result<HandlerSite> {
             }
         }
     }
-    Ok(HandlerSite { offset: site.ret_addr, fp_to_sp, context_slot, handlers })
+    Ok(HandlerSite { offset: site.ret_addr, fp_to_sp, context_slot, handlers: handlers.into() })
 }
 
 #[cfg(test)]

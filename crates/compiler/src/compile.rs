@@ -98,6 +98,8 @@ pub struct Stats {
     /// Functions whose machine code stayed as Cranelift made it, though short jumps or aligned loops were wanted, because
     /// something in it was not explained: see `relax`.
     pub unrelaxed: u64,
+    /// Functions that were compiled without optimisation, because they exceed a limit of what is optimised.
+    pub unoptimized: u64,
     /// Finding functions in the cache and keeping them there.
     pub cache_time: Duration,
     /// What came of asking the cache; all zero without one.
@@ -115,6 +117,7 @@ impl AddAssign<WorkerStats> for Stats {
         self.wasm_bytes += worker.wasm_bytes;
         self.code_bytes += worker.code_bytes;
         self.unrelaxed += worker.unrelaxed;
+        self.unoptimized += worker.unoptimized;
         self.cache_time += worker.cache_time;
         self.cache += worker.cache;
         add_times(&mut self.midend, worker.midend);
@@ -260,6 +263,20 @@ impl Compiler {
     /// Compiles one function at a tier, or a trampoline, on the calling thread. `source` is the module's bytes.
     pub fn compile_at(&self, module: &ValidatedModule, source: &[u8], key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         self.compile_one(self.module_env(module), module, source, (key, tier))
+    }
+
+    /// Compiles one function without optimisation, which takes less time and memory: for those that are too large to be
+    /// optimised. They are counted ([`Stats::unoptimized`]).
+    ///
+    /// # Errors
+    /// It is too large for that, too.
+    pub fn compile_unoptimized(&self, module: &ValidatedModule, source: &[u8], key: FuncKey) -> Result<MachineFunc> {
+        let env = ModuleEnv { isa: &*self.plain_isa, ..self.module_env(module) };
+        let plan = Plan::default();
+        let input = Input { cache: None, ..self.module_input(module, env, source, &plan) };
+        let func = self.compile_single(&input, key, Tier::Optimized)?;
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).unoptimized += 1;
+        Ok(func)
     }
 
     /// Compiles one function or trampoline at the second tier with what is known about how the module ran, on the calling

@@ -68,6 +68,11 @@ impl CompileError {
         CompileError::new(ErrorKind::Limit, format_args!("{what}: {found} exceeds the limit of {limit}"))
     }
 
+    /// The same with what the user can do about it.
+    pub fn limit_with_advice(what: &str, found: u64, limit: u64, advice: &str) -> CompileError {
+        CompileError::limit_message(format_args!("{what}: {found} exceeds the limit of {limit}; {advice}"))
+    }
+
     /// The module exceeds a limit, in words.
     pub fn limit_message(message: impl fmt::Display) -> CompileError {
         CompileError::new(ErrorKind::Limit, message)

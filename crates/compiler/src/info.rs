@@ -22,6 +22,9 @@ pub(crate) const MAX_LOCAL_BLOCKS: u64 = 1 << 26;
 /// The same for locals times loops: a loop may need a block parameter for each local.
 pub(crate) const MAX_LOCAL_LOOPS: u64 = 1 << 24;
 
+/// The same for locals times calls in functions with handlers: each call may pass a handler each local.
+pub(crate) const MAX_LOCAL_CAUGHT: u64 = 1 << 21;
+
 /// Cost of a product of 128 bits as it is when the passes are done: multiplications, additions, stores.
 pub(crate) const PRODUCT_COST: u32 = 8;
 
@@ -86,7 +89,7 @@ pub(crate) mod flag {
     pub(crate) const CALLS: u16 = 1;
     /// Contains a handler for exceptions.
     pub(crate) const CATCHES: u16 = 2;
-    /// Loops are nested so deeply that optimising takes too long.
+    /// Loops are so many, or nested so deeply, that optimising takes too long.
     pub(crate) const DEEP_LOOPS: u16 = 4;
     /// So many values may be live at once that allocating registers well takes too long.
     pub(crate) const MANY_VALUES: u16 = 8;

@@ -61,7 +61,7 @@ fn tables(func: &MachineFunc) -> String {
     }
     for h in &func.tables.handlers {
         line(format_args!("handlers {:#x}: context at {:?} of fp-{:#x}", h.offset, h.context_slot, h.fp_to_sp));
-        for handler in &h.handlers {
+        for handler in &*h.handlers {
             match handler.tag {
                 Some(tag) => line(format_args!("  {tag:?} -> {:#x}", handler.target)),
                 None => line(format_args!("  any -> {:#x}", handler.target)),

@@ -6,6 +6,8 @@
 //! with a larger frame comes a *guard*: a function with the same signature, and hardly a frame, that checks for the whole
 //! frame and goes on in the body by a tail call.
 
+use std::sync::Arc;
+
 use cranelift_codegen::ir::{ArgumentPurpose, Signature};
 use kiln_env::machine::{CfiOp, UnwindOp};
 use kiln_env::{FuncKey, MachineFunc, abi};
@@ -61,7 +63,7 @@ fn moved(mut func: MachineFunc, start: u32) -> MachineFunc {
     tables.unwind.iter_mut().for_each(|u| u.offset += start);
     for site in &mut tables.handlers {
         site.offset += start;
-        site.handlers.iter_mut().for_each(|h| h.target += start);
+        Arc::make_mut(&mut site.handlers).iter_mut().for_each(|h| h.target += start);
     }
     func
 }

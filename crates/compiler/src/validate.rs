@@ -18,8 +18,8 @@ use crate::body_key::Declarations;
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::info::{
-    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_LOOPS, MAX_VALUES, OPERATOR_COSTS, PRODUCT_COST,
-    RANKED_LOCALS, Record, encode_weight, flag, write_leb,
+    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_CAUGHT, MAX_LOCAL_LOOPS, MAX_VALUES, OPERATOR_COSTS,
+    PRODUCT_COST, RANKED_LOCALS, Record, encode_weight, flag, write_leb,
 };
 use crate::names;
 use crate::parse::ParsedModule;
@@ -466,15 +466,20 @@ impl Facts {
         if self.looks_like_product(code) {
             self.cost = PRODUCT_COST;
         }
-        if self.hoist_work > MAX_HOIST_WORK {
+        if self.hoist_work > MAX_HOIST_WORK || self.num_loops > limits::MAX_OPTIMIZED_LOOPS {
             self.flags |= flag::DEEP_LOOPS;
         }
         if self.touched.len() as u64 + u64::from(self.max_stack) > MAX_VALUES {
             self.flags |= flag::MANY_VALUES;
         }
         let locals = self.touched.len() as u64;
-        let too_many =
-            |blocks: u64| locals * blocks > MAX_LOCAL_BLOCKS || locals * u64::from(self.num_loops) > MAX_LOCAL_LOOPS;
+        // Calls may lead to a handler, with a value for each local that was set meanwhile.
+        let caught = if self.flags & flag::CATCHES == 0 { 0 } else { (self.callees.len() + self.types.len()) as u64 };
+        let too_many = |blocks: u64| {
+            locals * blocks > MAX_LOCAL_BLOCKS
+                || locals * u64::from(self.num_loops) > MAX_LOCAL_LOOPS
+                || locals * caught > MAX_LOCAL_CAUGHT
+        };
         // A call through a table checks twice, a check makes two blocks.
         let calls = (self.callees.len() + 4 * self.types.len()) as u64;
         if too_many(2 * u64::from(self.num_blocks) + calls) {

@@ -39,6 +39,8 @@ pub(crate) struct WorkerStats {
     pub(crate) code_bytes: u64,
     /// Functions whose machine code was to be relaxed, and was not.
     pub(crate) unrelaxed: u64,
+    /// Functions that were not optimised because they exceed a limit.
+    pub(crate) unoptimized: u64,
     /// Finding out what functions depend on, and getting and inserting them.
     pub(crate) cache_time: Duration,
     pub(crate) cache: CacheStatistics,
@@ -53,6 +55,7 @@ impl AddAssign for WorkerStats {
         self.wasm_bytes += other.wasm_bytes;
         self.code_bytes += other.code_bytes;
         self.unrelaxed += other.unrelaxed;
+        self.unoptimized += other.unoptimized;
         self.cache_time += other.cache_time;
         self.cache += other.cache;
         add_times(&mut self.midend, other.midend);
@@ -156,10 +159,11 @@ impl Worker {
     /// From a key to machine code. Errors say which function, and carry its IR where code generation is at fault.
     pub(crate) fn compile(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         let func = self.try_compile(input, key, tier).map_err(|e| {
-            // Code generation consumes the IR, so it is made again for the message.
-            let e = match self.translate(input, key, tier) {
-                Ok(ir) => e.with_clif(ir.func),
-                Err(_) => e,
+            // Code generation consumes the IR, so it is made again for the message. What is too large is not.
+            let again = (e.kind() != ErrorKind::Limit).then(|| self.translate(input, key, tier));
+            let e = match again {
+                Some(Ok(ir)) => e.with_clif(ir.func),
+                _ => e,
             };
             let Some(defined) = key.body() else { return e.for_key(key) };
             let index = input.env.module.func_index(defined);
@@ -181,7 +185,7 @@ impl Worker {
     fn try_compile(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         self.has_inlined = false;
         match self.find_or_generate(input, key, tier) {
-            // Nothing becomes too large for Cranelift by inlining.
+            // Nothing becomes too large by inlining.
             Err(e) if e.kind() == ErrorKind::Limit && self.has_inlined => {
                 let plan = &input.plan.without_inlining();
                 self.find_or_generate(&Input { plan, cache: None, ..*input }, key, tier)
@@ -367,6 +371,8 @@ impl Worker {
 
     /// From a key to IR. A panic is an error, and costs the translator its buffers.
     pub(crate) fn translate(&mut self, input: &Input<'_>, key: FuncKey, tier: Tier) -> Result<FuncIr> {
+        // If it fails, nobody knows of which body that comes.
+        self.has_inlined = tier == Tier::Optimized && input.plan.inline.is_some();
         let translator = &mut self.translator;
         let stats = &mut self.stats;
         let result = guarded(|| {

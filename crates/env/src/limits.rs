@@ -29,11 +29,24 @@ pub const MAX_OBJECT_HEAP: usize = 1 << 32;
 /// Locals that hold collected references, in a function so large that its other locals are kept in memory. References
 /// cannot be: the collector finds them by maps of what is live.
 pub const MAX_REFERENCE_LOCALS: u32 = 100;
-/// Values of one function in the compiler's IR: sixteen times what Cranelift's register allocator can name. Reached only
-/// by functions that pass a thousand values at every step.
-pub const MAX_FUNC_VALUES: u32 = 1 << 25;
-/// Uses of values as arguments of calls and branches in one function. Each takes 4 bytes.
-pub const MAX_FUNC_USES: u32 = 1 << 26;
+/// Clauses of one `try_table`; as in `wasmparser`.
+pub const MAX_CATCHES: u32 = 10_000;
+/// Operands of one function that is optimised, counted in its IR when everything has been inlined: instructions, their
+/// arguments and results, block parameters, and what branches pass. A few bytes of wasm can stand for thousands of them.
+/// Operands of calls count four times and those on the way to handlers sixteen times, so that one costs about
+/// 1 µs and 160 bytes at most wherever it is; the largest function of real programs has a tenth of this.
+pub const MAX_OPTIMIZED_OPERANDS: u64 = 1 << 22;
+/// The same for a function that is compiled without optimisation, where operands cost a third of that.
+pub const MAX_OPERANDS: u64 = 1 << 23;
+/// Loops of one function that is optimised. The time of register allocation grows with their square: 0.4 s for so many.
+pub const MAX_OPTIMIZED_LOOPS: u32 = 4_000;
+/// Bytes of code that the first tier makes of one function. A call with a thousand operands takes 2 bytes of wasm and 16 KB of
+/// code.
+pub const MAX_BASELINE_CODE: u32 = 64 << 20;
+/// Entries of the lists that the first tier makes for calls and loops of one function: the references that are live there, and
+/// the handlers that can be reached, each different list once. Many references live at many calls are as many entries as
+/// the product of both. Programs have some thousands.
+pub const MAX_BASELINE_ENTRIES: usize = 1 << 22;
 /// Locals and operands of a function at a loop up to which it changes its tier there: the size of the buffer through
 /// which they go. With more it runs on as it is until it is called again.
 pub const MAX_OSR_SLOTS: u32 = 1 << 14;

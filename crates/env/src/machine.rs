@@ -1,5 +1,7 @@
 //! One compiled function as plain data: the unit of linking, lazy compilation, caching and tier-up.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::U32s;
@@ -218,8 +220,8 @@ pub struct HandlerSite {
     pub fp_to_sp: u32,
     /// Offset from the stack pointer of the slot that holds the function's context, to resolve tags.
     pub context_slot: Option<u32>,
-    /// Handlers, to be tried in order.
-    pub handlers: Vec<Handler>,
+    /// Handlers, to be tried in order. Calls of one function may share the list.
+    pub handlers: Arc<[Handler]>,
 }
 
 /// One handler of a call.

@@ -51,6 +51,9 @@ pub struct CompileStatistics {
     pub code_bytes: u64,
     /// Functions whose machine code stayed as Cranelift made it, because something in it was not understood.
     pub unrelaxed: u64,
+    /// Functions that were compiled without optimisation, because they exceed a limit of what is optimised; not with
+    /// [`Tiering::Eager`], where that is an error.
+    pub unoptimized: u64,
     /// Finding functions in the cache and keeping them there, summed over threads.
     pub cache: Duration,
     /// Functions that were found in the cache by what they are made from: nothing was translated.
@@ -107,6 +110,8 @@ pub struct TierStatistics {
     pub osr_entries: u64,
     /// Functions that could not be compiled at the second tier, and stay in the first.
     pub failed: u64,
+    /// Functions that exceed a limit of what is optimised, and stay in the first tier.
+    pub over_limit: u64,
     /// Time for which the program waited for code.
     pub waited: Duration,
     /// Time that was spent on code in the background.
@@ -128,6 +133,7 @@ impl TierStatistics {
             osr_bytes: counts.osr.1,
             osr_entries: counts.osr_entries,
             failed: counts.failed,
+            over_limit: counts.over_limit,
             waited: counts.waited,
             background: counts.background,
             stencils,
@@ -145,6 +151,7 @@ impl CompileStatistics {
         self.wasm_bytes += lazy.wasm_bytes;
         self.code_bytes += lazy.code_bytes;
         self.unrelaxed += lazy.unrelaxed;
+        self.unoptimized += lazy.unoptimized;
         self.cache += lazy.cache;
         self.cache_body_hits += lazy.cache_body_hits;
         self.cache_code_hits += lazy.cache_code_hits;
@@ -170,6 +177,7 @@ impl CompileStatistics {
         self.wasm_bytes += stats.wasm_bytes;
         self.code_bytes += stats.code_bytes;
         self.unrelaxed += stats.unrelaxed;
+        self.unoptimized += stats.unoptimized;
         self.cache += stats.cache_time;
         let CacheStatistics { body_hits, stencil_hits, misses, inserts, inserted_bytes } = stats.cache;
         self.cache_body_hits += body_hits;

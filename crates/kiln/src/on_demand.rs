@@ -3,12 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, anyhow, bail};
-use kiln_compiler::{Compiler, ParsedModule, Profile, ValidatedModule};
+use kiln_compiler::{Compiler, ErrorKind, ParsedModule, Profile, ValidatedModule};
 use kiln_env::artifact::{Part, source_hash};
 use kiln_env::profile::FuncFacts;
 use kiln_env::tier::Tier;
 use kiln_env::{DefinedFuncIndex, FuncKey, MachineFunc};
 
+use crate::code::OverLimit;
 use crate::engine::{DeferredCompiler, Engine};
 use crate::first_tier::FirstTier;
 use crate::vm::module::ModuleInfo;
@@ -93,7 +94,10 @@ impl OnDemand {
         let Functions { compiler, validated, .. } = self.functions()?;
         let code = compiler.compile_hot(validated, self.info.source(), key, &Profile::new(find));
         self.info.check_files()?;
-        Ok(code?)
+        code.map_err(|error| match error.kind() {
+            ErrorKind::Limit => OverLimit(error.to_string()).into(),
+            _ => error.into(),
+        })
     }
 
     /// Compiles a function at a tier. At the first, one that is in the cache is taken from there, at the second.
@@ -107,7 +111,13 @@ impl OnDemand {
         let Functions { compiler, first_tier, validated, known } = self.functions()?;
         let source = self.info.source();
         if tier == Tier::Optimized {
-            return Ok(compiler.compile_at(validated, source, key, tier)?);
+            return Ok(match compiler.compile_at(validated, source, key, tier) {
+                Err(error) if error.kind() == ErrorKind::Limit && key.body().is_some() => {
+                    tracing::info!(%error, "a function is compiled without optimisation");
+                    compiler.compile_unoptimized(validated, source, key)?
+                }
+                result => result?,
+            });
         }
         // What was never run has not left anything in the cache either, or not much.
         if *known && let Some(func) = compiler.find(validated, source, key)? {

@@ -238,3 +238,58 @@ fn nobody_sees_the_tier() {
         }
     }
 }
+
+/// A function that passes a thousand values to each of so many loops, more than is optimised, if it is given a number below 0.
+fn too_large(loops: usize) -> String {
+    let many = "i32 ".repeat(1_000);
+    format!(
+        "(module (type $many (func (param {many}) (result {many})))
+           (func (export \"run\") (param $n i32) (result i32)
+             (if (i32.lt_s (local.get $n) (i32.const 0)) (then {} {} {}))
+             (i32.add (local.get $n) (i32.const 1))))",
+        "i32.const 7 ".repeat(1_000),
+        "loop (type $many) end ".repeat(loops),
+        "drop ".repeat(1_000)
+    )
+}
+
+#[test]
+fn what_is_too_large_to_be_optimised_stays_in_the_first_tier() {
+    let wat = too_large(2_500);
+    for when in [TierUp::Background, TierUp::AtOnce] {
+        let engine = engine(when);
+        let module = Module::new(&engine, &wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
+        let tiers = || module.compile_statistics().tiers.unwrap();
+        let start = Instant::now();
+        for n in -1.. {
+            assert_eq!(run.call(&mut store, n).unwrap(), n + 1);
+            if (when == TierUp::AtOnce && n == 10)
+                || tiers().over_limit > 0
+                || start.elapsed() > Duration::from_secs(60)
+            {
+                break;
+            }
+        }
+        let tiers = tiers();
+        assert_eq!((tiers.over_limit, tiers.failed, tiers.optimized_functions), (1, 0, 0), "{when:?}: {tiers:?}");
+        assert_eq!(run.call(&mut store, -5).unwrap(), -4);
+    }
+}
+
+#[test]
+fn what_is_too_large_to_be_optimised_is_an_error_or_compiled_without() {
+    let wat = too_large(2_500);
+    let eager = Engine::new(Config::new().tiering(Tiering::Eager)).unwrap();
+    let error = format!("{:#}", Module::new(&eager, &wat).unwrap_err());
+    assert!(error.contains("function 0") && error.contains("limit") && error.contains("dynamic tier"), "{error}");
+    let lazy = Engine::new(Config::new().tiering(Tiering::Lazy)).unwrap();
+    let module = Module::new(&lazy, &wat).unwrap();
+    let mut store = Store::new(&lazy, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
+    assert_eq!((run.call(&mut store, -1).unwrap(), run.call(&mut store, 1).unwrap()), (0, 2));
+    assert_eq!(module.compile_statistics().unoptimized, 1);
+}

@@ -18,6 +18,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use kiln_env::MachineFunc;
 
 use layout::Layout;
@@ -175,7 +177,7 @@ impl Relaxer {
         unwind.iter_mut().for_each(|u| end(&mut u.offset));
         for site in handlers {
             end(&mut site.offset);
-            site.handlers.iter_mut().for_each(|h| start(&mut h.target));
+            Arc::make_mut(&mut site.handlers).iter_mut().for_each(|h| start(&mut h.target));
         }
     }
 }

@@ -193,7 +193,8 @@ fn all_tables_move() {
     tables.inlined = vec![InlinedBody { start: 4, func: DefinedFuncIndex(1), call: 2 }];
     tables.stack_maps = vec![StackMap { offset: returned, fp_to_sp: 16, slots: vec![4] }];
     let handlers = vec![Handler { tag: None, target: 12 }, Handler { tag: None, target: 21 }];
-    tables.handlers = vec![HandlerSite { offset: returned, fp_to_sp: 16, context_slot: Some(8), handlers }];
+    tables.handlers =
+        vec![HandlerSite { offset: returned, fp_to_sp: 16, context_slot: Some(8), handlers: handlers.into() }];
     tables.unwind = [0, 1, 12].map(|offset| UnwindOp { offset, op: CfiOp::DefCfaOffset(16) }).to_vec();
     let old = code.finish();
     let new = code.short();

@@ -27,6 +27,9 @@ use super::ops::call::{Callee, Target};
 use crate::convert::exception_tag;
 use crate::error::{CompileError, Result};
 
+/// Handlers that a `throw` looks at in the time that an edge to one takes.
+const STEPS_PER_EDGE: u64 = 64;
+
 /// What a function under translation knows about handlers.
 #[derive(Default)]
 pub(super) struct Exceptions {
@@ -38,6 +41,12 @@ pub(super) struct Exceptions {
     payload: Option<StackSlot>,
     /// Frames of legacy `try` operators that have come to a handler, which has an exception.
     pub(super) open_handlers: u32,
+    /// Handlers and scopes that calls have been led to or past, and throws by their time: each makes an edge, or takes time.
+    pub(super) edges: u64,
+    /// The last call that came past a handler of each tag.
+    seen: HashMap<TagIndex, u64>,
+    /// Calls with handlers, so far.
+    calls: u64,
 }
 
 impl Exceptions {
@@ -49,6 +58,38 @@ impl Exceptions {
     /// Puts it back.
     pub(super) fn put_legacy(&mut self, legacy: Legacy) {
         self.legacy = legacy.0;
+    }
+
+    /// The number of scopes among the outermost `count` whose frames are not inside of the one at `frame`.
+    fn outside(&self, count: usize, frame: usize) -> usize {
+        self.scopes[..count].partition_point(|scope| scope.frame <= frame)
+    }
+
+    /// Looks for the handler of what is thrown here with this tag: its scope and its position there. Also how many handlers
+    /// and scopes were looked at. `None` if there is none, or if two imported tags may be the same.
+    fn find(&self, thrown: TagIndex, imported: impl Fn(TagIndex) -> bool) -> (Option<(usize, usize)>, u64) {
+        let (mut at, mut steps) = (self.scopes.len(), 0);
+        while at > 0 {
+            at -= 1;
+            steps += 1;
+            let handlers = match &self.scopes[at].kind {
+                ScopeKind::Delegate(frame) => {
+                    at = self.outside(at, *frame);
+                    continue;
+                }
+                ScopeKind::Handlers(handlers) => handlers,
+            };
+            for (i, handler) in handlers.iter().enumerate() {
+                steps += 1;
+                match handler.tag {
+                    None => return (Some((at, i)), steps),
+                    Some(tag) if tag == thrown => return (Some((at, i)), steps),
+                    Some(tag) if imported(tag) && imported(thrown) => return (None, steps),
+                    Some(_) => {}
+                }
+            }
+        }
+        (None, steps)
     }
 
     /// The scopes outside of a frame.
@@ -269,30 +310,29 @@ impl<'m> FuncTranslator<'_, 'm> {
     /// handler of this function applies.
     fn handlers(&mut self, outside: Option<Outside>) -> Vec<ExceptionTableItem> {
         let mut items = Vec::new();
-        let mut tags: SmallVec<[TagIndex; 4]> = SmallVec::new();
+        self.exceptions.calls += 1;
+        let this_call = self.exceptions.calls;
         let mut at = outside.map_or(self.exceptions.scopes.len(), |o| o.0);
         while at > 0 {
             at -= 1;
             match &mut self.exceptions.scopes[at].kind {
                 ScopeKind::Delegate(frame) => {
                     let frame = *frame;
-                    while at > 0 && self.exceptions.scopes[at - 1].frame > frame {
-                        at -= 1;
-                    }
+                    self.exceptions.edges += 1;
+                    at = self.exceptions.outside(at, frame);
                 }
                 ScopeKind::Handlers(handlers) => {
                     for handler in handlers {
-                        if handler.tag.is_some_and(|tag| tags.contains(&tag)) {
+                        self.exceptions.edges += 1;
+                        let seen = handler.tag.map(|tag| self.exceptions.seen.insert(tag, this_call));
+                        if seen == Some(Some(this_call)) {
                             continue;
                         }
                         let b = &mut self.e.b;
                         let landing = handler.landing(b);
                         let call = BlockCall::new(landing, [BlockArg::TryCallExn(0)], &mut b.func.dfg.value_lists);
                         match handler.tag {
-                            Some(tag) => {
-                                tags.push(tag);
-                                items.push(ExceptionTableItem::Tag(exception_tag(tag), call));
-                            }
+                            Some(tag) => items.push(ExceptionTableItem::Tag(exception_tag(tag), call)),
                             None => {
                                 items.push(ExceptionTableItem::Default(call));
                                 return items;
@@ -397,31 +437,11 @@ impl FuncTranslator<'_, '_> {
 
     /// The handler in this function that catches exceptions with this tag: its scope and its position there. `None` if
     /// there is none, or if it takes the running instance to tell.
-    fn local_handler(&self, thrown: TagIndex) -> Option<(usize, usize)> {
-        let imported = |tag| self.e.env.module.defined_tag(tag).is_none();
-        let mut at = self.exceptions.scopes.len();
-        while at > 0 {
-            at -= 1;
-            match &self.exceptions.scopes[at].kind {
-                ScopeKind::Delegate(frame) => {
-                    while at > 0 && self.exceptions.scopes[at - 1].frame > *frame {
-                        at -= 1;
-                    }
-                }
-                ScopeKind::Handlers(handlers) => {
-                    for (i, handler) in handlers.iter().enumerate() {
-                        match handler.tag {
-                            None => return Some((at, i)),
-                            Some(tag) if tag == thrown => return Some((at, i)),
-                            // Two imports may be the same tag.
-                            Some(tag) if imported(tag) && imported(thrown) => return None,
-                            Some(_) => {}
-                        }
-                    }
-                }
-            }
-        }
-        None
+    fn local_handler(&mut self, thrown: TagIndex) -> Option<(usize, usize)> {
+        let module = self.e.env.module;
+        let (found, steps) = self.exceptions.find(thrown, |tag| module.defined_tag(tag).is_none());
+        self.exceptions.edges += steps / STEPS_PER_EDGE;
+        found
     }
 
     /// Allocates an exception; it comes as a word.

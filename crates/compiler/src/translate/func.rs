@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, InstBuilder, J
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_env::tier::Tier;
 use kiln_env::types::{FuncType, ValType};
-use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TableIndex, TrapCode, TypeIndex, limits};
+use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TableIndex, TrapCode, TypeIndex};
 use smallvec::SmallVec;
 use wasmparser::{BlockType, BrTable, FunctionBody, Operator, OperatorsReader};
 
@@ -15,6 +15,7 @@ use super::inline::{Body, Inliner, Inlining};
 use super::locals::{Home, Locals};
 use super::ops;
 use super::ops::call::{Callee, Source, Target};
+use super::size::{self, Limit};
 use super::tier::{self, Role};
 use crate::codegen;
 use crate::error::{CompileError, Result};
@@ -25,6 +26,11 @@ use crate::profile::{Frequency, Profile};
 /// How many entries of a `br_table` may go to one label each on an edge of its own. Fewer make Cranelift repeat in every
 /// target what it could compute once before the branch, more make many equal edges: 4 gave the least code.
 const SHARED_EDGES: usize = 4;
+
+/// Entries up to which a `br_table` is one jump table: what Cranelift does with one takes time that grows with its square.
+const MAX_TABLE: usize = 2_048;
+/// Entries of each part of a longer one, a power of two.
+const PART_OF_TABLE: usize = 512;
 
 /// A function under translation.
 pub(super) struct FuncTranslator<'f, 'm> {
@@ -40,6 +46,8 @@ pub(super) struct FuncTranslator<'f, 'm> {
     profile: Option<&'m Profile<'m>>,
     /// That of the current operator.
     pub(super) location: u32,
+    /// How large the function may become.
+    pub(super) limit: Limit,
     /// How many loops are open.
     pub(super) loop_depth: u32,
     /// Whether the current position can be reached. If not, no block is open and operators are skipped.
@@ -105,6 +113,7 @@ pub(super) fn translate(
         inliner,
         profile: env.profile.filter(|_| tier == Tier::Optimized),
         location: 0,
+        limit: Limit::new(env, index, tier),
         loop_depth: 0,
         reachable: true,
         skipped: 0,
@@ -119,7 +128,9 @@ pub(super) fn translate(
 
     let makes_calls = t.e.env.makes_calls;
     let inlined = t.inliner.take().map_or_else(Vec::new, |i| i.bodies);
+    let limit = t.limit;
     t.e.b.finalize(env.isa.frontend_config());
+    limit.check(size::operands(&func))?;
     if osr.is_some() {
         func = tier::remove_unreachable(env, func)?;
     }
@@ -170,21 +181,12 @@ impl<'m> FuncTranslator<'_, 'm> {
         Ok(())
     }
 
-    /// A few bytes of wasm can stand for a thousand values: calls, branches and blocks pass as many as their types say.
+    /// A few bytes of wasm can stand for a thousand operands. What they come to is known when the function is complete; one
+    /// that is far beyond the limit is not completed.
     fn check_size(&self) -> Result<()> {
         let dfg = &self.e.b.func.dfg;
-        let (values, uses) = (dfg.num_values(), dfg.value_lists.capacity());
-        if values > limits::MAX_FUNC_VALUES as usize {
-            return Err(CompileError::limit("values in one function", values as u64, limits::MAX_FUNC_VALUES.into()));
-        }
-        if uses > limits::MAX_FUNC_USES as usize {
-            return Err(CompileError::limit(
-                "uses of values in one function",
-                uses as u64,
-                limits::MAX_FUNC_USES.into(),
-            ));
-        }
-        Ok(())
+        let made = dfg.num_insts() + dfg.num_values() + dfg.value_lists.capacity() / 4;
+        self.limit.check(made as u64 / 2 + self.exceptions.edges * size::PER_HANDLER)
     }
 
     /// At an unreachable position: whether `op` ends the current frame's part. Counts the frames that are skipped.
@@ -557,14 +559,44 @@ impl<'m> FuncTranslator<'_, 'm> {
     fn br_table(&mut self, targets: &BrTable<'_>) -> Result<()> {
         let index = self.pop();
         self.e.flush_fuel();
-        let mut depths = Vec::with_capacity(targets.len() as usize + 1);
-        for depth in targets.targets() {
-            depths.push(depth?);
+        let depths: Vec<u32> = targets.targets().collect::<Result<_, _>>()?;
+        if depths.len() <= MAX_TABLE {
+            self.jump_table(index, &depths, targets.default());
+        } else {
+            self.two_level_table(index, &depths, targets.default());
         }
-        depths.push(targets.default());
+        self.end_block();
+        Ok(())
+    }
 
+    /// Branches by the upper bits of an index to one of several tables, and there by the lower ones.
+    fn two_level_table(&mut self, index: Value, depths: &[u32], default: u32) {
+        let (default_label, count) = self.label(self.frame_at(default));
+        let beyond = self.e.b.create_block();
+        let parts: Vec<(Block, &[u32])> =
+            depths.chunks(PART_OF_TABLE).map(|part| (self.e.b.create_block(), part)).collect();
+        let mut call = |block| BlockCall::new(block, [], &mut self.e.b.func.dfg.value_lists);
+        let (calls, otherwise) = (parts.iter().map(|(block, _)| call(*block)).collect::<Vec<_>>(), call(beyond));
+        let table = self.e.b.create_jump_table(JumpTableData::new(otherwise, &calls));
+        let upper = self.e.b.ins().ushr_imm_u(index, i64::from(PART_OF_TABLE.ilog2()));
+        self.e.b.ins().br_table(upper, table);
+        self.e.b.seal_block(beyond);
+        self.e.b.switch_to_block(beyond);
+        let args = self.block_args(count);
+        self.e.b.ins().jump(default_label, &args);
+        for (block, part) in parts {
+            self.e.b.seal_block(block);
+            self.e.b.switch_to_block(block);
+            let lower = self.e.b.ins().band_imm_u(index, PART_OF_TABLE as i64 - 1);
+            self.jump_table(lower, part, default);
+        }
+    }
+
+    /// Branches by an index to one of the labels at these depths, or to that at `default`.
+    fn jump_table(&mut self, index: Value, depths: &[u32], default: u32) {
         // Where many entries have the same target they share a block in between: arguments are passed in one place.
-        let mut distinct = depths.clone();
+        let mut distinct = depths.to_vec();
+        distinct.push(default);
         distinct.sort_unstable();
         let mut between: Vec<(u32, Block, Option<Block>)> = Vec::new();
         for group in distinct.chunk_by(|a, b| a == b) {
@@ -572,16 +604,13 @@ impl<'m> FuncTranslator<'_, 'm> {
             let own = (count > 0 || group.len() > SHARED_EDGES).then(|| self.e.b.create_block());
             between.push((group[0], label, own));
         }
-        let calls: Vec<BlockCall> = depths
-            .iter()
-            .map(|depth| {
-                let at = between.partition_point(|(d, ..)| d < depth);
-                let (_, label, own) = between[at];
-                BlockCall::new(own.unwrap_or(label), [], &mut self.e.b.func.dfg.value_lists)
-            })
-            .collect();
-        let (default, entries) = calls.split_last().expect("the default is there");
-        let table = self.e.b.create_jump_table(JumpTableData::new(*default, entries));
+        let mut call = |depth: &u32| {
+            let at = between.partition_point(|(d, ..)| d < depth);
+            let (_, label, own) = between[at];
+            BlockCall::new(own.unwrap_or(label), [], &mut self.e.b.func.dfg.value_lists)
+        };
+        let (entries, default) = (depths.iter().map(&mut call).collect::<Vec<_>>(), call(&default));
+        let table = self.e.b.create_jump_table(JumpTableData::new(default, &entries));
         self.e.b.ins().br_table(index, table);
         for (depth, label, own) in between {
             let Some(own) = own else { continue };
@@ -591,8 +620,6 @@ impl<'m> FuncTranslator<'_, 'm> {
             self.e.b.switch_to_block(own);
             self.e.b.ins().jump(label, &args);
         }
-        self.end_block();
-        Ok(())
     }
 }
 

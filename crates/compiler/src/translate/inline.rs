@@ -14,7 +14,7 @@
 use cranelift_codegen::ir::{Opcode, SourceLoc, Value};
 use kiln_env::machine::InlinedBody;
 use kiln_env::types::ValType;
-use kiln_env::{DefinedFuncIndex, FuncIndex, limits};
+use kiln_env::{DefinedFuncIndex, FuncIndex};
 use wasmparser::{BinaryReader, FunctionBody, Operator, OperatorsReader, WasmFeatures};
 
 use super::control::{BlockSig, FrameKind};
@@ -198,8 +198,7 @@ impl FuncTranslator<'_, '_> {
             })
         });
         // Functions that are near the limits without inlining are not brought beyond them.
-        let large = dfg.num_values() > limits::MAX_FUNC_VALUES as usize / 64
-            || dfg.value_lists.capacity() > limits::MAX_FUNC_USES as usize / 16;
+        let large = self.limit.is_near((dfg.num_insts() + dfg.num_values() + dfg.value_lists.capacity()) as u64);
         let Some(inliner) = &mut self.inliner else { return false };
         if large || inliner.next_start > u32::MAX / 2 {
             return false;

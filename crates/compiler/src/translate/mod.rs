@@ -7,6 +7,7 @@ mod func;
 mod inline;
 mod locals;
 pub(crate) mod ops;
+mod size;
 mod tier;
 mod trampoline;
 
@@ -93,7 +94,7 @@ impl Translator {
         func.clear();
         // Left behind by Cranelift.
         func.dfg.exception_tables.clear();
-        // Its capacity is a measure for the size of functions, and cannot depend on what came before.
+        // Its capacity is a measure for the size of functions, which cannot depend on what came before.
         func.dfg.value_lists = ValueListPool::new();
         self.spare = Some(func);
     }

@@ -5,6 +5,9 @@
 //! branches, calls and exceptions, and the types that these operators have without subtyping. Whatever else it meets
 //! (another proposal, an unusual encoding, a mistake) makes it give up on that body.
 //!
+//! Limits on counts are part of what is valid: `wasmparser` has one on whatever a body has lists of, and what is known here
+//! keeps the same (`tests/it/validators.rs` goes through all of them).
+//!
 //! Builds with debug assertions, those for tests and for fuzzing, let `wasmparser` confirm all that it accepts.
 
 use kiln_env::types::{RefType, ValType};
@@ -626,7 +629,11 @@ impl Walk<'_> {
         self.facts.flags |= flag::CATCHES;
         let (params, results) = self.block_type()?;
         self.pop_list(params)?;
-        for _ in 0..self.code.u32()? {
+        let count = self.code.u32()?;
+        if count > limits::MAX_CATCHES {
+            return None;
+        }
+        for _ in 0..count {
             let kind = self.code.byte()?;
             // catch, catch_ref, catch_all, catch_all_ref
             let caught = match kind {

@@ -142,37 +142,111 @@ fn passing_many_values(times: usize, step: impl Fn(&mut Function)) -> Module {
     module
 }
 
+/// What one optimised function may not be, with the function and what to do.
 #[track_caller]
-fn compile_error(module: Module) -> CompileError {
+fn expect_too_large(module: Module) {
     let (compiler, wasm) = (compiler(), module.finish());
     let module = validate(&compiler, &wasm).unwrap();
-    compiler.compile_module(&module, &wasm, &|_| {}).map(|_| ()).unwrap_err()
-}
-
-/// Two bytes of wasm can pass a thousand values.
-#[test]
-fn values_of_one_function() {
-    let ty = wasm_encoder::BlockType::FunctionType(0);
-    let steps: [&dyn Fn(&mut Function); 2] = [
-        &|f| {
-            f.instruction(&Instruction::Loop(ty)).instruction(&Instruction::End);
-        },
-        &|f| {
-            f.instruction(&Instruction::Call(0));
-        },
-    ];
-    for step in steps {
-        let error = compile_error(passing_many_values(100_000, step));
-        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
-        assert!(error.to_string().contains("values in one function"), "{error}");
+    let error = compiler.compile_module(&module, &wasm, &|_| {}).map(|_| ()).unwrap_err();
+    assert_eq!((error.kind(), error.func()), (ErrorKind::Limit, Some(kiln_env::FuncIndex(0))), "{error}");
+    let message = error.to_string();
+    let limit = limits::MAX_OPTIMIZED_OPERANDS.to_string();
+    for part in ["operands of one optimised function", &limit, "split the function", "dynamic tier"] {
+        assert!(message.contains(part), "no `{part}` in {message}");
     }
 }
 
+/// Two bytes of wasm can pass a thousand values, as arguments and results, to a loop, or by a branch.
 #[test]
-fn uses_of_values_in_one_function() {
-    let branches = |f: &mut Function| {
-        f.instruction(&Instruction::LocalGet(0)).instruction(&Instruction::BrIf(0));
+fn operands_of_one_function() {
+    let ty = wasm_encoder::BlockType::FunctionType(0);
+    // With more loops it would not be optimised at all.
+    type Step<'a> = (usize, &'a dyn Fn(&mut Function));
+    let steps: [Step<'_>; 3] = [
+        (limits::MAX_OPTIMIZED_LOOPS as usize, &|f| {
+            f.instruction(&Instruction::Loop(ty)).instruction(&Instruction::End);
+        }),
+        (100_000, &|f| {
+            f.instruction(&Instruction::Call(0));
+        }),
+        (100_000, &|f| {
+            f.instruction(&Instruction::LocalGet(0)).instruction(&Instruction::BrIf(0));
+        }),
+    ];
+    for (times, step) in steps {
+        // Found when the limit is reached, not when all of it is made.
+        expect_too_large(passing_many_values(times, step));
+    }
+}
+
+/// A thousand calls with a thousand arguments and results, in 3 KB of code; and as many calls as a body has room for.
+#[test]
+fn calls_of_one_function() {
+    expect_too_large(passing_many_values(1_000, |f| {
+        f.instruction(&Instruction::Call(0));
+    }));
+    let mut f = Function::new([]);
+    (0..3_000_000).for_each(|_| _ = f.instruction(&Instruction::Call(0)));
+    f.instruction(&Instruction::End);
+    expect_too_large(with_body(f));
+}
+
+/// Every call inside of a block passes on to each of its handlers, with the locals that were set meanwhile.
+#[test]
+fn ways_to_handlers_in_one_function() {
+    let catching = |handlers: u32, calls: u32, locals: u32| {
+        let mut types = TypeSection::new();
+        types.ty().function([], []);
+        let (mut funcs, mut tags) = (FunctionSection::new(), wasm_encoder::TagSection::new());
+        funcs.function(0);
+        for _ in 0..handlers {
+            tags.tag(wasm_encoder::TagType { kind: wasm_encoder::TagKind::Exception, func_type_idx: 0 });
+        }
+        let mut f = Function::new([(locals, ValType::I32)]);
+        let mut ins = f.instructions();
+        let clauses: Vec<_> = (0..handlers).map(|tag| wasm_encoder::Catch::One { tag, label: 0 }).collect();
+        ins.block(wasm_encoder::BlockType::Empty).try_table(wasm_encoder::BlockType::Empty, clauses);
+        for i in 0..calls {
+            if locals > 0 {
+                ins.i32_const(i as i32).local_set(i % locals);
+            }
+            ins.call(0);
+        }
+        ins.end().end();
+        (0..locals).for_each(|i| _ = ins.local_get(i).drop());
+        ins.end();
+        let mut code = CodeSection::new();
+        code.function(&f);
+        let mut module = Module::new();
+        module.section(&types).section(&funcs).section(&tags).section(&code);
+        module
     };
-    let error = compile_error(passing_many_values(200_000, branches));
-    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    expect_too_large(catching(2_000, 2_000, 0));
+    expect_too_large(catching(1, 1_000, 1_000));
+    // Beyond a bound locals are kept in memory, and nothing is passed.
+    let (compiler, wasm) = (compiler(), catching(1, 4_000, 1_000).finish());
+    let module = validate(&compiler, &wasm).unwrap();
+    compiler.compile_module(&module, &wasm, &|_| {}).unwrap();
+}
+
+/// What is too large to be optimised can be compiled in a cheaper way, up to another limit.
+#[test]
+fn without_optimisation_more_is_possible() {
+    let call = |f: &mut Function| {
+        f.instruction(&Instruction::Call(0));
+    };
+    let key = kiln_env::FuncKey::Wasm(kiln_env::DefinedFuncIndex(0));
+    let (compiler, wasm) = (compiler(), passing_many_values(600, call).finish());
+    let module = validate(&compiler, &wasm).unwrap();
+    assert_eq!(compiler.compile_function(&module, &wasm, key).unwrap_err().kind(), ErrorKind::Limit);
+    assert_eq!(compiler.take_stats().unoptimized, 0);
+    compiler.compile_unoptimized(&module, &wasm, key).unwrap();
+    assert_eq!(compiler.take_stats().unoptimized, 1);
+    let wasm = passing_many_values(2_000, call).finish();
+    let module = validate(&compiler, &wasm).unwrap();
+    let error = compiler.compile_unoptimized(&module, &wasm, key).unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Limit && error.to_string().contains(&limits::MAX_OPERANDS.to_string()),
+        "{error}"
+    );
 }

@@ -12,6 +12,7 @@ mod relax;
 mod scaling;
 mod tables;
 mod targets;
+mod validators;
 
 use kiln_compiler::{CompileError, Compiler, CompilerConfig, ValidatedModule};
 

@@ -259,3 +259,51 @@ fn many_live_locals() {
         })])
     });
 }
+
+/// A module with one function, which takes an `i32`.
+fn module_with_parameter(locals: u32, emit: impl FnOnce(&mut InstructionSink<'_>)) -> Vec<u8> {
+    let (mut types, mut funcs, mut code) = (TypeSection::new(), FunctionSection::new(), CodeSection::new());
+    types.ty().function([ValType::I32], []);
+    funcs.function(0);
+    code.function(&body(locals, emit));
+    let mut module = Module::new();
+    module.section(&types).section(&funcs).section(&code);
+    module.finish()
+}
+
+/// Unlike above, nobody knows the index.
+#[test]
+fn branch_table_by_a_parameter() {
+    for targets in [2, 50] {
+        grows_with_size(25_000, |n| {
+            module_with_parameter(0, |f| {
+                (0..targets).for_each(|_| _ = f.block(BlockType::Empty));
+                f.local_get(0).br_table((0..n).map(|i| i * 7 % targets).collect::<Vec<_>>(), 0);
+                (0..targets).for_each(|_| _ = f.end());
+            })
+        });
+    }
+}
+
+#[test]
+fn branch_table_by_a_parameter_to_many_targets() {
+    grows_with_size(5_000, |n| {
+        module_with_parameter(1, |f| {
+            (0..n).for_each(|_| _ = f.block(BlockType::Empty));
+            f.local_get(0).br_table((0..n).collect::<Vec<_>>(), n - 1);
+            (0..n).for_each(|i| _ = f.end().i32_const(i as i32).local_set(1));
+        })
+    });
+}
+
+/// Beyond a bound on loops registers are allocated in a simpler way.
+#[test]
+fn many_loops() {
+    grows_with_size(5_000, |n| {
+        module_with_parameter(0, |f| {
+            for _ in 0..n {
+                f.loop_(BlockType::Empty).local_get(0).i32_const(1).i32_sub().local_tee(0).br_if(0).end();
+            }
+        })
+    });
+}

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use object::endian::Endianness;
 use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, Writer};
@@ -385,9 +386,19 @@ pub(super) fn put_tables(parts: &mut [Vec<u8>; CodePart::COUNT], start: u32, tab
         put(pool, [*fp_to_sp, slots.len() as u32]);
         slots.iter().for_each(|slot| put(pool, [*slot]));
     }
-    for HandlerSite { offset, fp_to_sp, context_slot, handlers } in handlers {
-        let first = words(&parts[CodePart::HandlerWords as usize]);
+    let mut last: Option<(&HandlerSite, u32)> = None;
+    for site in handlers {
+        let HandlerSite { offset, fp_to_sp, context_slot, handlers } = site;
+        // Neighbours often share all that is said about them.
+        let shared = last.filter(|(other, _)| {
+            Arc::ptr_eq(&other.handlers, handlers) && (other.fp_to_sp, other.context_slot) == (*fp_to_sp, *context_slot)
+        });
+        let first = shared.map_or_else(|| words(&parts[CodePart::HandlerWords as usize]), |(_, first)| first);
         put(&mut parts[CodePart::Handlers as usize], [start + offset, first]);
+        last = Some((site, first));
+        if shared.is_some() {
+            continue;
+        }
         let pool = &mut parts[CodePart::HandlerWords as usize];
         put(pool, [*fp_to_sp, context_slot.map_or(0, |s| s + 1), handlers.len() as u32]);
         handlers.iter().for_each(|h| put(pool, [h.tag.map_or(0, |t| t.0 + 1), start + h.target]));

@@ -383,9 +383,6 @@ impl LazyCode {
             }
             Err(reason) => {
                 let failure = CompileFailure { key, reason: Arc::new(reason) };
-                if let (FuncKey::Osr { .. }, Some(tiers)) = (key, &self.tiers) {
-                    tiers.note_failure(&failure);
-                }
                 if let hash_map::Entry::Vacant(entry) = placing.failures.entry(key) {
                     entry.insert(failure.clone());
                 }
@@ -395,6 +392,10 @@ impl LazyCode {
         };
         drop(placing);
         self.parked.notify_all();
+        // Others are errors of the program that calls them; this one stays where it is.
+        if let (Err(error), FuncKey::Osr { func, .. }, Some(tiers)) = (&result, key, &self.tiers) {
+            tiers.note_failure(func, error);
+        }
         result
     }
 

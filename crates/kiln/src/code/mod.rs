@@ -115,6 +115,11 @@ pub(crate) enum CodeError {
     BadImage(&'static str),
 }
 
+/// A function is larger than what is optimised: in the words of the compiler. It stays in the first tier.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct OverLimit(pub(crate) String);
+
 /// A function that could not be compiled. Found once, reported at each call.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{key} could not be compiled: {reason:#}")]

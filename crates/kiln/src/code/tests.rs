@@ -296,7 +296,7 @@ fn catch(index: u32) -> MachineFunc {
         offset: offset(at!(kt_catch_return)) as u32,
         fp_to_sp: 32,
         context_slot: Some(8),
-        handlers: vec![Handler { tag: Some(TagIndex(0)), target: offset(at!(kt_catch_handler)) as u32 }],
+        handlers: [Handler { tag: Some(TagIndex(0)), target: offset(at!(kt_catch_handler)) as u32 }].into(),
     });
     func
 }

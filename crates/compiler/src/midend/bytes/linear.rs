@@ -1,5 +1,7 @@
 //! Values that grow by a constant from iteration to iteration.
 
+use std::cell::Cell;
+
 use cranelift_codegen::ir::types::I32;
 use cranelift_codegen::ir::{Block, Function, InstructionData, Opcode, Value, ValueDef};
 use smallvec::SmallVec;
@@ -16,6 +18,10 @@ pub(super) struct Linear {
 
 /// Terms of one sum; more are not looked at.
 const MAX_TERMS: usize = 4;
+
+/// Values that are looked at for all sums of one loop: an operand that is used twice is looked at twice, and so are those
+/// that it is computed from.
+const MAX_VISITS: u32 = 256;
 
 impl Linear {
     /// What this is minus `other`; equal terms cancel out.
@@ -48,12 +54,14 @@ pub(super) struct Induction {
     pub(super) latch: Block,
     /// What is added to each header parameter in each iteration.
     pub(super) steps: Vec<u32>,
+    /// Values that may still be looked at.
+    visits: Cell<u32>,
 }
 
 impl Induction {
     /// Finds the steps; `args` are what the latch passes to the header. `None` if a parameter does anything else.
     pub(super) fn new(func: &Function, header: Block, latch: Block, args: &[Value]) -> Option<Induction> {
-        let mut induction = Induction { header, latch, steps: Vec::new() };
+        let mut induction = Induction { header, latch, steps: Vec::new(), visits: Cell::new(MAX_VISITS) };
         for (&param, &arg) in func.dfg.block_params(header).iter().zip(args) {
             let step = if func.dfg.resolve_aliases(arg) == param {
                 0
@@ -83,6 +91,8 @@ impl Induction {
 
     fn linear_within(&self, func: &Function, value: Value, depth: u32) -> Option<Linear> {
         let value = func.dfg.resolve_aliases(value);
+        let visits = self.visits.get().checked_sub(1)?;
+        self.visits.set(visits);
         if func.dfg.value_type(value) != I32 || depth == 0 {
             return None;
         }

@@ -47,9 +47,8 @@ pub(super) fn run(env: &ModuleEnv<'_>, _: &Plan, ir: &mut FuncIr) -> Result<bool
     if env.module.memories.is_empty() || isa::flag(env.isa, "has_v") == Some(false) {
         return Ok(false);
     }
-    let mut loops = shape::find(env, &ir.func);
+    let mut loops = shape::find(env, &ir.func, MAX_LOOPS);
     loops.dedup_by_key(|l| l.header);
-    loops.truncate(MAX_LOOPS);
     loops.iter().for_each(|l| emit::emit(env, &mut ir.func, l));
     Ok(!loops.is_empty())
 }

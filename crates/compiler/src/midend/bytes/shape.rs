@@ -79,8 +79,8 @@ enum Exit {
     Condition(Condition),
 }
 
-/// The loops of a function whose work can be done in bulk.
-pub(super) fn find(env: &ModuleEnv<'_>, func: &Function) -> Vec<Loop> {
+/// The first loops of a function, `max` at most, whose work can be done in bulk.
+pub(super) fn find(env: &ModuleEnv<'_>, func: &Function, max: usize) -> Vec<Loop> {
     let mut candidates = Vec::new();
     for latch in func.layout.blocks() {
         let Some(branch) = func.layout.last_inst(latch) else { continue };
@@ -96,7 +96,16 @@ pub(super) fn find(env: &ModuleEnv<'_>, func: &Function) -> Vec<Loop> {
         return Vec::new();
     }
     let cfg = ControlFlowGraph::with_function(func);
-    candidates.into_iter().filter_map(|(header, latch)| Finder::new(env, func, &cfg, header, latch)?.find()).collect()
+    let mut loops: Vec<Loop> = Vec::new();
+    for (header, latch) in candidates {
+        // A loop with two ways back is no candidate: it is found once.
+        if loops.len() < max
+            && let Some(found) = Finder::new(env, func, &cfg, header, latch).and_then(Finder::find)
+        {
+            loops.push(found);
+        }
+    }
+    loops
 }
 
 fn leads_to(func: &Function, from: Block, to: Block) -> bool {
@@ -125,6 +134,11 @@ impl<'a> Finder<'a> {
         if func.layout.entry_block() == Some(header) {
             return None;
         }
+        let length = |block| func.layout.block_insts(block).take(MAX_INSTS + 1).count();
+        let insts = length(header) + if header == latch { 0 } else { length(latch) };
+        if insts > MAX_INSTS || func.dfg.num_block_params(header) > MAX_INSTS {
+            return None;
+        }
         // One way back, and one way from the header to the latch, with nothing passed.
         if header != latch && (cfg.pred_iter(latch).count() != 1 || func.dfg.num_block_params(latch) != 0) {
             return None;
@@ -146,9 +160,6 @@ impl<'a> Finder<'a> {
         let mut blocks: SmallVec<[Block; 2]> = [header, latch].into();
         blocks.dedup();
         let insts: Vec<Inst> = blocks.iter().flat_map(|b| self.func.layout.block_insts(*b)).collect();
-        if insts.len() > MAX_INSTS {
-            return None;
-        }
         insts.into_iter().try_for_each(|inst| self.instruction(inst))?;
         let mut counts = SmallVec::new();
         let mut conditions = Vec::new();

@@ -111,7 +111,7 @@ impl LazyCode {
                 match self.compile_hot(tiers, FuncKey::Wasm(plan.func)) {
                     Ok(code) => _ = done.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.func.0, code),
                     Err(error) => {
-                        tiers.note_failure(&error);
+                        tiers.note_failure(plan.func, &error);
                         _ = failed.lock().unwrap_or_else(PoisonError::into_inner).insert(error);
                     }
                 }

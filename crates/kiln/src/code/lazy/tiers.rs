@@ -16,7 +16,7 @@ use kiln_env::{DefinedFuncIndex, FuncKey};
 use super::arrivals::Arrivals;
 use super::profile::Profile;
 use super::{LazyCode, Progress, state};
-use crate::code::{CompileFn, HotFn, ModuleCode};
+use crate::code::{CompileFailure, CompileFn, HotFn, ModuleCode, OverLimit};
 use crate::sys::stack;
 use crate::tier::{Job, TierQueue, TierUp};
 
@@ -97,6 +97,14 @@ struct Note {
     arrivals: Arrivals,
     /// For random decisions.
     steps: u32,
+    /// Whether it is known to be larger than what is optimised.
+    over_limit: bool,
+}
+
+/// Whether a function was not optimised because it exceeds a limit.
+fn is_over_limit(error: &anyhow::Error) -> bool {
+    let reason = error.downcast_ref::<CompileFailure>().map_or(error, |failure| &failure.reason);
+    reason.is::<OverLimit>()
 }
 
 /// How much was done; read by [`TierCounts`].
@@ -108,6 +116,7 @@ struct Counts {
     osr: Sum,
     osr_entries: AtomicU64,
     failed: AtomicU64,
+    over_limit: AtomicU64,
     waited: AtomicU64,
     background: AtomicU64,
 }
@@ -144,6 +153,8 @@ pub(crate) struct TierCounts {
     pub(crate) osr_entries: u64,
     /// Functions that could not be compiled at the second tier and stay in the first.
     pub(crate) failed: u64,
+    /// Functions that are larger than what is optimised, and stay in the first tier.
+    pub(crate) over_limit: u64,
     /// Time for which the program waited for code.
     pub(crate) waited: Duration,
     /// Time that went into code in the background.
@@ -231,11 +242,28 @@ impl Tiers {
         }
     }
 
-    /// Counts a function that could not be compiled at the second tier, and writes why into the log.
-    pub(super) fn note_failure(&self, error: &dyn std::fmt::Display) {
-        tracing::warn!(%error, "a function stays in the first tier");
+    /// Counts a function that could not be compiled at the second tier, and writes why into the log. One that exceeds a limit
+    /// is no failure: it is counted by itself, and once.
+    pub(super) fn note_failure(&self, func: DefinedFuncIndex, error: &anyhow::Error) {
+        if is_over_limit(error) {
+            return self.note_over_limit(func, error);
+        }
+        tracing::warn!(func = func.0, %error, "a function stays in the first tier");
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
         self.setup.queue.note_failure();
+    }
+
+    fn note_over_limit(&self, func: DefinedFuncIndex, error: &anyhow::Error) {
+        let mut notes = self.notes();
+        if !std::mem::replace(&mut self.note(&mut notes, func.0).over_limit, true) {
+            self.counts.over_limit.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(func = func.0, %error, "a function is too large to be optimised and stays in the first tier");
+        }
+    }
+
+    /// Whether a function was found to exceed a limit: nothing that is compiled of it does not.
+    fn is_known_over_limit(&self, func: DefinedFuncIndex) -> bool {
+        self.notes().get(&func.0).is_some_and(|note| note.over_limit)
     }
 
     fn count_time(&self, counter: &AtomicU64, start: Instant) {
@@ -360,6 +388,9 @@ impl LazyCode {
     /// Lets the background compile something, the sooner the hotter it is.
     fn submit(&self, tiers: &Tiers, code: &Arc<ModuleCode>, key: FuncKey) {
         let Some(func) = key.body() else { return };
+        if tiers.is_known_over_limit(func) {
+            return;
+        }
         let heat = {
             let mut notes = tiers.notes();
             let note = tiers.note(&mut notes, func.0);
@@ -393,7 +424,7 @@ impl LazyCode {
         offset: u32,
     ) -> Option<NonNull<u8>> {
         let tiers = self.tiers.as_ref()?;
-        if self.is_forked() {
+        if self.is_forked() || tiers.is_known_over_limit(func) {
             self.counters_of(func).1.store(NEVER, Ordering::Relaxed);
             return None;
         }
@@ -406,7 +437,7 @@ impl LazyCode {
             }
             TierUp::AtOnce => {
                 self.counters_of(func).1.store(-1, Ordering::Relaxed);
-                stack::on_service_stack(|| self.ready(key)).ok()
+                self.ready_at_once(key)
             }
             TierUp::Random(seed) => {
                 let step = {
@@ -417,13 +448,19 @@ impl LazyCode {
                 };
                 let r = random(seed, u64::from(step) << 32 | u64::from(func.0) ^ 2 << 62);
                 self.counters_of(func).1.store(-1 - (r >> 8 & 31) as i32, Ordering::Relaxed);
-                if r & 3 == 0 { stack::on_service_stack(|| self.ready(key)).ok() } else { None }
+                if r & 3 == 0 { self.ready_at_once(key) } else { None }
             }
         };
         if found.is_some() {
             tiers.counts.osr_entries.fetch_add(1, Ordering::Relaxed);
         }
         found
+    }
+
+    /// Code to go on in at a loop, made now.
+    fn ready_at_once(&self, key: FuncKey) -> Option<NonNull<u8>> {
+        // What went wrong is noted where it went wrong.
+        stack::on_service_stack(|| self.ready(key)).ok()
     }
 
     fn loop_hot_in_background(
@@ -505,6 +542,7 @@ impl LazyCode {
         let start = Instant::now();
         match key {
             FuncKey::Wasm(func) => self.optimize(func, true),
+            // What goes wrong is noted where it goes wrong.
             FuncKey::Osr { func, .. } if self.ready(key).is_ok() => {
                 self.counters_of(func).1.store(-1, Ordering::Relaxed);
             }
@@ -519,6 +557,9 @@ impl LazyCode {
         let found = self.state(func.0).load(Ordering::Acquire);
         if found != state::QUEUED && (only_queued || found != state::READY) {
             return;
+        }
+        if tiers.is_known_over_limit(func) {
+            return self.state(func.0).store(state::NOT_OPTIMIZED, Ordering::Release);
         }
         let key = FuncKey::Wasm(func);
         let start = Instant::now();
@@ -536,7 +577,7 @@ impl LazyCode {
                 self.state(func.0).store(state::OPTIMIZED, Ordering::Release);
             }
             Err(error) => {
-                tiers.note_failure(&error);
+                tiers.note_failure(func, &error);
                 self.state(func.0).store(state::NOT_OPTIMIZED, Ordering::Release);
             }
         }
@@ -571,6 +612,7 @@ impl LazyCode {
             osr: counts.osr.get(),
             osr_entries: get(&counts.osr_entries),
             failed: get(&counts.failed),
+            over_limit: get(&counts.over_limit),
             waited: Duration::from_nanos(get(&counts.waited)),
             background: Duration::from_nanos(get(&counts.background)),
         })
