@@ -148,6 +148,13 @@ impl Engine {
         &self.inner.config
     }
 
+    /// Whether code may be stopped while it runs: by [fuel](Config::consume_fuel) or
+    /// [epochs](Config::epoch_interruption).
+    pub fn is_interruptible(&self) -> bool {
+        let tunables = self.tunables();
+        tunables.fuel || tunables.epochs
+    }
+
     /// Starts the next epoch: see [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline). May be called from
     /// any thread and from signal handlers.
     ///

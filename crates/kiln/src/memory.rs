@@ -195,6 +195,22 @@ impl SharedMemory {
         self.inner.len()
     }
 
+    /// Reads `buffer.len()` bytes at `offset`. What other threads write meanwhile may be among them or not, byte by byte.
+    ///
+    /// # Errors
+    /// They are not all within the memory.
+    pub fn read(&self, offset: usize, buffer: &mut [u8]) -> Result<(), MemoryAccessError> {
+        if self.inner.read(offset, buffer) { Ok(()) } else { Err(MemoryAccessError {}) }
+    }
+
+    /// Writes `buffer` at `offset`. Other threads may see some of the bytes before others.
+    ///
+    /// # Errors
+    /// It does not fit; nothing is written then.
+    pub fn write(&self, offset: usize, buffer: &[u8]) -> Result<(), MemoryAccessError> {
+        if self.inner.write(offset, buffer) { Ok(()) } else { Err(MemoryAccessError {}) }
+    }
+
     /// Its bytes, which guests on any thread may change at any time. Use atomic accesses.
     pub fn data(&self) -> &[UnsafeCell<u8>] {
         self.inner.data()

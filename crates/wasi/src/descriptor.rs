@@ -3,22 +3,25 @@
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::Errno;
 use crate::abi::{Filetype, fdflags, rights, rights_of};
+use crate::limits::{MOVED_BYTES, PIECE_BYTES, PIPE_BYTES};
+use crate::pause::{Handle, Wait};
 use crate::readdir::Listing;
 use crate::stdio::{OutputPipe, Stdin, Stdout};
+use crate::{Errno, GuestMemory};
 
 /// What a descriptor leads to.
 #[derive(Debug)]
 pub(crate) enum Node {
     /// A host file, directory, socket or pipe that belongs to this descriptor.
-    Host(File),
+    Host(Arc<File>),
     /// The standard streams of this process, which outlive the guest.
     Stdin(std::io::Stdin),
     Stdout(std::io::Stdout),
@@ -59,7 +62,7 @@ impl Descriptor {
     /// A file opened by the guest, of a type not yet known.
     pub(crate) fn file(file: File, rights: u64, inheriting: u64, flags: u16) -> Self {
         Self {
-            node: Node::Host(file),
+            node: Node::Host(Arc::new(file)),
             rights,
             inheriting,
             flags,
@@ -123,7 +126,7 @@ impl Descriptor {
             Stdin::Empty => Node::Null,
             Stdin::Inherit => Node::Stdin(std::io::stdin()),
             Stdin::Bytes(bytes) => Node::Input(bytes, 0),
-            Stdin::File(file) => Node::Host(file),
+            Stdin::File(file) => Node::Host(Arc::new(file)),
         };
         let writing = rights::FD_WRITE | rights::FD_DATASYNC | rights::FD_ALLOCATE | rights::FD_FILESTAT_SET_SIZE;
         Self::stream(node, rights_of::FILE & !writing, rewrite)
@@ -135,7 +138,7 @@ impl Descriptor {
             Stdout::Discard => Node::Null,
             Stdout::Inherit => inherited,
             Stdout::Pipe(pipe) => Node::Output(pipe),
-            Stdout::File(file) => Node::Host(file),
+            Stdout::File(file) => Node::Host(Arc::new(file)),
         };
         Self::stream(node, rights_of::FILE & !rights::FD_READ, rewrite)
     }
@@ -151,6 +154,17 @@ impl Descriptor {
         }
     }
 
+    /// [`Self::fd`], to be kept beyond a call.
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        match &self.node {
+            Node::Host(file) => Some(Handle::File(file.clone())),
+            Node::Stdin(_) => Some(Handle::Stdin),
+            Node::Stdout(_) => Some(Handle::Stdout),
+            Node::Stderr(_) => Some(Handle::Stderr),
+            Node::Input(..) | Node::Output(_) | Node::Null => None,
+        }
+    }
+
     /// The host file that belongs to this descriptor. Operations on paths start at it; that it is a
     /// directory is for the system to check.
     ///
@@ -158,7 +172,7 @@ impl Descriptor {
     /// `notdir` for the standard streams.
     pub(crate) fn owned(&self) -> Result<&File, Errno> {
         match &self.node {
-            Node::Host(file) => Ok(file),
+            Node::Host(file) => Ok(&**file),
             _ => Err(Errno::Notdir),
         }
     }
@@ -169,7 +183,7 @@ impl Descriptor {
     /// `notdir` for the standard streams.
     pub(crate) fn owned_and_listing(&mut self) -> Result<(&File, &mut Listing), Errno> {
         match &self.node {
-            Node::Host(file) => Ok((file, &mut self.listing)),
+            Node::Host(file) => Ok((&**file, &mut self.listing)),
             _ => Err(Errno::Notdir),
         }
     }
@@ -281,18 +295,73 @@ impl Descriptor {
         Ok(())
     }
 
+    /// Whether it is known to be a socket.
+    pub(crate) fn is_socket(&self) -> bool {
+        matches!(self.filetype, Some(Filetype::SocketStream | Filetype::SocketDgram))
+    }
+
+    /// Whether it can be used now without waiting. A call that may be broken off is broken off if not, unless the guest
+    /// wants to be told.
+    ///
+    /// # Errors
+    /// `again` for a call that is broken off, or what the host reports.
+    pub(crate) fn ready(&mut self, memory: &mut GuestMemory<'_>, events: PollFlags) -> Result<Readiness, Errno> {
+        let Some(progress) = memory.progress() else { return Ok(Readiness::Always) };
+        match self.filetype()? {
+            Filetype::RegularFile | Filetype::Directory | Filetype::BlockDevice => return Ok(Readiness::Always),
+            _ => {}
+        }
+        let Some(fd) = self.fd() else { return Ok(Readiness::Always) };
+        if poll_now(fd, events)? {
+            let is_device = self.filetype == Some(Filetype::CharacterDevice);
+            return Ok(if is_device { Readiness::Streaming } else { Readiness::Now });
+        }
+        match self.handle() {
+            Some(handle) if self.fdflags()? & fdflags::NONBLOCK == 0 => {
+                Err(progress.pause(Wait::for_event(handle, events)))
+            }
+            _ => Ok(Readiness::Now),
+        }
+    }
+
+    /// Has `write` write what can be written without waiting, or what there is if the call cannot be broken off. It gets the
+    /// flags for a socket.
+    ///
+    /// # Errors
+    /// `again` for a call that is broken off, and what `write` returns.
+    pub(crate) fn write_ready(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        iovs: u32,
+        iovs_len: u32,
+        write: impl FnOnce(&Self, &[IoSlice<'_>], SendFlags) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let (most, flags) = match self.ready(memory, PollFlags::OUT)? {
+            Readiness::Always => (PIECE_BYTES, SendFlags::empty()),
+            // A datagram goes as a whole.
+            Readiness::Now if self.filetype == Some(Filetype::SocketDgram) => (usize::MAX, SendFlags::DONTWAIT),
+            Readiness::Now if self.is_socket() => (PIECE_BYTES, SendFlags::DONTWAIT),
+            Readiness::Now | Readiness::Streaming => (PIPE_BYTES, SendFlags::empty()),
+        };
+        let this = &*self;
+        let written = memory.gather_most(iovs, iovs_len, most, |pieces| write(this, pieces, flags));
+        if written != Err(Errno::Again) || flags.is_empty() || self.fdflags()? & fdflags::NONBLOCK != 0 {
+            return written;
+        }
+        // Others were faster.
+        match (memory.progress(), self.handle()) {
+            (Some(progress), Some(handle)) => Err(progress.pause(Wait::for_event(handle, PollFlags::OUT))),
+            _ => written,
+        }
+    }
+
     /// Fails with `again` if a call on an inherited descriptor would block and the guest wants none
     /// to. For descriptors of our own the kernel sees to that.
     fn wait_free(&self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<(), Errno> {
         if self.flags & fdflags::NONBLOCK == 0 || !self.is_inherited() {
             return Ok(());
         }
-        let zero = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut fds = [PollFd::from_borrowed_fd(fd, events)];
-        match retry_on_intr(|| rustix::event::poll(&mut fds, Some(&zero)))? {
-            0 => Err(Errno::Again),
-            _ => Ok(()),
-        }
+        if poll_now(fd, events)? { Ok(()) } else { Err(Errno::Again) }
     }
 
     /// One `readv(2)`; returns how many bytes came.
@@ -324,8 +393,8 @@ impl Descriptor {
     pub(crate) fn write(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
         if let Some(fd) = self.fd() {
             self.wait_free(fd, PollFlags::OUT)?;
-            if matches!(self.filetype, Some(Filetype::SocketStream | Filetype::SocketDgram)) {
-                return send(fd, pieces);
+            if self.is_socket() {
+                return send(fd, pieces, SendFlags::empty());
             }
             return Ok(match pieces {
                 [piece] => retry_on_intr(|| rustix::io::write(fd, piece))?,
@@ -346,13 +415,29 @@ impl Descriptor {
     }
 }
 
-/// The most that Linux moves in one call, and so what a sink takes at once: counts stay below 2³¹.
-const MOVED_BYTES: usize = 0x7fff_f000;
+/// What is known of a descriptor that a call is about to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Readiness {
+    /// Nobody has to be waited for, or the call waits in the host.
+    Always,
+    /// It can be used once without waiting.
+    Now,
+    /// The same, but what comes from it in pieces is what would come at once: it is a device.
+    Streaming,
+}
+
+/// Whether one of the events has occurred.
+pub(crate) fn poll_now(fd: BorrowedFd<'_>, events: PollFlags) -> Result<bool, Errno> {
+    let zero = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::from_borrowed_fd(fd, events)];
+    Ok(retry_on_intr(|| rustix::event::poll(&mut fds, Some(&zero)))? != 0)
+}
 
 /// Writes to a socket without SIGPIPE, which would end a host that does not ignore it.
-pub(crate) fn send(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+pub(crate) fn send(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
     let mut control = rustix::net::SendAncillaryBuffer::default();
-    Ok(retry_on_intr(|| rustix::net::sendmsg(fd, pieces, &mut control, SendFlags::NOSIGNAL))?)
+    let flags = flags | SendFlags::NOSIGNAL;
+    Ok(retry_on_intr(|| rustix::net::sendmsg(fd, pieces, &mut control, flags))?)
 }
 
 /// Reads from a socket; returns the number of bytes and whether a datagram was cut.

@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU64;
 
+use rustix::event::PollFlags;
 use rustix::fs::{Advice, FallocateFlags, SeekFrom, Stat, Timestamps};
 use rustix::io::retry_on_intr;
 use rustix::time::Timespec;
 
 use crate::abi::{Fdstat, Filestat, FilestatUnstable, Filetype, Prestat, fdflags, flags_u16, fstflags, rights};
-use crate::descriptor::{Descriptor, Node, socket_type};
+use crate::descriptor::{Descriptor, Node, Readiness, send, socket_type};
+use crate::pause::GoOn;
 use crate::process::timespec;
 use crate::{Errno, GuestMemory, WasiCtx};
 
@@ -26,8 +28,9 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let file = self.fds.with(fd, rights::FD_READ)?;
         memory.check(nread, 4)?;
-        let read = memory.scatter(iovs, iovs_len, |pieces| file.read(pieces))?;
-        memory.write_size(nread, read)
+        let ready = file.ready(memory, PollFlags::IN)?;
+        let read = memory.scatter(iovs, iovs_len, |pieces| file.read(pieces));
+        memory.moved(nread, read, if ready == Readiness::Now { GoOn::Never } else { GoOn::WhileWhole })
     }
 
     /// `fd_write`: one `writev(2)` of the guest's pieces; writes the number of bytes.
@@ -44,8 +47,11 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let file = self.fds.with(fd, rights::FD_WRITE)?;
         memory.check(nwritten, 4)?;
-        let written = memory.gather(iovs, iovs_len, |pieces| file.write(pieces))?;
-        memory.write_size(nwritten, written)
+        let written = file.write_ready(memory, iovs, iovs_len, |file, pieces, flags| match file.is_socket() {
+            true => send(file.fd().ok_or(Errno::Badf)?, pieces, flags),
+            false => file.write(pieces),
+        });
+        memory.moved(nwritten, written, GoOn::ToTheEnd)
     }
 
     /// `fd_pread`: one `preadv(2)` at `offset`, which leaves the position as it is.
@@ -64,11 +70,12 @@ impl WasiCtx {
         let file = self.fds.with(fd, rights::FD_READ | rights::FD_SEEK)?;
         memory.check(nread, 4)?;
         let fd = file.fd().ok_or(Errno::Spipe)?;
+        let offset = offset.saturating_add(memory.done() as u64);
         let read = memory.scatter(iovs, iovs_len, |pieces| match pieces {
             [piece] => Ok(retry_on_intr(|| rustix::io::pread(fd, &mut **piece, offset))?),
             pieces => Ok(retry_on_intr(|| rustix::io::preadv(fd, pieces, offset))?),
-        })?;
-        memory.write_size(nread, read)
+        });
+        memory.moved(nread, read, GoOn::WhileWhole)
     }
 
     /// `fd_pwrite`: one `pwritev(2)` at `offset`, which leaves the position as it is. As on Linux, a
@@ -88,11 +95,12 @@ impl WasiCtx {
         let file = self.fds.with(fd, rights::FD_WRITE | rights::FD_SEEK)?;
         memory.check(nwritten, 4)?;
         let fd = file.fd().ok_or(Errno::Spipe)?;
+        let offset = offset.saturating_add(memory.done() as u64);
         let written = memory.gather(iovs, iovs_len, |pieces| match pieces {
             [piece] => Ok(retry_on_intr(|| rustix::io::pwrite(fd, piece, offset))?),
             pieces => Ok(retry_on_intr(|| rustix::io::pwritev(fd, pieces, offset))?),
-        })?;
-        memory.write_size(nwritten, written)
+        });
+        memory.moved(nwritten, written, GoOn::ToTheEnd)
     }
 
     /// `fd_seek`: moves the position, relative to the start (`whence` 0), the position (1) or the end

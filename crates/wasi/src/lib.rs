@@ -12,7 +12,14 @@
 //! * A pointer that leads outside of guest memory is the error `fault`, and no argument makes the host panic.
 //! * One read or write of the guest is one system call on its own memory, without a copy or a lock.
 //!   Nothing is buffered: what the guest wrote is written.
+//! * A function that waits ends with the deadline of its store, if its engine has epochs: sleeping, reading from pipes and
+//!   terminals, writing to full ones, opening FIFOs, sockets. Large transfers are made in pieces, between which deadline
+//!   and fuel are checked. What the file system itself takes is not interrupted, nor a process that takes from a pipe
+//!   between the question whether there is something in it and the reading.
 //! * Names of files are bytes. A guest sees, and can use, names that are no UTF-8.
+//!
+//! # Threads
+//! The functions work on shared memories, too. Programs that start threads (wasi-threads) need [`WasiThreads`].
 //!
 //! # SIGPIPE
 //! Writing to a pipe that nobody reads gives the guest the error `pipe`, provided that this process ignores
@@ -31,19 +38,22 @@ mod limits;
 mod linker;
 mod memory;
 mod path;
+mod pause;
 mod poll;
 mod process;
 mod readdir;
 mod socket;
 mod stdio;
 mod table;
+mod threads;
 
 pub use ctx::{BuildError, DirAccess, WasiCtx, WasiCtxBuilder};
 pub use errno::Errno;
 pub use functions::{FUNCTIONS, Function, WasmType};
-pub use linker::add_to_linker;
+pub use linker::{SharedWasiCtx, add_shared_to_linker, add_to_linker};
 pub use memory::GuestMemory;
 pub use stdio::{OutputPipe, Stdin, Stdout};
+pub use threads::WasiThreads;
 
 /// The end of a program by `proc_exit`, as an error: it unwinds the guest and comes out of the call that entered it.
 ///

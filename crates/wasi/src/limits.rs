@@ -7,6 +7,25 @@ pub(crate) const IOVECS: usize = 1024;
 /// Bytes that a read into overlapping pieces transfers at most, since it needs a buffer on the host.
 pub(crate) const BOUNCE_BYTES: usize = 1 << 20;
 
+/// Bytes that a call moves at once if it may be broken off, so that a deadline is met within about a millisecond.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// Bytes that a call moves for one unit of fuel, in pieces beyond its first: about as much as the host copies in the time of an
+/// instruction or two.
+pub(crate) const BYTES_OF_FUEL: usize = 16;
+
+/// The most that Linux moves in one call, and so what a call moves altogether: counts stay below 2³¹.
+pub(crate) const MOVED_BYTES: usize = 0x7fff_f000;
+
+/// Bytes for which a pipe or a terminal that can be written to has room (`PIPE_BUF`).
+pub(crate) const PIPE_BYTES: usize = 4096;
+
+/// Nanoseconds after which it is looked again whether a FIFO has another end: nothing tells of that.
+pub(crate) const FIFO_PATIENCE: u64 = 5_000_000;
+
+/// Threads of one program at a time, unless the embedder says otherwise: each has a stack of the host's.
+pub(crate) const THREADS: usize = 256;
+
 /// Bytes of a path, without a NUL: Linux refuses longer ones (`PATH_MAX`), and refusing them first
 /// keeps a guest from making the host copy gigabytes.
 pub(crate) const PATH_BYTES: usize = 4095;

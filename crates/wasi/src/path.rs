@@ -11,16 +11,22 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use cap_primitives::fs::{FollowSymlinks, OpenOptions, OpenOptionsExt, SystemTimeSpec};
-use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
+use rustix::event::PollFlags;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps};
+use rustix::pipe::{PipeFlags, SpliceFlags};
+use rustix::time::ClockId;
 
 use crate::abi::{Filestat, FilestatUnstable, Filetype, fdflags, flags_u16, lookupflags, oflags, rights, rights_of};
-use crate::descriptor::{Descriptor, to_oflags};
+use crate::descriptor::{Descriptor, poll_now, to_oflags};
 use crate::file::timestamps;
-use crate::limits::PATH_BYTES;
+use crate::limits::{FIFO_PATIENCE, PATH_BYTES};
+use crate::pause::{Handle, Wait};
+use crate::process::now;
+use crate::readdir::Listed;
 use crate::{Errno, GuestMemory, WasiCtx};
 
 impl WasiCtx {
@@ -54,12 +60,12 @@ impl WasiCtx {
         let folder = self.fds.get_mut(fd)?;
         let (rights, inheriting) = request.grant(folder)?;
         let read_only = folder.read_only;
-        if request.oflags & oflags::CREAT != 0 && ends_in_slash_after_name(path) {
+        if request.oflags & oflags::CREAT != 0 && ends_in_slash_after_name(&path) {
             // Linux says this before it looks at the name; cap-std without `openat2` would not.
-            Place::of(folder.owned()?, path)?;
+            Place::of(folder.owned()?, &path)?;
             return Err(Errno::Isdir);
         }
-        let file = request.open(folder.owned()?, path, rights)?;
+        let file = request.open(memory, folder.owned()?, &path, rights)?;
         let mut descriptor = if request.oflags & oflags::DIRECTORY != 0 {
             Descriptor::directory(file, rights, inheriting, request.fdflags)
         } else {
@@ -117,14 +123,14 @@ impl WasiCtx {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_FILESTAT_GET)?.owned()?;
         // One system call instead of three for the usual path, a file in the folder itself.
-        if is_one_component(path) {
-            let stat = rustix::fs::statat(folder, path, AtFlags::SYMLINK_NOFOLLOW)?;
+        if is_one_component(&path) {
+            let stat = rustix::fs::statat(folder, &path, AtFlags::SYMLINK_NOFOLLOW)?;
             let stat = Filestat::from(&stat);
             if !follow || stat.filetype != Filetype::SymbolicLink as u8 {
                 return Ok(stat);
             }
         }
-        let file = open_reference(folder, path, follow)?;
+        let file = open_reference(folder, &path, follow)?;
         Ok(Filestat::from(&rustix::fs::fstat(&file)?))
     }
 
@@ -149,13 +155,13 @@ impl WasiCtx {
         let times = timestamps(atim, mtim, flags)?;
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_FILESTAT_SET_TIMES)?.owned()?;
-        if is_one_component(path) && !follow {
-            return Ok(rustix::fs::utimensat(folder, path, &times, AtFlags::SYMLINK_NOFOLLOW)?);
+        if is_one_component(&path) && !follow {
+            return Ok(rustix::fs::utimensat(folder, &path, &times, AtFlags::SYMLINK_NOFOLLOW)?);
         }
-        let file = open_reference(folder, path, follow)?;
+        let file = open_reference(folder, &path, follow)?;
         match rustix::fs::utimensat(&file, "", &times, AtFlags::EMPTY_PATH) {
             // Kernels before 5.8 cannot act on a mere reference.
-            Err(rustix::io::Errno::INVAL) => Ok(set_times(folder, path, follow, &times)?),
+            Err(rustix::io::Errno::INVAL) => Ok(set_times(folder, &path, follow, &times)?),
             result => Ok(result?),
         }
     }
@@ -173,7 +179,7 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_CREATE_DIRECTORY)?.owned()?;
-        let place = Place::of(folder, path)?;
+        let place = Place::of(folder, &path)?;
         Ok(rustix::fs::mkdirat(place.folder(), place.name, Mode::from_raw_mode(0o777))?)
     }
 
@@ -190,7 +196,7 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_REMOVE_DIRECTORY)?.owned()?;
-        let place = Place::of(folder, path)?;
+        let place = Place::of(folder, &path)?;
         Ok(rustix::fs::unlinkat(place.folder(), place.name, AtFlags::REMOVEDIR)?)
     }
 
@@ -207,7 +213,7 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_UNLINK_FILE)?.owned()?;
-        let place = Place::of(folder, path)?;
+        let place = Place::of(folder, &path)?;
         Ok(rustix::fs::unlinkat(place.folder(), place.name, AtFlags::empty())?)
     }
 
@@ -235,13 +241,13 @@ impl WasiCtx {
         self.fds.with(old_fd, rights::PATH_LINK_SOURCE)?;
         self.fds.with(new_fd, rights::PATH_LINK_TARGET)?;
         let (old, new) = (self.fds.get(old_fd)?.owned()?, self.fds.get(new_fd)?.owned()?);
-        let old = if requires_directory(old_path) {
+        let old = if requires_directory(&old_path) {
             // The kernel would follow a link here. What this opens is a directory, and those get no second name.
-            Place { parent: Some(cap_primitives::fs::open_dir(old, old_path)?), start: old, name: Path::new(".") }
+            Place { parent: Some(cap_primitives::fs::open_dir(old, &old_path)?), start: old, name: Path::new(".") }
         } else {
-            Place::of(old, old_path)?
+            Place::of(old, &old_path)?
         };
-        let new = match Place::of(new, new_path) {
+        let new = match Place::of(new, &new_path) {
             Ok(new) => new,
             Err(errno) => {
                 // What is wrong with the old name comes first.
@@ -272,7 +278,7 @@ impl WasiCtx {
         self.fds.with(old_fd, rights::PATH_RENAME_SOURCE)?;
         self.fds.with(new_fd, rights::PATH_RENAME_TARGET)?;
         let (old, new) = (self.fds.get(old_fd)?.owned()?, self.fds.get(new_fd)?.owned()?);
-        let (old, new) = (Place::of(old, old_path)?, Place::of(new, new_path)?);
+        let (old, new) = (Place::of(old, &old_path)?, Place::of(new, &new_path)?);
         Ok(rustix::fs::renameat(old.folder(), old.name, new.folder(), new.name)?)
     }
 
@@ -295,8 +301,8 @@ impl WasiCtx {
         if old_path.is_absolute() {
             return Err(Errno::Perm);
         }
-        let place = Place::of(folder, new_path)?;
-        Ok(rustix::fs::symlinkat(old_path, place.folder(), place.name)?)
+        let place = Place::of(folder, &new_path)?;
+        Ok(rustix::fs::symlinkat(&old_path, place.folder(), place.name)?)
     }
 
     /// `path_readlink`: writes the contents of a link, cut to `buf_len` bytes, and how many were written.
@@ -316,7 +322,7 @@ impl WasiCtx {
     ) -> Result<(), Errno> {
         let path = path_of(memory, path, path_len)?;
         let folder = self.fds.with(fd, rights::PATH_READLINK)?.owned()?;
-        let contents = cap_primitives::fs::read_link(folder, path)?;
+        let contents = cap_primitives::fs::read_link(folder, &path)?;
         let contents = contents.as_os_str().as_bytes();
         let contents = &contents[..contents.len().min(buf_len as usize)];
         memory.write(buf, contents)?;
@@ -347,8 +353,27 @@ impl WasiCtx {
         }
         memory.check(bufused, 4)?;
         let (folder, listing) = folder.owned_and_listing()?;
-        let used = listing.read(folder, memory.slice_mut(buf, buf_len)?, cookie)?;
-        memory.write_size(bufused, used)
+        let (done, cookie) = match memory.progress() {
+            Some(progress) => (progress.done as u32, progress.cookie.unwrap_or(cookie)),
+            None => (0, cookie),
+        };
+        memory.check(buf, buf_len as usize)?;
+        let (mut listed, mut room) = (Listed::default(), 0);
+        let used = memory.fill(buf + done, buf_len - done, |out| {
+            room = out.len();
+            listed = listing.read(folder, out, cookie)?;
+            Ok(listed.used)
+        })?;
+        let whole = done + used as u32;
+        match memory.progress() {
+            // An entry that was cut comes again.
+            Some(progress) if used == room && whole < buf_len => {
+                progress.done = done as usize + listed.used_by_whole;
+                progress.cookie = Some(listed.next.unwrap_or(cookie));
+                Err(progress.pause(Wait::for_nothing()))
+            }
+            _ => memory.write_u32(bufused, whole),
+        }
     }
 }
 
@@ -414,8 +439,38 @@ impl OpenRequest {
         Ok((self.rights & folder.inheriting, self.inheriting & folder.inheriting))
     }
 
-    fn open(&self, folder: &File, path: &Path, rights: u64) -> Result<File, Errno> {
-        match cap_primitives::fs::open(folder, path, &self.options(rights)).map_err(Errno::from) {
+    /// Opens the file. A FIFO whose other end nobody has opened breaks the call off, if that can be.
+    fn open(&self, memory: &mut GuestMemory<'_>, folder: &File, path: &Path, rights: u64) -> Result<File, Errno> {
+        let may_wait = (self.fdflags & fdflags::NONBLOCK) == 0 && self.oflags & oflags::DIRECTORY == 0;
+        let Some(progress) = memory.progress().filter(|_| may_wait) else {
+            return self.open_now(folder, path, rights, OFlags::empty());
+        };
+        let later = || Ok::<u64, Errno>(now(ClockId::Monotonic)?.saturating_add(FIFO_PATIENCE));
+        let opened = progress.opening.take().map_or_else(|| self.open_now(folder, path, rights, OFlags::NONBLOCK), Ok);
+        let file = match opened {
+            // There is nobody to read what would be written.
+            Err(Errno::Nxio) if is_fifo(&open_reference(folder, path, self.follow)?)? => {
+                return Err(progress.pause(Wait { events: Vec::new(), until: Some(later()?) }));
+            }
+            opened => opened?,
+        };
+        let filetype = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+        if matches!(filetype, FileType::RegularFile | FileType::Directory) {
+            // They are never waited for.
+            return Ok(file);
+        }
+        if filetype == FileType::Fifo && rights & rights::FD_WRITE == 0 && !has_writer(&file)? {
+            let wait =
+                Wait { events: vec![(Handle::File(file.try_clone()?.into()), PollFlags::IN)], until: Some(later()?) };
+            progress.opening = Some(file);
+            return Err(progress.pause(wait));
+        }
+        rustix::fs::fcntl_setfl(&file, to_oflags(self.fdflags))?;
+        Ok(file)
+    }
+
+    fn open_now(&self, folder: &File, path: &Path, rights: u64, flags: OFlags) -> Result<File, Errno> {
+        match cap_primitives::fs::open(folder, path, &self.options(rights, flags)).map_err(Errno::from) {
             // Where the system has no `openat2`, cap-std takes a link to a directory for a file.
             Err(Errno::Notdir) if self.follow && self.oflags & oflags::DIRECTORY != 0 => {
                 let reference = cap_primitives::fs::open_dir(folder, path)?;
@@ -427,12 +482,12 @@ impl OpenRequest {
     }
 
     /// What to ask of the host.
-    fn options(&self, rights: u64) -> OpenOptions {
+    fn options(&self, rights: u64, flags: OFlags) -> OpenOptions {
         let write = rights & rights::FD_WRITE != 0;
         let read = rights & (rights::FD_READ | rights::FD_READDIR) != 0;
         // Creation and truncation go beside cap-std's own options, which refuse combinations that
         // WASI and Linux know, such as creating a file in order to read it.
-        let mut flags = to_oflags(self.fdflags) | OFlags::NOCTTY;
+        let mut flags = flags | to_oflags(self.fdflags) | OFlags::NOCTTY;
         for (flag, host) in [
             (oflags::CREAT, OFlags::CREATE),
             (oflags::DIRECTORY, OFlags::DIRECTORY),
@@ -447,6 +502,24 @@ impl OpenRequest {
         options.read(read || !write).write(write).custom_flags(flags.bits().cast_signed());
         options._cap_fs_ext_follow(if self.follow { FollowSymlinks::Yes } else { FollowSymlinks::No });
         options
+    }
+}
+
+fn is_fifo(file: &File) -> Result<bool, Errno> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::Fifo)
+}
+
+/// Whether somebody has opened a FIFO for writing, or had since it was opened here.
+fn has_writer(fifo: &File) -> Result<bool, Errno> {
+    if poll_now(fifo.as_fd(), PollFlags::IN)? {
+        return Ok(true);
+    }
+    // Where there is nothing to read, a copy of it tells that apart from the end, and takes nothing away.
+    let (_reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    match rustix::pipe::tee(fifo, writer, 1, SpliceFlags::NONBLOCK) {
+        Ok(copied) => Ok(copied != 0),
+        Err(rustix::io::Errno::AGAIN) => Ok(true),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -485,17 +558,19 @@ fn follows(lookup: u32) -> Result<bool, Errno> {
     Ok(lookup & lookupflags::SYMLINK_FOLLOW != 0)
 }
 
-/// The path in guest memory, in place. Its bytes are passed on as they are, so that a guest can name
+/// The path in guest memory. Its bytes are passed on as they are, so that a guest can name
 /// all files of the host; a NUL among them is `inval`.
-fn path_of<'m>(memory: &'m GuestMemory<'_>, ptr: u32, len: u32) -> Result<&'m Path, Errno> {
-    let bytes = memory.slice(ptr, len)?;
-    if bytes.len() > PATH_BYTES {
+fn path_of(memory: &GuestMemory<'_>, ptr: u32, len: u32) -> Result<PathBuf, Errno> {
+    // A path that is too long and lies outside is a fault.
+    memory.check(ptr, len as usize)?;
+    if len as usize > PATH_BYTES {
         return Err(Errno::Nametoolong);
     }
+    let bytes = memory.slice(ptr, len)?;
     if bytes.contains(&0) {
         return Err(Errno::Inval);
     }
-    Ok(Path::new(OsStr::from_bytes(bytes)))
+    Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
 }
 
 /// Whether the path is a name in the folder itself: resolving it without following links stays there.

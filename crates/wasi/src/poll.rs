@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::retry_on_intr;
 use rustix::time::ClockId;
 
 use crate::abi::{Event, Subscription, SubscriptionUnstable, eventrwflags, eventtype, rights, subclockflags};
 use crate::limits::SUBSCRIPTIONS;
+use crate::pause::{Handle, Progress, Wait};
 use crate::process::{clock, now, timespec};
 use crate::table::Table;
 use crate::{Errno, GuestMemory, WasiCtx};
@@ -71,10 +73,28 @@ impl WasiCtx {
         for index in 0..count {
             wanted.push(parse(memory, subscriptions + index * size as u32)?);
         }
-        let mut waiting = Waiting::new(&mut self.fds, &wanted)?;
-        waiting.wait()?;
+        let start = match memory.progress() {
+            Some(Progress { start: Some(start), .. }) => *start,
+            _ => now(ClockId::Monotonic)?,
+        };
+        let mut waiting = Waiting::new(&mut self.fds, &wanted, start)?;
+        let occurred = match memory.progress() {
+            None => {
+                waiting.wait()?;
+                waiting.events(&wanted)?
+            }
+            Some(progress) => {
+                let occurred = waiting.events_by_now(&wanted)?;
+                if occurred.is_empty() {
+                    progress.start = Some(start);
+                    let wait = Wait { events: waiting.events_to_come(&wanted), until: waiting.until };
+                    return Err(progress.pause(wait));
+                }
+                occurred
+            }
+        };
         let mut at = events;
-        for event in waiting.events(&wanted)? {
+        for event in occurred {
             memory.write(at, &event.to_bytes())?;
             at += Event::SIZE as u32;
         }
@@ -94,6 +114,7 @@ enum Source {
 
 /// What is waited for.
 struct Waiting<'fd> {
+    table: &'fd Table,
     sources: Vec<Source>,
     polled: Vec<PollFd<'fd>>,
     /// When the first clock is due, on the monotonic clock; 0 if something occurred already.
@@ -101,8 +122,8 @@ struct Waiting<'fd> {
 }
 
 impl<'fd> Waiting<'fd> {
-    fn new(table: &'fd mut Table, wanted: &[Subscription]) -> Result<Self, Errno> {
-        let start = now(ClockId::Monotonic)?;
+    /// `start` is when the call began.
+    fn new(table: &'fd mut Table, wanted: &[Subscription], start: u64) -> Result<Self, Errno> {
         for subscription in wanted {
             // The types decide whether rights are enough; learn them while the table can change.
             if subscription.tag != eventtype::CLOCK
@@ -112,7 +133,7 @@ impl<'fd> Waiting<'fd> {
             }
         }
         let table = &*table;
-        let mut this = Self { sources: Vec::with_capacity(wanted.len()), polled: Vec::new(), until: None };
+        let mut this = Self { table, sources: Vec::with_capacity(wanted.len()), polled: Vec::new(), until: None };
         for subscription in wanted {
             let source = match subscription.tag {
                 eventtype::CLOCK => match deadline(subscription, start) {
@@ -151,6 +172,27 @@ impl<'fd> Waiting<'fd> {
             // What lies in memory never blocks.
             None => Source::Ready(Ok(())),
         }
+    }
+
+    /// The events that have occurred already.
+    fn events_by_now(&mut self, wanted: &[Subscription]) -> Result<Vec<Event>, Errno> {
+        if !self.polled.is_empty() {
+            let zero = timespec(0);
+            retry_on_intr(|| rustix::event::poll(&mut self.polled, Some(&zero)))?;
+        }
+        self.events(wanted)
+    }
+
+    /// The descriptors that are polled.
+    fn events_to_come(&self, wanted: &[Subscription]) -> Vec<(Handle, PollFlags)> {
+        let polled = self.sources.iter().zip(wanted).filter(|(source, _)| matches!(source, Source::Polled));
+        let handle = |subscription: &Subscription| self.table.get(subscription.id_or_fd).ok()?.handle();
+        polled
+            .filter_map(|(_, subscription)| {
+                let events = if subscription.tag == eventtype::FD_READ { PollFlags::IN } else { PollFlags::OUT };
+                Some((handle(subscription)?, events))
+            })
+            .collect()
     }
 
     /// Returns when there is an event.

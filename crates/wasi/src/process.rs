@@ -3,6 +3,7 @@
 use rustix::time::{ClockId, Timespec};
 
 use crate::ctx::Strings;
+use crate::pause::Wait;
 use crate::{Errno, GuestMemory, I32Exit, WasiCtx};
 
 impl WasiCtx {
@@ -67,7 +68,22 @@ impl WasiCtx {
     /// # Errors
     /// `fault`, or what the host's generator reports.
     pub fn random_get(&mut self, memory: &mut GuestMemory<'_>, buf: u32, len: u32) -> Result<(), Errno> {
-        self.fill_random(memory.slice_mut(buf, len)?)
+        memory.check(buf, len as usize)?;
+        let mut done = memory.done() as u32;
+        while done < len {
+            let filled = memory.fill(buf + done, len - done, |bytes| {
+                self.fill_random(bytes)?;
+                Ok(bytes.len())
+            })?;
+            done += filled as u32;
+            if done < len
+                && let Some(progress) = memory.progress()
+            {
+                progress.done = done as usize;
+                return Err(progress.pause(Wait::for_nothing()));
+            }
+        }
+        Ok(())
     }
 
     /// `sched_yield`: lets other threads of the host run.
@@ -159,12 +175,10 @@ fn write_sizes(strings: &Strings, memory: &mut GuestMemory<'_>, count: u32, size
 fn write_strings(strings: &Strings, memory: &mut GuestMemory<'_>, pointers: u32, buffer: u32) -> Result<(), Errno> {
     memory.write(buffer, strings.bytes())?;
     let (count, _) = strings.sizes();
-    let pointers = memory.slice_mut(pointers, count.checked_mul(4).ok_or(Errno::Fault)?)?;
-    for (place, start) in pointers.as_chunks_mut::<4>().0.iter_mut().zip(strings.starts()) {
-        // The buffer lies in memory, so this does not overflow.
-        *place = buffer.wrapping_add(*start).to_le_bytes();
-    }
-    Ok(())
+    memory.check(pointers, count as usize * 4)?;
+    // The buffer lies in memory, so this does not overflow.
+    let addresses = strings.starts().iter().flat_map(|start| buffer.wrapping_add(*start).to_le_bytes());
+    memory.write(pointers, &addresses.collect::<Vec<u8>>())
 }
 
 /// The host's clock for a `clockid`.

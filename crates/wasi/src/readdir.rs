@@ -23,22 +23,32 @@ pub(crate) struct Listing {
     positions: Vec<u64>,
 }
 
+/// What one reading of a directory gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listed {
+    /// Bytes of entries.
+    pub(crate) used: usize,
+    /// Bytes of entries that came whole, and the cookie of the place after the last one of those.
+    pub(crate) used_by_whole: usize,
+    pub(crate) next: Option<u64>,
+}
+
 impl Listing {
     /// Fills `out` with the entries of `folder` behind `cookie` (0 is the start), the last one cut
-    /// where `out` ends; returns the bytes used. Entries before a cookie that this descriptor has not
+    /// where `out` ends. Entries before a cookie that this descriptor has not
     /// come to yet are counted first.
     ///
     /// # Errors
     /// `inval` for cookies that are never given out, or what the host reports.
-    pub(crate) fn read(&mut self, folder: &File, out: &mut [u8], cookie: u64) -> Result<usize, Errno> {
+    pub(crate) fn read(&mut self, folder: &File, out: &mut [u8], cookie: u64) -> Result<Listed, Errno> {
         let (mut place, position) = self.find(cookie)?;
         rustix::fs::seek(folder, SeekFrom::Start(position))?;
         let mut buffer = [MaybeUninit::uninit(); READDIR_BYTES];
         // An entry takes about as much there as here: fetching more would be fetched again next time.
         let room = out.len().clamp(512, READDIR_BYTES);
         let mut entries = RawDir::new(folder, &mut buffer[..room]);
-        let mut used = 0;
-        while used < out.len() {
+        let mut listed = Listed::default();
+        while listed.used < out.len() {
             let entry = match entries.next() {
                 Some(Ok(entry)) => entry,
                 // A directory that was removed while open: POSIX has it empty.
@@ -50,10 +60,14 @@ impl Listing {
             place = place.and_then(|index| self.note(index, position));
             if wanted {
                 let next = place.map_or(position | HOST, |index| index as u64);
-                used += put(folder, &entry, next, &mut out[used..]);
+                let put = put(folder, &entry, next, &mut out[listed.used..]);
+                listed.used += put;
+                if put == Dirent::SIZE + entry.file_name().to_bytes().len() {
+                    (listed.used_by_whole, listed.next) = (listed.used, Some(next));
+                }
             }
         }
-        Ok(used)
+        Ok(listed)
     }
 
     /// Where to start for a cookie: how many entries come before, unless they are not counted any

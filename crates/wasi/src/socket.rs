@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use rustix::event::PollFlags;
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, Shutdown, SocketFlags};
 
 use crate::abi::{fdflags, flags_u16, riflags, rights, roflags, sdflags};
-use crate::descriptor::{Descriptor, receive, send};
+use crate::descriptor::{Descriptor, Readiness, receive, send};
+use crate::pause::GoOn;
 use crate::{Errno, GuestMemory, WasiCtx};
 
 impl WasiCtx {
@@ -25,6 +27,7 @@ impl WasiCtx {
         let flags = flags_u16(flags, fdflags::NONBLOCK)?;
         let listener = self.fds.with(fd, rights::SOCK_ACCEPT)?;
         memory.check(accepted, 4)?;
+        listener.ready(memory, PollFlags::IN)?;
         let mut host_flags = SocketFlags::CLOEXEC;
         if flags != 0 {
             host_flags |= SocketFlags::NONBLOCK;
@@ -61,15 +64,20 @@ impl WasiCtx {
         let socket = self.fds.with(fd, rights::FD_READ)?;
         memory.check(nread, 4)?;
         memory.check(out_flags, 2)?;
+        let ready = socket.ready(memory, PollFlags::IN)?;
         let fd = socket.fd().ok_or(Errno::Notsock)?;
+        if ready == Readiness::Now {
+            host_flags = host_flags & !RecvFlags::WAITALL | RecvFlags::DONTWAIT;
+        }
         let mut cut = false;
         let read = memory.scatter(iovs, iovs_len, |pieces| {
             let (read, truncated) = receive(fd, pieces, host_flags)?;
             cut = truncated;
             Ok(read)
-        })?;
+        });
         memory.write_u16(out_flags, if cut { roflags::RECV_DATA_TRUNCATED } else { 0 })?;
-        memory.write_size(nread, read)
+        let to_the_end = flags & riflags::RECV_WAITALL != 0 && flags & riflags::RECV_PEEK == 0;
+        memory.moved(nread, read, if to_the_end { GoOn::ToTheEnd } else { GoOn::Never })
     }
 
     /// `sock_send`: sends the guest's pieces; writes the number of bytes.
@@ -90,9 +98,10 @@ impl WasiCtx {
         }
         let socket = self.fds.with(fd, rights::FD_WRITE)?;
         memory.check(nwritten, 4)?;
-        let fd = socket.fd().ok_or(Errno::Notsock)?;
-        let written = memory.gather(iovs, iovs_len, |pieces| send(fd, pieces))?;
-        memory.write_size(nwritten, written)
+        let written = socket.write_ready(memory, iovs, iovs_len, |socket, pieces, flags| {
+            send(socket.fd().ok_or(Errno::Notsock)?, pieces, flags)
+        });
+        memory.moved(nwritten, written, GoOn::ToTheEnd)
     }
 
     /// `sock_shutdown`: closes a connection for reading, writing or both.

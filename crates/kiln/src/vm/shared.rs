@@ -101,11 +101,47 @@ impl SharedMemoryInner {
 
     /// A copy of the bytes. What other threads write meanwhile may be in it or not, byte by byte.
     pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let byte = |cell: &UnsafeCell<u8>| {
-            // SAFETY: the cell is mapped, and all other accesses from Rust are atomic, too.
-            unsafe { AtomicU8::from_ptr(cell.get()) }.load(Ordering::Relaxed)
-        };
-        self.data().iter().map(byte).collect()
+        let mut copy = vec![0; self.len()];
+        self.read(0, &mut copy);
+        copy
+    }
+
+    /// Copies the bytes from `offset` to `buffer`, likewise. False if they are not all within the memory.
+    pub(crate) fn read(&self, offset: usize, buffer: &mut [u8]) -> bool {
+        let Some(cells) = self.cells(offset, buffer.len()) else { return false };
+        let (head, words, tail) = words(cells);
+        let (first, rest) = buffer.split_at_mut(head.len());
+        let (middle, last) = rest.split_at_mut(words.len() * 8);
+        for (place, cell) in first.iter_mut().zip(head).chain(last.iter_mut().zip(tail)) {
+            *place = cell.load(Ordering::Relaxed);
+        }
+        for (place, word) in middle.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *place = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        true
+    }
+
+    /// Copies `buffer` to the bytes from `offset`. False if they are not all within the memory.
+    pub(crate) fn write(&self, offset: usize, buffer: &[u8]) -> bool {
+        let Some(cells) = self.cells(offset, buffer.len()) else { return false };
+        let (head, words, tail) = words(cells);
+        let (first, rest) = buffer.split_at(head.len());
+        let (middle, last) = rest.split_at(words.len() * 8);
+        for (byte, cell) in first.iter().zip(head).chain(last.iter().zip(tail)) {
+            cell.store(*byte, Ordering::Relaxed);
+        }
+        for (bytes, word) in middle.as_chunks::<8>().0.iter().zip(words) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// The bytes `offset .. offset + len`, if they are within the memory.
+    fn cells(&self, offset: usize, len: usize) -> Option<&[AtomicU8]> {
+        let cells = self.data().get(offset..offset.checked_add(len)?)?;
+        // SAFETY: `AtomicU8` has the layout of `UnsafeCell<u8>`, and all other accesses from Rust are atomic, too; those of
+        // compiled code are to memory that Rust knows nothing of.
+        Some(unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) })
     }
 
     /// Grows by `delta` pages: the old size in pages, or `None`.
@@ -225,6 +261,16 @@ impl SharedMemoryInner {
             waiting.wait(deadline)?;
         }
     }
+}
+
+/// Bytes of a shared memory: what comes before the first whole word, the words, and what comes after the last one.
+type Cells<'a> = (&'a [AtomicU8], &'a [AtomicU64], &'a [AtomicU8]);
+
+/// Takes bytes of a shared memory as words where they are aligned.
+fn words(cells: &[AtomicU8]) -> Cells<'_> {
+    // SAFETY: eight atomic bytes may be accessed as one atomic word of the same alignment, which `align_to` sees to; bytes
+    // may change between accesses in any case.
+    unsafe { cells.align_to::<AtomicU64>() }
 }
 
 /// The address of an atomic cell, after the checks that the threads proposal asks for, in its order.
