@@ -297,6 +297,10 @@ groups! {
         inherit_stdout: bool,
         /// Pass on standard error (default y)
         inherit_stderr: bool,
+        /// Let the program start threads (wasi-threads; default n); limits and fuel are each thread's own
+        threads: bool,
+        /// With `threads`: how many there may be at a time, besides the first one (default 256)
+        max_threads: u64,
         /// Let the program seek in, cut and overwrite files that are its standard streams (default n: it adds to them)
         rewrite_stdio: bool,
     }

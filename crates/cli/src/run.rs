@@ -5,24 +5,26 @@ use std::fs;
 use std::io::Read;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use kiln::{
     Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, ModuleFile, Store, StoreLimits,
-    StoreLimitsBuilder, WasmBacktrace,
+    StoreLimitsBuilder, UnknownImportError, WasmBacktrace,
 };
-use kiln_wasi::{DirAccess, I32Exit, WasiCtx, WasiCtxBuilder};
+use kiln_wasi::{DirAccess, I32Exit, SharedWasiCtx, WasiCtx, WasiCtxBuilder, WasiThreads};
 
 use crate::args::{self, Explain, Run, Tier};
 use crate::cache::{CachedModule, Found, Outline, UserCache};
 use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
-use crate::options::{self, Options, Refine, UsageError};
+use crate::options::{self, Options, Refine, UsageError, Wasm};
 use crate::progress::Progress;
 use crate::timeout::Timeout;
 use crate::{compile, embedded, invoke, refine, report};
@@ -33,9 +35,37 @@ const HOST_STACK: usize = 56 << 20;
 
 /// What the store keeps for the host's side.
 struct Host {
-    wasi: WasiCtx,
+    wasi: Wasi,
     limits: StoreLimits,
 }
+
+/// The program's side of WASI.
+enum Wasi {
+    Own(Box<WasiCtx>),
+    /// That of a program which may start threads (`-S threads`).
+    Shared(SharedWasiCtx),
+}
+
+impl Host {
+    fn own(&mut self) -> &mut WasiCtx {
+        match &mut self.wasi {
+            Wasi::Own(ctx) => ctx,
+            Wasi::Shared(_) => {
+                unreachable!("functions for a context of the store's own are linked to stores that have one")
+            }
+        }
+    }
+
+    fn shared(&self) -> &SharedWasiCtx {
+        match &self.wasi {
+            Wasi::Shared(ctx) => ctx,
+            Wasi::Own(_) => unreachable!("functions for a shared context are linked to stores that have one"),
+        }
+    }
+}
+
+/// How the program ends: the first to send this decides. `Err` is a panic.
+type End = Sender<thread::Result<Result<ExitCode>>>;
 
 /// A run, worked out from the command line.
 struct Plan {
@@ -46,6 +76,9 @@ struct Plan {
     args: Vec<OsString>,
     /// Where the artifact is in the running program, if it is there.
     embedded: Option<Range<u64>>,
+    /// Bytes of stack of a thread on which the program runs.
+    stack: usize,
+    end: End,
 }
 
 /// Runs the program; its exit code. An artifact that is part of the running program itself is run instead of the file that
@@ -58,12 +91,19 @@ pub(crate) fn main(mut run: Run, embedded: Option<Range<u64>>) -> Result<ExitCod
     run.groups.tier.get_or_insert(if is_shown { Tier::Eager } else { Tier::Dynamic });
     let (file, args) = run.file_and_args.split_first().ok_or_else(|| UsageError("no file is named".to_owned()))?;
     let (file, args) = (PathBuf::from(file), args.to_vec());
-    let plan = Plan { run, options, file, args, embedded };
-    let stack = size("-W max-wasm-stack", plan.options.wasm.max_wasm_stack.unwrap_or(0))?.max(config::MAX_WASM_STACK);
+    let stack = size("-W max-wasm-stack", options.wasm.max_wasm_stack.unwrap_or(0))?.max(config::MAX_WASM_STACK);
     // The main thread's stack is as small as the shell likes; this one is as large as the program may ask for.
-    let thread = thread::Builder::new().name("guest".to_owned()).stack_size(stack.saturating_add(HOST_STACK));
-    let guest = thread.spawn(move || execute(&plan)).context("cannot start a thread with that much stack")?;
-    match guest.join() {
+    let stack = stack.saturating_add(HOST_STACK);
+    let (end, ended) = mpsc::channel();
+    let plan = Plan { run, options, file, args, embedded, stack, end };
+    let thread = thread::Builder::new().name("guest".to_owned()).stack_size(stack);
+    let guest = move || {
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| execute(&plan)));
+        // Nobody listens if a thread of the program was faster.
+        _ = plan.end.send(result);
+    };
+    thread.spawn(guest).context("cannot start a thread with that much stack")?;
+    match ended.recv().context("the program's thread is gone")? {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     }
@@ -348,10 +388,21 @@ fn store(plan: &Plan, engine: &Engine) -> Result<Store<Host>> {
     if let Some(trap) = wasm.trap_on_grow_failure {
         limits = limits.trap_on_grow_failure(trap);
     }
-    let mut store = Store::new(engine, Host { wasi: wasi(plan)?, limits: limits.build() });
+    let ctx = wasi(plan)?;
+    let wasi = if threads_are_allowed(plan) { Wasi::Shared(ctx.into()) } else { Wasi::Own(Box::new(ctx)) };
+    new_store(engine, Host { wasi, limits: limits.build() }, wasm)
+}
+
+/// A store for a thread of the program: fuel and deadline are each thread's own.
+fn new_store(engine: &Engine, host: Host, wasm: &Wasm) -> Result<Store<Host>> {
+    let mut store = Store::new(engine, host);
     store.limiter(|host| &mut host.limits);
     if let Some(fuel) = wasm.fuel {
         store.set_fuel(fuel)?;
+    }
+    if wasm.timeout.is_some() {
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_trap();
     }
     Ok(store)
 }
@@ -418,7 +469,11 @@ fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<
     let engine = store.engine().clone();
     let mut linker: Linker<Host> = Linker::new(&engine);
     if plan.options.wasi.cli != Some(false) {
-        kiln_wasi::add_to_linker(&mut linker, |host| &mut host.wasi)?;
+        if threads_are_allowed(plan) {
+            kiln_wasi::add_shared_to_linker(&mut linker, Host::shared)?;
+        } else {
+            kiln_wasi::add_to_linker(&mut linker, Host::own)?;
+        }
     }
     for preload in &plan.run.preloads {
         let parts = split_once(preload, "=").and_then(|(name, file)| Some((name.to_str()?, Path::new(file))));
@@ -434,7 +489,55 @@ fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<
     if plan.options.wasm.unknown_imports_trap == Some(true) {
         linker.define_unknown_imports_as_traps(module)?;
     }
-    linker.instantiate(&mut *store, module)
+    if threads_are_allowed(plan) {
+        return instantiate_with_threads(plan, &mut linker, store, module);
+    }
+    linker.instantiate(&mut *store, module).map_err(|error| match error.downcast_ref::<UnknownImportError>() {
+        Some(import) if (import.module(), import.name()) == ("wasi", "thread-spawn") => {
+            error.context("the program starts threads, which `-S threads` allows")
+        }
+        _ => error,
+    })
+}
+
+fn threads_are_allowed(plan: &Plan) -> bool {
+    plan.options.wasi.threads == Some(true)
+}
+
+/// Instantiates a program that may start threads. When one of them ends the program, this process ends, whatever the others
+/// are doing.
+fn instantiate_with_threads(
+    plan: &Plan,
+    linker: &mut Linker<Host>,
+    store: &mut Store<Host>,
+    module: &Module,
+) -> Result<Instance> {
+    if !plan.run.preloads.is_empty() || plan.options.wasm.unknown_imports_default == Some(true) {
+        let what = "a module of --preload, or what unknown-imports-default makes, would belong to one thread";
+        return Err(UsageError(format!("-S threads: {what}")).into());
+    }
+    let most = match plan.options.wasi.max_threads {
+        Some(most) => size("-S max-threads", most)?,
+        None => kiln_wasi::DEFAULT_THREADS,
+    };
+    let (engine, wasm) = (store.engine().clone(), plan.options.wasm.clone());
+    let (wasi, limits) = (store.data().shared().clone(), store.data().limits.clone());
+    let threads = WasiThreads::with_limits(most, plan.stack, move || {
+        new_store(&engine, Host { wasi: Wasi::Shared(wasi.clone()), limits: limits.clone() }, &wasm)
+    });
+    let (end, coredump) = (plan.end.clone(), plan.run.coredump.is_some() || plan.options.debug.coredump.is_some());
+    let name = plan.file.display().to_string();
+    threads.on_end(move |error| {
+        if coredump && !error.is::<I32Exit>() {
+            report::note("no core dump: the program trapped on another thread than its first one");
+        }
+        let error = if error.is::<I32Exit>() { error } else { error.context(format!("failed to run {name}")) };
+        _ = end.send(Ok(Err(error)));
+    });
+    let instance = threads.instantiate(linker, store, module);
+    // They last as long as this process.
+    std::mem::forget(threads);
+    instance
 }
 
 /// Calls what the command line asks for: a function by name, or the entry of a command. A library without an entry has

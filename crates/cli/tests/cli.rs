@@ -389,6 +389,85 @@ fn folders_may_be_lent_read_only() {
     }
 }
 
+/// A program whose `_start` starts a thread and then does `main`; the thread does `thread`.
+fn threads(main: &str, thread: &str) -> String {
+    format!(
+        r#"(module
+  (import "env" "memory" (memory 1 1 shared))
+  (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (export "memory" (memory 0))
+  (func $say
+    (i64.store (i32.const 0) (i64.const 0x300000010))
+    (i32.store (i32.const 16) (i32.const 0x0a6968))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+  (func $wait (drop (memory.atomic.wait32 (i32.const 64) (i32.const 0) (i64.const -1))))
+  (func $wake
+    (i32.atomic.store (i32.const 64) (i32.const 1))
+    (drop (memory.atomic.notify (i32.const 64) (i32.const 1))))
+  (func (export "wasi_thread_start") (param i32 i32) {thread})
+  (func (export "_start")
+    (if (i32.lt_s (call $spawn (i32.const 0)) (i32.const 0)) (then (call $exit (i32.const 11))))
+    {main}))"#
+    )
+}
+
+#[test]
+fn programs_with_threads() {
+    let bench = Bench::new(&[
+        ("both.wat", &threads("(call $wait)", "(call $say) (call $wake)")),
+        ("exit.wat", &threads("(call $wait)", "(call $say) (call $exit (i32.const 5))")),
+        ("spin.wat", &threads("(loop (br 0))", "(call $exit (i32.const 0))")),
+        ("trap.wat", &threads("(call $wait)", "unreachable")),
+        ("main.wat", &threads("(call $wait) (call $exit (i32.const 6))", "(call $wake) (loop (br 0))")),
+        ("idle.wat", &threads("(call $wait)", "(call $wait)")),
+    ]);
+    for tier in ["eager", "lazy", "dynamic"] {
+        let run = |args: &[&str]| bench.run(&[&["run", "-S", "threads", "--tier", tier], args].concat());
+        run(&["both.wat"]).prints("hi\n");
+        let ran = run(&["exit.wat"]);
+        assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(5), "hi\n", ""));
+        run(&["spin.wat"]).prints("");
+        run(&["trap.wat"]).fails(134, &["unreachable", "failed to run", "wasm backtrace"]);
+        assert_eq!(run(&["main.wat"]).code, Some(6));
+        run(&["-W", "timeout=50ms", "idle.wat"]).fails(134, &["interrupt"]);
+        assert_eq!(run(&["-S", "max-threads=0", "both.wat"]).code, Some(11));
+    }
+    bench.run(&["both.wat"]).fails(1, &["thread-spawn", "-S threads"]);
+    bench.run(&["-S", "threads", "--preload", "x=both.wat", "both.wat"]).fails(2, &["--preload"]);
+}
+
+/// What a program waits for ends with its timeout.
+#[test]
+fn timeouts_end_what_waits() {
+    let sleep = r#"(module
+        (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i32.store8 (i32.const 16) (i32.const 1))
+            (i64.store (i32.const 24) (i64.const 3600000000000))
+            (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))
+            (call $exit (i32.const 9))))"#;
+    let read = r#"(module
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i64.store (i32.const 0) (i64.const 0x100000010))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (call $exit (i32.const 9))))"#;
+    let bench = Bench::new(&[("sleep.wat", sleep), ("read.wat", read)]);
+    for tier in ["eager", "lazy", "dynamic"] {
+        for file in ["sleep.wat", "read.wat"] {
+            let (input, _kept_open) = std::io::pipe().unwrap();
+            let mut command = bench.command(&["run", "--tier", tier, "-W", "timeout=100ms", file]);
+            Ran::new(command.stdin(input).output().unwrap()).fails(134, &["interrupt"]);
+        }
+    }
+}
+
 #[test]
 fn standard_output_that_is_a_file_is_only_added_to() {
     // Cuts standard output to nothing and exits with the error number.

@@ -50,6 +50,7 @@ mod threads;
 pub use ctx::{BuildError, DirAccess, WasiCtx, WasiCtxBuilder};
 pub use errno::Errno;
 pub use functions::{FUNCTIONS, Function, WasmType};
+pub use limits::THREADS as DEFAULT_THREADS;
 pub use linker::{SharedWasiCtx, add_shared_to_linker, add_to_linker};
 pub use memory::GuestMemory;
 pub use stdio::{OutputPipe, Stdin, Stdout};

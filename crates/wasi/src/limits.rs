@@ -24,7 +24,7 @@ pub(crate) const PIPE_BYTES: usize = 4096;
 pub(crate) const FIFO_PATIENCE: u64 = 5_000_000;
 
 /// Threads of one program at a time, unless the embedder says otherwise: each has a stack of the host's.
-pub(crate) const THREADS: usize = 256;
+pub const THREADS: usize = 256;
 
 /// Bytes of a path, without a NUL: Linux refuses longer ones (`PATH_MAX`), and refusing them first
 /// keeps a guest from making the host copy gigabytes.

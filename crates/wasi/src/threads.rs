@@ -69,7 +69,7 @@ pub struct WasiThreads<T: 'static> {
 
 struct Inner<T: 'static> {
     new_store: Box<dyn Fn() -> Result<Store<T>> + Send + Sync>,
-    on_end: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    on_end: OnceLock<Box<dyn Fn(Error) + Send + Sync>>,
     program: OnceLock<InstancePre<T>>,
     most: usize,
     stack: usize,
@@ -122,9 +122,9 @@ impl<T: Send + 'static> WasiThreads<T> {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Has `f` called, once, when a thread other than the first ends the program, on that thread. The host may have to stop
-    /// waiting for the first one.
-    pub fn on_end(&self, f: impl Fn() + Send + Sync + 'static) {
+    /// Has `f` called, once and on that thread, when a thread other than the first ends the program: it gets how, instead
+    /// of [`Self::finish`]. For hosts that end then, and do not wait for the first thread, which without epochs may not end.
+    pub fn on_end(&self, f: impl Fn(Error) + Send + Sync + 'static) {
         // A second one is not called.
         let _ = self.inner.on_end.set(Box::new(f));
     }
@@ -252,12 +252,17 @@ impl<T: Send + 'static> Inner<T> {
         if std::mem::replace(&mut state.is_over, true) {
             return;
         }
-        state.end = Some(error);
-        drop(state);
-        self.stop();
-        if let Some(on_end) = self.on_end.get() {
-            on_end();
+        match self.on_end.get() {
+            Some(on_end) => {
+                drop(state);
+                on_end(error);
+            }
+            None => {
+                state.end = Some(error);
+                drop(state);
+            }
         }
+        self.stop();
     }
 
     fn enter(&self, id: i32, argument: i32) -> Result<()> {
