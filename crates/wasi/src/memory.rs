@@ -326,7 +326,7 @@ fn read_ranges(bytes: &[u8], iovs: u32, count: u32, ranges: &mut [Range<usize>])
 
 /// The only piece of a vector that has one.
 fn only_piece(bytes: &[u8], iovs: u32) -> Result<Range<usize>, Errno> {
-    let mut ranges = [0..0];
+    let mut ranges = [const { 0..0 }; 1];
     read_ranges(bytes, iovs, 1, &mut ranges)?;
     let [range] = ranges;
     Ok(range)

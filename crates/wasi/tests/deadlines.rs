@@ -270,10 +270,10 @@ fn files_of_many_pieces() {
         let fd = Val::I32(guest.u32(RESULT) as i32);
         guest.write(DATA, &data);
         let [iovs, count] = guest.iovs(&[(DATA, 5_000_000)]);
-        assert_eq!(guest.call("fd_write", &[fd.clone(), iovs.clone(), count.clone(), result()]).unwrap(), Ok(()));
+        assert_eq!(guest.call("fd_write", &[fd, iovs, count, result()]).unwrap(), Ok(()));
         assert_eq!(guest.u32(RESULT), 5_000_000);
         assert!(std::fs::read(temp.path().join("file")).unwrap() == data);
-        let pwrite = [fd.clone(), iovs, count, Val::I64(2_500_000), result()];
+        let pwrite = [fd, iovs, count, Val::I64(2_500_000), result()];
         assert_eq!(guest.call("fd_pwrite", &pwrite).unwrap(), Ok(()));
         assert_eq!(guest.u32(RESULT), 5_000_000);
         let expected = [&data[..2_500_000], &data].concat();
@@ -283,7 +283,7 @@ fn files_of_many_pieces() {
         {
             guest.write(DATA, &vec![0; 8_000_000]);
             let [iovs, count] = guest.iovs(&[(DATA, 1_500_000), (DATA + 1_500_000, 6_500_000)]);
-            let args = [vec![fd.clone(), iovs, count], offset, vec![result()]].concat();
+            let args = [vec![fd, iovs, count], offset, vec![result()]].concat();
             assert_eq!(guest.call(name, &args).unwrap(), Ok(()));
             let len = expected.len() - start;
             assert_eq!(guest.u32(RESULT) as usize, len, "{name} comes to the end of the file");
@@ -359,10 +359,10 @@ fn opening_a_fifo_that_somebody_opens() {
                 guest.write(DATA, if rights == FD_READ { b"....." } else { b"hello" });
                 let [iovs, count] = guest.iovs(&[(DATA, 5)]);
                 let name = if rights == FD_READ { "fd_read" } else { "fd_write" };
-                assert_eq!(guest.call(name, &[fd.clone(), iovs, count, result()]).unwrap(), Ok(()));
+                assert_eq!(guest.call(name, &[fd, iovs, count, result()]).unwrap(), Ok(()));
                 assert_eq!((guest.u32(RESULT), guest.read(DATA, 5)), (5, b"hello".to_vec()));
                 // It was made to wait again.
-                assert_eq!(guest.call("fd_fdstat_get", &[fd.clone(), result()]).unwrap(), Ok(()));
+                assert_eq!(guest.call("fd_fdstat_get", &[fd, result()]).unwrap(), Ok(()));
                 assert_eq!(guest.read(RESULT + 2, 2), [0, 0]);
                 assert_eq!(guest.call("fd_close", &[fd]).unwrap(), Ok(()));
             });
@@ -380,9 +380,9 @@ fn sockets() {
     for mut guest in Guest::both(make) {
         guest.is_stopped("sock_accept", &[Val::I32(3), Val::I32(0), result()]);
         let out_flags = Val::I32(RESULT as i32 + 8);
-        let receiving = |iovs, count, flags| [Val::I32(4), iovs, count, Val::I32(flags), result(), out_flags.clone()];
+        let receiving = |iovs, count, flags| [Val::I32(4), iovs, count, Val::I32(flags), result(), out_flags];
         let [iovs, count] = guest.iovs(&[(DATA, 100)]);
-        guest.is_stopped("sock_recv", &receiving(iovs.clone(), count.clone(), 0));
+        guest.is_stopped("sock_recv", &receiving(iovs, count, 0));
         peer.write_all(b"partial").unwrap();
         guest.is_stopped("sock_recv", &receiving(iovs, count, 2));
         let [iovs, count] = guest.iovs(&[(DATA, 30 << 20)]);
