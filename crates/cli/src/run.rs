@@ -492,9 +492,10 @@ fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<
     if threads_are_allowed(plan) {
         return instantiate_with_threads(plan, &mut linker, store, module);
     }
+    let starts_threads = module.imports().any(|import| (import.module(), import.name()) == ("wasi", "thread-spawn"));
     linker.instantiate(&mut *store, module).map_err(|error| match error.downcast_ref::<UnknownImportError>() {
-        Some(import) if (import.module(), import.name()) == ("wasi", "thread-spawn") => {
-            error.context("the program starts threads, which `-S threads` allows")
+        Some(_) if starts_threads => {
+            error.context("the program starts threads by wasi::thread-spawn, which `-S threads` allows")
         }
         _ => error,
     })
