@@ -468,6 +468,11 @@ fn split_once<'a>(text: &'a OsStr, separator: &str) -> Option<(&'a OsStr, &'a Os
 fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<Instance> {
     let engine = store.engine().clone();
     let mut linker: Linker<Host> = Linker::new(&engine);
+    let has_others = !plan.run.preloads.is_empty() || plan.options.wasm.unknown_imports_default == Some(true);
+    if threads_are_allowed(plan) && has_others {
+        let what = "a module of --preload, or what unknown-imports-default makes, would belong to one thread";
+        return Err(UsageError(format!("-S threads: {what}")).into());
+    }
     if plan.options.wasi.cli != Some(false) {
         if threads_are_allowed(plan) {
             kiln_wasi::add_shared_to_linker(&mut linker, Host::shared)?;
@@ -513,10 +518,6 @@ fn instantiate_with_threads(
     store: &mut Store<Host>,
     module: &Module,
 ) -> Result<Instance> {
-    if !plan.run.preloads.is_empty() || plan.options.wasm.unknown_imports_default == Some(true) {
-        let what = "a module of --preload, or what unknown-imports-default makes, would belong to one thread";
-        return Err(UsageError(format!("-S threads: {what}")).into());
-    }
     let most = match plan.options.wasi.max_threads {
         Some(most) => size("-S max-threads", most)?,
         None => kiln_wasi::DEFAULT_THREADS,
