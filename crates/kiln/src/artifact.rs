@@ -1,11 +1,12 @@
 //! Artifacts: compiled modules in files.
 
 mod marks;
+mod trust;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +22,11 @@ use crate::sys::image::ImageRun;
 use crate::sys::{MemoryImage, cpu};
 use crate::vm::module::{ModuleData, ModuleInfo, code_info};
 
+use marks::Records;
+use trust::Origin;
+#[cfg(feature = "compiler")]
+pub(crate) use trust::signed;
+
 /// How artifacts in files are checked before their code runs: see [`Module::deserialize_file`](crate::Module::deserialize_file).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -29,7 +35,7 @@ pub enum Verification {
     #[default]
     Strict,
     /// A file is checked when it is seen for the first time, and again when its device, inode, size or times have changed.
-    /// It is mapped, not copied.
+    /// It is copied even so, unless it may be executed [in place](crate::Config::artifacts_in_place).
     Marked {
         /// The folder in which is noted what was checked. Only its owner must be able to write there.
         records: PathBuf,
@@ -37,7 +43,7 @@ pub enum Verification {
 }
 
 /// An artifact whose bytes are as they were written, but which this engine cannot run: another build of Kiln made it, or
-/// it is for another machine or other settings, or it belongs to another user. The message says what differs.
+/// it is for another machine or other settings, or its maker is not trusted. The message says what differs.
 ///
 /// What can be done about it is to compile the module again: see [`Module::embedded_wasm`](crate::Module::embedded_wasm).
 #[derive(Debug, thiserror::Error)]
@@ -131,8 +137,7 @@ impl Verified {
         if !found.is_file() {
             bail!("it is not a regular file");
         }
-        check_owner(&found)?;
-        Verified::of_file(engine, &file, &found, 0, found.len())
+        Verified::of_file(engine, &file, &found, (0, found.len()), &Origin::File(&found, path))
     }
 
     /// Checks `len` bytes from `start` of the program that runs.
@@ -142,32 +147,43 @@ impl Verified {
         if start.checked_add(len).is_none_or(|end| end > found.len()) {
             bail!("the program is truncated");
         }
-        Verified::of_file(engine, &file, &found, start, len)
+        Verified::of_file(engine, &file, &found, (start, len), &Origin::Own)
     }
 
-    fn of_file(engine: &Engine, file: &File, found: &std::fs::Metadata, start: u64, len: u64) -> Result<Verified> {
-        // Without signal handlers a file that becomes shorter would end the process.
-        let marked = match &engine.config().verification {
-            Verification::Marked { records } if engine.tunables().signals => Some(records),
-            _ => None,
-        };
-        let Some(records) = marked else {
-            let mut bytes = vec![0; usize::try_from(len)?];
-            file.read_exact_at(&mut bytes, start)?;
-            return Verified::copy_of(&bytes);
-        };
+    fn of_file(
+        engine: &Engine,
+        file: &File,
+        found: &Metadata,
+        (start, len): (u64, u64),
+        origin: &Origin<'_>,
+    ) -> Result<Verified> {
+        let config = engine.config();
         let len = usize::try_from(len)?;
         if len == 0 {
             return Err(ReadError::NotAnArtifact.into());
         }
-        let mapped = Arc::new(MappedFile::map(OwnedFd::from(file.try_clone()?), start, len)?);
+        let records = match &config.verification {
+            Verification::Marked { records } => Some(Records::new(records, config.signing_key.as_ref())),
+            Verification::Strict => None,
+        };
+        // Without signal handlers a file that becomes shorter would end the process. One that has another name may be
+        // reached by that.
+        let in_place = config.artifacts_in_place && engine.tunables().signals && found.nlink() == 1;
+        let mapped = match &records {
+            Some(_) if in_place => MappedFile::map(OwnedFd::from(file.try_clone()?), start, len)?,
+            _ => MappedFile::sealed_copy_of(file, start, len)?,
+        };
+        let mapped = Arc::new(mapped);
         let header = read_header(mapped.bytes())?;
-        if !marks::is_marked(records, found, &header.root) {
+        // What is noted of the file holds for these bytes if it was not changed before all of them were there.
+        let is_same = || file.metadata().is_ok_and(|now| marks::is_same(&now, found));
+        if !records.as_ref().is_some_and(|records| records.is_marked(found, &header.root) && is_same()) {
             artifact::verify(mapped.bytes(), &header)?;
-            if !mapped.is_damaged() {
-                marks::mark(records, file, found, &header.root);
+            if let Some(records) = records.filter(|_| !mapped.is_damaged()) {
+                records.mark(file, found, &header.root);
             }
         }
+        trust::decide(config, origin, &header)?;
         Ok(Verified { file: mapped, header })
     }
 
@@ -202,18 +218,6 @@ fn read_header(bytes: &[u8]) -> Result<Header> {
         ReadError::Version(_) => IncompatibleArtifact(error.to_string()).into(),
         _ => error.into(),
     })
-}
-
-/// Code from a file is run as the user, so that the file must be the user's, or the administrator's, like any program.
-fn check_owner(found: &std::fs::Metadata) -> Result<(), IncompatibleArtifact> {
-    let user = rustix::process::geteuid().as_raw();
-    if found.uid() != user && found.uid() != 0 {
-        return Err(IncompatibleArtifact(format!("it belongs to user {}, and this is user {user}", found.uid())));
-    }
-    if found.mode() & 0o002 != 0 {
-        return Err(IncompatibleArtifact("everybody may write to it".to_owned()));
-    }
-    Ok(())
 }
 
 /// The most demanding code that runs here, or why the least demanding does not.

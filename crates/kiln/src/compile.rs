@@ -15,15 +15,17 @@ use kiln_env::tier::Tier;
 use kiln_env::types::FuncType;
 use kiln_env::{ContextLayout, Fingerprint, Image, MachineFunc, Module};
 
+use crate::artifact::signed;
 use crate::artifact_options::ArtifactOptions;
 use crate::code::{CodeSetup, CompileFn, ModuleCode, SnapshotFile, TierCounts, TierSetup};
 use crate::config::{Config, Tiering};
 use crate::engine::{Engine, code_setup};
 use crate::first_tier::FirstTier;
+use crate::key::SigningKey;
 use crate::module_file::ModuleFile;
 use crate::on_demand::OnDemand;
 use crate::symbols::Names;
-use crate::vm::module::{ModuleData, ModuleInfo, code_info};
+use crate::vm::module::{ModuleData, ModuleInfo, code_info, keeps_segments};
 
 /// What compiling a module cost, as far as it has been compiled.
 #[derive(Clone, Debug, Default)]
@@ -194,6 +196,7 @@ pub(crate) struct ModuleCompiler {
     pub(crate) settings: CompilerConfig,
     features: Features,
     first_tier: Arc<FirstTier>,
+    key: Option<SigningKey>,
     /// What lazily compiled functions of all modules cost.
     lazy: Mutex<CompileStatistics>,
 }
@@ -231,7 +234,8 @@ impl ModuleCompiler {
         }
         let compiler = Arc::new(Compiler::new(&settings)?);
         let first_tier = Arc::new(FirstTier::new(config, &compiler));
-        Ok(ModuleCompiler { compiler, settings, features, first_tier, lazy: Mutex::default() })
+        let key = config.signing_key.clone();
+        Ok(ModuleCompiler { compiler, settings, features, first_tier, key, lazy: Mutex::default() })
     }
 
     pub(crate) fn features(&self) -> &Features {
@@ -307,7 +311,8 @@ impl ModuleCompiler {
         let module = module.context("an artifact has code for one CPU level at least")?;
         let codes: Vec<(&str, &Compiler, &Image)> =
             levels.iter().zip(&images).map(|((suffix, compiler), image)| (&**suffix, &**compiler, image)).collect();
-        write_artifact(&module, wasm, &codes, source_for(options))
+        let artifact = write_artifact(&module, wasm, &codes, source_for(options))?;
+        Ok(signed(self.key.as_ref(), artifact))
     }
 
     /// Makes an artifact of a module that was compiled as a whole.
@@ -317,13 +322,16 @@ impl ModuleCompiler {
         image: &Image,
         options: &ArtifactOptions,
     ) -> Result<Vec<u8>> {
-        write_artifact(info.env(), info.source(), &[("", &*self.compiler, image)], source_for(options))
+        let code = ("", &*self.compiler, image);
+        let artifact = write_artifact(info.env(), info.source(), &[code], source_for(options))?;
+        Ok(signed(self.key.as_ref(), artifact))
     }
 
     /// An artifact without code of a module that was read from its bytes.
     pub(crate) fn outline(&self, info: &ModuleInfo) -> Result<Vec<u8>> {
         let code = ("", &*self.compiler, &Image::default());
-        write_artifact(info.env(), info.source(), &[code], WasmSource::Elsewhere)
+        let outline = |source: &[u8]| write_artifact(info.env(), source, &[code], WasmSource::Elsewhere);
+        Ok(signed(self.key.as_ref(), info.with_source(outline)?))
     }
 
     /// A file of what was compiled of a module; `before` is the one with which it began.
@@ -335,7 +343,8 @@ impl ModuleCompiler {
         image: &Image,
     ) -> Result<Vec<u8>> {
         let fingerprint = self.compiler.fingerprint();
-        Ok(artifact::write_snapshot(&Snapshot { module, fingerprint, meta, before, image })?)
+        let snapshot = artifact::write_snapshot(&Snapshot { module, fingerprint, meta, before, image })?;
+        Ok(signed(self.key.as_ref(), snapshot))
     }
 
     pub(crate) fn first_tier(&self) -> &Arc<FirstTier> {
@@ -361,10 +370,23 @@ impl ModuleCompiler {
 
     /// Makes a module from its bytes.
     pub(crate) fn module(&self, engine: &Engine, bytes: ModuleFile) -> Result<ModuleData> {
+        let again = bytes.copied()?;
+        let made = self.module_of(engine, bytes);
+        match again {
+            // Somebody has touched the file, or has changed it so that it seemed to be none.
+            Some(copy) if !made.as_ref().is_ok_and(|data| data.info.is_untouched()) => self.module_of(engine, copy),
+            _ => made,
+        }
+    }
+
+    fn module_of(&self, engine: &Engine, bytes: ModuleFile) -> Result<ModuleData> {
         let start = Instant::now();
         let mut statistics = CompileStatistics::default();
-        let parsed = self.compiler.parse(bytes.as_ref())?;
+        let parsed = self.compiler.parse(bytes.bytes()?)?;
         let env = parsed.module().clone();
+        if let Some(copy) = bytes.copied()?.filter(|_| keeps_segments(&env)) {
+            return self.module_of(engine, copy);
+        }
         let types = engine.types().register_module(&env)?;
         let layout = Arc::new(ContextLayout::new(&env)?);
         let info = Arc::new(ModuleInfo::new(env, bytes));
@@ -395,7 +417,6 @@ impl ModuleCompiler {
         let mut data = ModuleData::new(engine, info, layout, types, code)?;
         statistics.wall = start.elapsed();
         data.statistics = statistics;
-        data.info.check_files()?;
         Ok(data)
     }
 }

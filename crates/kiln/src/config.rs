@@ -8,6 +8,7 @@ pub use kiln_env::settings::{Inlining, OptLevel, RegallocAlgorithm};
 use kiln_env::{CacheStore, Tunables};
 
 use crate::artifact::Verification;
+use crate::key::SigningKey;
 use crate::tier::TierUp;
 
 /// When functions are compiled.
@@ -85,6 +86,9 @@ pub struct Config {
     /// Functions whose intermediate forms are shown, and how.
     pub(crate) dumps: Vec<(String, DumpFn)>,
     pub(crate) verification: Verification,
+    pub(crate) signing_key: Option<SigningKey>,
+    pub(crate) trust_unsigned: bool,
+    pub(crate) artifacts_in_place: bool,
     pub(crate) cache: Option<Arc<dyn CacheStore>>,
     pub(crate) defer_compiler: bool,
 }
@@ -140,6 +144,9 @@ impl Default for Config {
             inlining: Inlining::Yes,
             dumps: Vec::new(),
             verification: Verification::Strict,
+            signing_key: None,
+            trust_unsigned: false,
+            artifacts_in_place: false,
             cache: None,
             defer_compiler: false,
         }
@@ -173,6 +180,30 @@ impl Config {
     /// How artifacts in files are checked before their code runs. [`Verification::Strict`] by default.
     pub fn artifact_verification(&mut self, verification: Verification) -> &mut Config {
         self.verification = verification;
+        self
+    }
+
+    /// Signs the artifacts, outlines and snapshots that engines of this configuration make, and has them load only those with
+    /// this signature: others are [incompatible](crate::IncompatibleArtifact), and can be compiled again from the module in
+    /// them. None by default: then a file is trusted if only the user and the administrator can have written it.
+    pub fn signing_key(&mut self, key: Option<SigningKey>) -> &mut Config {
+        self.signing_key = key;
+        self
+    }
+
+    /// Whether [artifacts](crate::Module::deserialize_file) are loaded that the [key](Config::signing_key) has not signed.
+    /// Their code runs with all rights of this process. Off by default.
+    pub fn allow_precompiled(&mut self, allow: bool) -> &mut Config {
+        self.trust_unsigned = allow;
+        self
+    }
+
+    /// Whether the code of artifacts is executed where it is in their files, where [verification](Verification::Marked)
+    /// allows that, which saves copying it. Off by default: whoever can write to such a file while a module of it is in use
+    /// can change the code that runs. Switch it on only if no guest can reach the files: neither through the folders that it
+    /// is given, nor through other names of the same files, nor as one of its standard streams.
+    pub fn artifacts_in_place(&mut self, enable: bool) -> &mut Config {
+        self.artifacts_in_place = enable;
         self
     }
 

@@ -42,6 +42,7 @@ mod global;
 #[cfg(feature = "compiler")]
 mod inspect;
 mod instance;
+mod key;
 mod limits;
 mod linker;
 mod memory;
@@ -83,6 +84,7 @@ pub use global::Global;
 #[cfg(feature = "compiler")]
 pub use inspect::{CompiledFunction, CompiledObject, IrFunction, IrStage};
 pub use instance::Instance;
+pub use key::SigningKey;
 #[cfg(feature = "compiler")]
 pub use kiln_compiler::{Comparison, Difference, Pairing, codegen::claims_panic};
 pub use kiln_env::cache::{CacheStore, MemoryStore};

@@ -73,7 +73,7 @@ impl Module {
     /// # Errors
     /// As for [`Module::new`].
     pub fn from_module_file(engine: &Engine, file: ModuleFile) -> Result<Module> {
-        match compile::to_binary(file.as_ref())? {
+        match compile::to_binary(file.bytes()?)? {
             std::borrow::Cow::Owned(binary) => Module::from_bytes(engine, binary),
             std::borrow::Cow::Borrowed(_) => Module::from_source(engine, file),
         }
@@ -128,10 +128,9 @@ impl Module {
         let options = ArtifactOptions::default();
         let artifact = match self.data.code.image() {
             Some(image) => compiler.artifact_of_image(&self.data.info, &image, &options),
-            None => compiler.artifact(self.data.info.source(), &options, None),
+            None => self.data.info.with_source(|source| compiler.artifact(source, &options, None)),
         };
-        self.data.info.check_files()?;
-        artifact
+        artifact.and_then(|artifact| self.data.info.check_files().map(|()| artifact))
     }
 
     /// Makes a module from what earlier runs left of it: an [outline](Module::outline) and a

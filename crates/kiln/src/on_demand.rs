@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kiln_compiler::{Compiler, ErrorKind, ParsedModule, Profile, ValidatedModule};
 use kiln_env::artifact::{Part, source_hash};
 use kiln_env::profile::FuncFacts;
@@ -43,9 +43,14 @@ impl OnDemand {
         parsed: ParsedModule,
         info: &Arc<ModuleInfo>,
     ) -> Result<OnDemand> {
-        let hash = || source_hash(info.source());
+        let hash = || {
+            let hash = source_hash(info.source());
+            info.seal(hash);
+            hash
+        };
         let (validated, known) =
-            compiler.validate_or_recall(parsed, info.source(), hash, &|range| info.release(range))?;
+            compiler.validate_or_recall(parsed, info.source(), hash, &|range| info.validated(range))?;
+        info.validated_rest();
         let (compiler, first_tier) = (compiler.clone(), first_tier.clone());
         let functions = Functions { compiler, first_tier, validated, known };
         Ok(OnDemand { info: info.clone(), functions: OnceLock::from(Ok(functions)), later: None })
@@ -71,15 +76,17 @@ impl OnDemand {
         let (Some(later), Some(outline)) = (&self.later, self.info.declarations()) else {
             bail!("nothing is known of the module");
         };
-        let source = self.info.source();
-        let hash = source_hash(source);
-        if hash != outline.part(Part::Source) {
-            bail!("the module's file is not the one of which the outline was made");
-        }
         let made = later.get()?;
-        let parsed = made.compiler.parse(source)?;
-        let (validated, _) =
-            made.compiler.validate_or_recall(parsed, source, || hash, &|range| self.info.release(range))?;
+        let expected = *outline.part(Part::Source).first_chunk().context("the outline does not name its module")?;
+        self.info.seal(expected);
+        let validated = self.info.with_source(|source| {
+            let hash = source_hash(source);
+            if hash != expected {
+                bail!("the module's file is not the one of which the outline was made");
+            }
+            let parsed = made.compiler.parse(source)?;
+            Ok(made.compiler.validate_or_recall(parsed, source, || hash, &|range| self.info.release(range))?.0)
+        })?;
         // What is in the cache and was needed is in the snapshot as well.
         let (compiler, first_tier) = (made.compiler.clone(), made.first_tier().clone());
         Ok(Functions { compiler, first_tier, validated, known: false })
@@ -92,24 +99,29 @@ impl OnDemand {
         find: &(dyn Fn(DefinedFuncIndex) -> FuncFacts + Sync),
     ) -> Result<MachineFunc> {
         let Functions { compiler, validated, .. } = self.functions()?;
-        let code = compiler.compile_hot(validated, self.info.source(), key, &Profile::new(find));
-        self.info.check_files()?;
-        code.map_err(|error| match error.kind() {
-            ErrorKind::Limit => OverLimit(error.to_string()).into(),
-            _ => error.into(),
-        })
+        let code = self.info.with_source(|source| {
+            compiler.compile_hot(validated, source, key, &Profile::new(find)).map_err(|error| match error.kind() {
+                ErrorKind::Limit => OverLimit(error.to_string()).into(),
+                _ => error.into(),
+            })
+        });
+        code.and_then(|code| self.checked(code))
     }
 
     /// Compiles a function at a tier. At the first, one that is in the cache is taken from there, at the second.
     pub(crate) fn compile(&self, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
-        let code = self.compile_unchecked(key, tier);
-        self.info.check_files()?;
-        code
+        let code = self.info.with_source(|source| self.compile_from(source, key, tier));
+        code.and_then(|code| self.checked(code))
     }
 
-    fn compile_unchecked(&self, key: FuncKey, tier: Tier) -> Result<MachineFunc> {
+    /// Code that does not follow from an artifact which has lost bytes.
+    fn checked(&self, code: MachineFunc) -> Result<MachineFunc> {
+        self.info.check_files()?;
+        Ok(code)
+    }
+
+    fn compile_from(&self, source: &[u8], key: FuncKey, tier: Tier) -> Result<MachineFunc> {
         let Functions { compiler, first_tier, validated, known } = self.functions()?;
-        let source = self.info.source();
         if tier == Tier::Optimized {
             return Ok(match compiler.compile_at(validated, source, key, tier) {
                 Err(error) if error.kind() == ErrorKind::Limit && key.body().is_some() => {

@@ -19,7 +19,7 @@ use crate::engine::{Engine, code_setup};
 use crate::module_file::ModuleFile;
 use crate::on_demand::OnDemand;
 use crate::types::registry::TypeId;
-use crate::vm::module::{ModuleData, ModuleInfo, Outlined, code_info};
+use crate::vm::module::{ModuleData, ModuleInfo, Outlined, code_info, keeps_segments};
 
 /// Loads a module from what earlier runs left; `wasm` is its bytes.
 pub(crate) fn resume(
@@ -37,6 +37,8 @@ pub(crate) fn resume(
     choose(engine, file.bytes(), &header).map_err(IncompatibleArtifact)?;
     let Meta { module, images, .. } = artifact::read_meta(file.bytes(), &header)?;
     let env = Arc::new(module);
+    let copy = if keeps_segments(&env) { wasm.copied()? } else { None };
+    let wasm = copy.unwrap_or(wasm);
     let layout = Arc::new(ContextLayout::new(&env)?);
     let types = engine.types().register_module(&env)?;
     let root = header.root;

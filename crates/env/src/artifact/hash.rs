@@ -13,8 +13,11 @@ pub const CHUNK: usize = 64 << 10;
 /// Bytes of a hash.
 const HASH: usize = 32;
 
-/// Where the root stands in the file. It counts as zeroes in its chunk's hash.
+/// Where the root stands in the file.
 const ROOT: std::ops::Range<usize> = HEADER_AT + super::write::ROOT_AT..HEADER_AT + super::write::ROOT_AT + HASH;
+
+/// Where the signature stands. It and the root count as zeroes in their chunk's hash.
+const SIGNATURE: std::ops::Range<usize> = ROOT.end..ROOT.end + HASH;
 
 /// Bytes of the list of hashes for a body of so many bytes.
 pub(super) fn list_len(body_len: usize) -> usize {
@@ -22,11 +25,11 @@ pub(super) fn list_len(body_len: usize) -> usize {
 }
 
 fn chunk_hash(index: usize, chunk: &[u8]) -> blake3::Hash {
-    if index > 0 || chunk.len() < ROOT.end {
+    if index > 0 || chunk.len() < SIGNATURE.end {
         return blake3::hash(chunk);
     }
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&chunk[..ROOT.start]).update(&[0; HASH]).update(&chunk[ROOT.end..]);
+    hasher.update(&chunk[..ROOT.start]).update(&[0; 2 * HASH]).update(&chunk[SIGNATURE.end..]);
     hasher.finalize()
 }
 
@@ -36,6 +39,16 @@ pub(super) fn seal(file: &mut Vec<u8>) {
     let root = *blake3::hash(&list).as_bytes();
     file[ROOT].copy_from_slice(&root);
     file.extend(list);
+}
+
+/// Puts a signature into a file that was just written: what `signature` gives for the root. A file that is none stays as it
+/// is.
+pub fn sign(file: &mut [u8], signature: impl FnOnce(&[u8; 32]) -> [u8; 32]) {
+    let Some(root) = file.get(ROOT).and_then(|root| root.first_chunk()) else { return };
+    let signature = signature(root);
+    if let Some(place) = file.get_mut(SIGNATURE) {
+        place.copy_from_slice(&signature);
+    }
 }
 
 /// Checks that the bytes of a file are those that were written.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 0      ELF header, program headers
-//! 1024   header: magic, format version, length, root hash, where the parts are
+//! 1024   header: magic, format version, length, root hash, signature of that, where the parts are
 //! …      metadata; flat tables, by ascending text offset; machine code, memory images (page-aligned);
 //!        the wasm module or what is kept of it; symbols; section headers
 //! body   BLAKE3 hashes of all chunks before, 64 KiB each; the root in the header is the hash of this list
@@ -29,7 +29,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use hash::{CHUNK, source_hash, verify};
+pub use hash::{CHUNK, sign, source_hash, verify};
 pub use host::{Host, Mismatch, check};
 pub use image::{DataPlan, plan_data};
 pub use object_file::{ObjectFile, c_identifier, object_file};
@@ -45,7 +45,7 @@ use crate::settings::Fingerprint;
 /// First bytes of the header.
 pub const MAGIC: [u8; 8] = *b"kilncode";
 /// Changes whenever the meaning of a byte does.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Where the header begins.
 pub const HEADER_AT: usize = 1024;
 /// Code of at most so many CPU levels is in one file.
@@ -152,6 +152,8 @@ pub struct Header {
     pub body_len: u64,
     /// Hash of that list.
     pub root: [u8; 32],
+    /// What whoever made the file says about the root with a key of theirs; zeroes if nothing.
+    pub signature: [u8; 32],
     /// By [`Part`].
     pub parts: [PartRange; Part::COUNT],
     /// Code for one CPU level each, the most demanding last, by [`CodePart`].

@@ -40,7 +40,7 @@ pub fn read_header(file: &[u8]) -> Result<Header, ReadError> {
         return Err(ReadError::Version(version));
     }
     let field = |at| long(header, at).ok_or(ReadError::Length { expected: 0, found: file.len() as u64 });
-    let (file_len, body_len, variants) = (field(16)?, field(24)?, field(ROOT_AT + 32)?);
+    let (file_len, body_len, variants) = (field(16)?, field(24)?, field(ROOT_AT + 64)?);
     if file_len != file.len() as u64 {
         return Err(ReadError::Length { expected: file_len, found: file.len() as u64 });
     }
@@ -67,7 +67,8 @@ pub fn read_header(file: &[u8]) -> Result<Header, ReadError> {
         codes.push(code);
     }
     let root = *header[ROOT_AT..].first_chunk().ok_or(ReadError::NotAnArtifact)?;
-    Ok(Header { file_len, body_len, root, parts, variants: codes })
+    let signature = *header[ROOT_AT + 32..].first_chunk().ok_or(ReadError::NotAnArtifact)?;
+    Ok(Header { file_len, body_len, root, signature, parts, variants: codes })
 }
 
 /// Reads what is needed at once. The module lacks its [bodies](crate::Module::bodies), whose starts are in

@@ -24,7 +24,7 @@ use crate::settings::Fingerprint;
 /// Where the root hash is in the header.
 pub(super) const ROOT_AT: usize = 32;
 /// Where the parts' ranges begin in the header.
-pub(super) const RANGES_AT: usize = 72;
+pub(super) const RANGES_AT: usize = 104;
 
 /// What goes into a file.
 pub struct Contents<'a> {
@@ -551,6 +551,7 @@ fn header_bytes(pieces: &Pieces<'_>, variants: usize, body_len: u64) -> Vec<u8> 
         file_len: body_len + hash::list_len(body_len as usize) as u64,
         body_len,
         root: [0; 32],
+        signature: [0; 32],
         parts: std::array::from_fn(|i| pieces.range(Owner::Part(Part::ALL[i]))),
         variants: (0..variants)
             .map(|v| std::array::from_fn(|i| pieces.range(Owner::Code(v, CodePart::ALL[i]))))
@@ -568,6 +569,7 @@ impl Header {
         out.extend(self.body_len.to_le_bytes());
         debug_assert_eq!(out.len(), ROOT_AT);
         out.extend(self.root);
+        out.extend(self.signature);
         out.extend((self.variants.len() as u64).to_le_bytes());
         debug_assert_eq!(out.len(), RANGES_AT);
         for range in self.parts.iter().chain(self.variants.iter().flatten()) {

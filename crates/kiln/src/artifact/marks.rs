@@ -2,16 +2,16 @@
 //!
 //! An artifact that has the device, inode, size and times that stand there has the contents that were checked: whoever
 //! changes them changes the times. Two changes within one tick of the file system's clock could have the same time, so
-//! that files changed just now are not marked.
+//! that files changed just now are not marked. Where there is a key, the records are signed: a guest that can write to the
+//! folder cannot have something taken for checked.
 
 use std::fs::{self, File, Metadata};
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-/// Longer than a tick of any file system's clock.
-const TICK: Duration = Duration::from_millis(20);
+use crate::key::SigningKey;
+use crate::sys::file::is_settled;
 
 /// The record of a file.
 fn place(records: &Path, file: &Metadata) -> PathBuf {
@@ -19,56 +19,74 @@ fn place(records: &Path, file: &Metadata) -> PathBuf {
 }
 
 /// What has to be unchanged.
-fn identity(file: &Metadata, root: &[u8; 32]) -> Vec<u8> {
-    let numbers = [file.size(), file.mtime() as u64, file.mtime_nsec() as u64, file.ctime() as u64];
-    let mut identity: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-    identity.extend((file.ctime_nsec() as u64).to_le_bytes());
-    identity.extend(root);
-    identity
+fn state(file: &Metadata) -> [u64; 5] {
+    let [mtime, ctime] = [file.mtime(), file.ctime()].map(i64::cast_unsigned);
+    let [mtime_nsec, ctime_nsec] = [file.mtime_nsec(), file.ctime_nsec()].map(i64::cast_unsigned);
+    [file.size(), mtime, mtime_nsec, ctime, ctime_nsec]
 }
 
-/// Whether a file was checked and has not changed since.
-pub(super) fn is_marked(records: &Path, file: &Metadata, root: &[u8; 32]) -> bool {
-    let path = place(records, file);
-    let user = rustix::process::geteuid().as_raw();
-    let own = || fs::metadata(records).is_ok_and(|dir| dir.uid() == user && dir.mode() & 0o022 == 0);
-    fs::read(path).is_ok_and(|record| record == identity(file, root)) && own()
+/// Whether a file is as it was.
+pub(super) fn is_same(now: &Metadata, before: &Metadata) -> bool {
+    state(now) == state(before)
 }
 
-/// Notes that the file was checked: `before` is what was known of it then. Failing to is worth a warning and no more: it
-/// is checked again the next time.
-pub(super) fn mark(records: &Path, file: &File, before: &Metadata, root: &[u8; 32]) {
-    let Ok(now) = file.metadata() else { return };
-    let changed = Duration::new(now.ctime().max(0) as u64, now.ctime_nsec().clamp(0, 999_999_999) as u32);
-    let settled = SystemTime::UNIX_EPOCH
-        .checked_add(changed)
-        .and_then(|changed| changed.elapsed().ok())
-        .is_some_and(|age| age >= TICK);
-    if !settled || identity(&now, root) != identity(before, root) {
-        return;
+/// The folder of records, and the key with which they are signed.
+pub(super) struct Records<'a> {
+    folder: &'a Path,
+    key: Option<&'a SigningKey>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(folder: &'a Path, key: Option<&'a SigningKey>) -> Records<'a> {
+        Records { folder, key }
     }
-    let write = || -> std::io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(records)?;
-        // Whoever reads the record sees the old one, the new one, or none.
-        let path = place(records, &now);
-        let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-        // Created anew: a link that somebody put there is not followed.
-        let create = || File::options().write(true).create_new(true).mode(0o600).open(&unfinished);
-        let file = match create() {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                fs::remove_file(&unfinished).and_then(|()| create())
-            }
-            file => file,
-        };
-        let written = file
-            .and_then(|mut file| file.write_all(&identity(&now, root)))
-            .and_then(|()| fs::rename(&unfinished, &path));
-        if written.is_err() {
-            _ = fs::remove_file(&unfinished);
+
+    /// What stands in the record of a file with this root.
+    fn record(&self, file: &Metadata, root: &[u8; 32]) -> Vec<u8> {
+        let numbers = [[file.dev(), file.ino()].as_slice(), &state(file)].concat();
+        let mut record: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        record.extend(root);
+        if let Some(key) = self.key {
+            record = key.sign("checked", &record).to_vec();
         }
-        written
-    };
-    if let Err(error) = write() {
-        tracing::warn!(%error, "cannot note in {} that an artifact was checked", records.display());
+        record
     }
+
+    /// Whether a file was checked and has not changed since.
+    pub(super) fn is_marked(&self, file: &Metadata, root: &[u8; 32]) -> bool {
+        let user = rustix::process::geteuid().as_raw();
+        let own = || fs::metadata(self.folder).is_ok_and(|dir| dir.uid() == user && dir.mode() & 0o022 == 0);
+        fs::read(place(self.folder, file)).is_ok_and(|record| record == self.record(file, root)) && own()
+    }
+
+    /// Notes that the file was checked: `before` is what was known of it then. Failing to is worth a warning and no more: it
+    /// is checked again the next time.
+    pub(super) fn mark(&self, file: &File, before: &Metadata, root: &[u8; 32]) {
+        let Ok(now) = file.metadata() else { return };
+        if is_settled(&now)
+            && is_same(&now, before)
+            && let Err(error) = write(self.folder, &place(self.folder, &now), &self.record(&now, root))
+        {
+            tracing::warn!(%error, "cannot note in {} that an artifact was checked", self.folder.display());
+        }
+    }
+}
+
+/// Writes a record: whoever reads it sees the old one, the new one, or none.
+fn write(folder: &Path, path: &Path, record: &[u8]) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    // Created anew: a link that somebody put there is not followed.
+    let create = || File::options().write(true).create_new(true).mode(0o600).open(&unfinished);
+    let file = match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&unfinished).and_then(|()| create())
+        }
+        file => file,
+    };
+    let written = file.and_then(|mut file| file.write_all(record)).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        _ = fs::remove_file(&unfinished);
+    }
+    written
 }

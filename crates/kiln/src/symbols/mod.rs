@@ -28,8 +28,8 @@ impl Symbols {
     /// The names of the functions.
     pub(crate) fn names(&self, info: &ModuleInfo) -> &Names {
         self.names.get_or_init(|| {
-            let section = info.env().custom("name").map(|range| info.bytes(&range)).unwrap_or_default();
-            Names::parse(section)
+            let section = info.env().custom("name").map(|range| info.checked_bytes(&range)).unwrap_or_default();
+            Names::parse(&section)
         })
     }
 }
@@ -54,7 +54,10 @@ pub(crate) fn linker_name(module: &kiln_env::Module, names: &Names, key: FuncKey
 
 /// The source functions and positions at offsets into a module, the innermost first.
 pub(crate) fn symbolize(info: &ModuleInfo, offsets: &[Option<usize>]) -> Vec<Vec<FrameSymbol>> {
-    let section = |name: &str| info.env().custom(name).map(|range| info.bytes(&range));
+    let is_wanted = |name: &str| name.starts_with(".debug_") || name == "sourceMappingURL";
+    let customs = info.env().customs.iter().filter(|(name, _)| is_wanted(name));
+    let sections: Vec<_> = customs.map(|(name, range)| (name.as_str(), info.checked_bytes(range))).collect();
+    let section = |name: &str| sections.iter().find(|(found, _)| *found == name).map(|(_, bytes)| &**bytes);
     if section(".debug_info").is_some() {
         let from_dwarf = code_section_start(info.source()).map(|start| dwarf::symbolize(section, start, offsets));
         return from_dwarf.unwrap_or_else(|| vec![Vec::new(); offsets.len()]);

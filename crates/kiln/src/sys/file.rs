@@ -4,7 +4,9 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::{Errno, FdFlags};
@@ -48,6 +50,33 @@ pub fn survive_file_size_limit() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// Longer than a tick of any file system's clock: two changes within one tick have the same time.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Whether a file was last changed so long ago that the next change has another time.
+pub(crate) fn is_settled(metadata: &Metadata) -> bool {
+    let changed = Duration::new(metadata.ctime().max(0) as u64, metadata.ctime_nsec().clamp(0, 999_999_999) as u32);
+    let changed = SystemTime::UNIX_EPOCH.checked_add(changed);
+    changed.and_then(|changed| changed.elapsed().ok()).is_some_and(|age| age >= TICK)
+}
+
+/// File systems of this machine itself, which note each write in a file's times before anybody sees what was written.
+const LOCAL_FILE_SYSTEMS: [u64; 8] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683e, // btrfs
+    0xca45_1a4e, // bcachefs
+    0xf2f5_2010, // f2fs
+    0x2fc1_2fc1, // zfs
+    0x0102_1994, // tmpfs
+    0x794c_7630, // overlayfs
+];
+
+/// Whether the times of a file tell of each write to it. Those of files on other machines do so late.
+pub(crate) fn notes_changes(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|found| LOCAL_FILE_SYSTEMS.contains(&(found.f_type as u64)))
+}
+
 /// A file's bytes, mapped privately.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
@@ -73,6 +102,31 @@ impl MappedFile {
 
     /// Maps a copy that nobody can change.
     pub(crate) fn sealed_copy(bytes: &[u8]) -> Result<MappedFile, SysError> {
+        MappedFile::sealed(bytes.len(), |fd| {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                rest = &rest[rustix::io::write(fd, rest)?..];
+            }
+            Ok(())
+        })
+    }
+
+    /// The same of `len` bytes of a file from `start` on; what is no longer there is zeroes.
+    pub(crate) fn sealed_copy_of(file: &File, start: u64, len: usize) -> Result<MappedFile, SysError> {
+        MappedFile::sealed(len, |fd| {
+            let (mut from, end) = (start, start.saturating_add(len as u64));
+            while from < end {
+                let most = usize::try_from(end - from).unwrap_or(usize::MAX);
+                if rustix::fs::sendfile(fd, file, Some(&mut from), most)? == 0 {
+                    return rustix::fs::ftruncate(fd, len as u64);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Maps a file in memory that `write` fills with `len` bytes, after which nobody can change it.
+    fn sealed(len: usize, write: impl FnOnce(&OwnedFd) -> Result<(), Errno>) -> Result<MappedFile, SysError> {
         let fail = |e: Errno| SysError::new("copying a file into memory", e);
         check_file_size(bytes.len()).map_err(|e| {
             SysError::new(
@@ -80,6 +134,12 @@ impl MappedFile {
                 e,
             )
         })?;
+=======
+        // Exceeding this limit would kill the process with SIGXFSZ.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+        if limit.current.is_some_and(|max| max < len as u64) {
+            return Err(fail(Errno::FBIG));
+        }
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know the flag, and make every file executable.
         let fd = match rustix::fs::memfd_create("kiln-artifact", flags | MemfdFlags::EXEC) {
@@ -87,21 +147,11 @@ impl MappedFile {
             other => other,
         }
         .map_err(fail)?;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            rest = &rest[rustix::io::write(&fd, rest).map_err(fail)?..];
-        }
+        write(&fd).map_err(fail)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals).map_err(fail)?;
-        let mapping = Mapping::private_file(fd.as_fd(), 0, bytes.len())?;
-        Ok(MappedFile {
-            mapping,
-            len: bytes.len(),
-            fd: fd.into(),
-            start: 0,
-            sealed: true,
-            detached: AtomicBool::new(false),
-        })
+        let mapping = Mapping::private_file(fd.as_fd(), 0, len)?;
+        Ok(MappedFile { mapping, len, fd: fd.into(), start: 0, sealed: true, detached: AtomicBool::new(false) })
     }
 
     /// The bytes.
@@ -109,11 +159,6 @@ impl MappedFile {
         // SAFETY: the mapping has so many bytes and nobody in this process writes to it. A file that is not sealed belongs
         // to the user, whose own changes to it are not defended against.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.len) }
-    }
-
-    /// What the system says of the file now.
-    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
-        self.fd.metadata()
     }
 
     /// Lets the system have the memory of the pages that are wholly in a range. Who reads them again finds what is in the

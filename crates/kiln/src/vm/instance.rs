@@ -5,6 +5,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use anyhow::Result;
+use kiln_env::artifact::bytes_of;
 use kiln_env::layout::{MemoryPlace, Place, own_number};
 use kiln_env::module::{ElemItems, SegmentMode};
 use kiln_env::{
@@ -310,15 +311,18 @@ impl InstanceData {
             unsafe {
                 let is_64 = module.env.memories[*target].limits.is_64;
                 let offset = offset_from_raw(const_expr::eval(this, offset)?, is_64);
-                let bytes = module.info.bytes(&segment.bytes);
-                Self::memory_range(this, *target, offset, bytes.len() as u64)?;
-                let mut at = offset;
-                for piece in bytes.chunks(PIECE_BYTES as usize) {
-                    pace.take(store, piece.len() as u64)?;
-                    let dst = Self::memory_range(this, *target, at, piece.len() as u64)?;
-                    ptr::copy_nonoverlapping(piece.as_ptr(), dst, piece.len());
-                    at += piece.len() as u64;
-                }
+                module.info.with_source(|source| {
+                    let bytes = bytes_of(source, segment.bytes.clone());
+                    Self::memory_range(this, *target, offset, bytes.len() as u64)?;
+                    let mut at = offset;
+                    for piece in bytes.chunks(PIECE_BYTES as usize) {
+                        pace.take(store, piece.len() as u64)?;
+                        let dst = Self::memory_range(this, *target, at, piece.len() as u64)?;
+                        ptr::copy_nonoverlapping(piece.as_ptr(), dst, piece.len());
+                        at += piece.len() as u64;
+                    }
+                    Ok(())
+                })?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A module as instances see it: everything that is the same for all of them, computed once.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -102,26 +103,81 @@ impl ModuleInfo {
     /// Whether a file that code or data is in has become shorter than it was.
     pub(crate) fn is_damaged(&self) -> bool {
         match &self.source {
+            // What is read of it is checked.
             #[cfg(feature = "compiler")]
-            Source::Wasm(wasm) => wasm.is_damaged(),
+            Source::Wasm(_) => false,
             Source::Artifact(artifact) => artifact.is_damaged(),
             #[cfg(feature = "compiler")]
-            Source::Outlined(Outlined { outline, wasm, snapshot }) => {
-                outline.is_damaged() || wasm.is_damaged() || snapshot.as_ref().is_some_and(|s| s.is_damaged())
+            Source::Outlined(Outlined { outline, wasm: _, snapshot }) => {
+                outline.is_damaged() || snapshot.as_ref().is_some_and(|s| s.is_damaged())
             }
         }
     }
 
-    /// An error if what was read of the module is not to be relied on.
+    /// An error if what was read of the module's artifacts is not to be relied on.
     #[cfg(feature = "compiler")]
     pub(crate) fn check_files(&self) -> Result<()> {
         anyhow::ensure!(!self.is_damaged(), "a file of the module was truncated while it was in use");
-        let wasm = match &self.source {
-            Source::Wasm(wasm) | Source::Outlined(Outlined { wasm, .. }) => wasm,
-            Source::Artifact(_) => return Ok(()),
-        };
-        anyhow::ensure!(!wasm.is_changed(), "the module's file was changed while it was in use");
         Ok(())
+    }
+
+    /// The file of the wasm module, unless the module came out of an artifact.
+    #[cfg(feature = "compiler")]
+    fn wasm(&self) -> Option<&ModuleFile> {
+        match &self.source {
+            Source::Wasm(wasm) | Source::Outlined(Outlined { wasm, .. }) => Some(wasm),
+            Source::Artifact(_) => None,
+        }
+    }
+
+    /// Whether nobody has touched the file of the wasm module, or it does not matter.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.wasm().is_none_or(ModuleFile::is_untouched)
+    }
+
+    /// Does something with the wasm bytes, or what an artifact kept of them. It may be done again: what it gave before is
+    /// dropped, because somebody has touched the module's file meanwhile.
+    ///
+    /// # Errors
+    /// The bytes are not those any more that were validated, or cannot be read; or that of `work`.
+    pub(crate) fn with_source<T>(&self, work: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        match &self.source {
+            #[cfg(feature = "compiler")]
+            Source::Wasm(wasm) | Source::Outlined(Outlined { wasm, .. }) => wasm.with(work),
+            Source::Artifact(artifact) => work(artifact.part(Part::Source)),
+        }
+    }
+
+    /// Notes that the wasm bytes are validated, if their hash is this.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn seal(&self, hash: [u8; 32]) {
+        self.wasm().into_iter().for_each(|wasm| wasm.seal(hash));
+    }
+
+    /// Notes that the bytes in this range are validated, and not needed soon.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn validated(&self, range: Range<u32>) {
+        self.wasm().into_iter().for_each(|wasm| wasm.validated(range.clone()));
+    }
+
+    /// Notes that the rest of the bytes is what the module was made of.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn validated_rest(&self) {
+        self.wasm().into_iter().for_each(ModuleFile::validated_rest);
+    }
+
+    /// A range of the bytes, checked; empty if there is no such range, or if they are no longer what they were.
+    pub(crate) fn checked_bytes(&self, range: &SourceRange) -> Cow<'_, [u8]> {
+        #[cfg(feature = "compiler")]
+        if self.wasm().is_some_and(ModuleFile::is_in_place) {
+            let copy = self.with_source(|source| Ok(kiln_env::artifact::bytes_of(source, range.clone()).to_vec()));
+            return Cow::Owned(copy.unwrap_or_else(|error| {
+                tracing::debug!("names and positions are not known: {error:#}");
+                Vec::new()
+            }));
+        }
+        Cow::Borrowed(self.bytes(range))
     }
 
     /// The declarations.
@@ -129,7 +185,7 @@ impl ModuleInfo {
         &self.env
     }
 
-    /// The wasm bytes, or what an artifact kept of them.
+    /// The wasm bytes, or what an artifact kept of them; where others may change them, as they are now.
     pub(crate) fn source(&self) -> &[u8] {
         match &self.source {
             #[cfg(feature = "compiler")]
@@ -298,21 +354,22 @@ impl ModuleData {
             return Ok(Some(image));
         }
         let segments = &self.imaged_datas[defined];
-        let bytes = |index: &DataIndex| self.info.bytes(&self.env.datas[*index].bytes);
-        let end = segments.iter().map(|(offset, index)| offset + bytes(index).len() as u64).max().unwrap_or(0);
-        if segments.iter().all(|(_, index)| bytes(index).is_empty()) {
+        let ranges = segments.iter().map(|(offset, index)| (*offset, &self.env.datas[*index].bytes));
+        let end = ranges.clone().map(|(offset, range)| offset + range.len() as u64).max().unwrap_or(0);
+        if ranges.clone().all(|(_, range)| range.is_empty()) {
             return Ok(None);
         }
-        // They lie one behind the other in the file, of which only the part that is being copied is needed.
-        let mut copied = segments.first().map_or(0, |(_, index)| self.env.datas[*index].bytes.start);
-        let segments = segments.iter().map(|(offset, index)| {
-            let start = self.env.datas[*index].bytes.start;
-            if start.saturating_sub(copied) >= RELEASE_BYTES {
-                self.info.release(std::mem::replace(&mut copied, start)..start);
-            }
-            (*offset, bytes(index))
+        let image = self.info.with_source(|source| {
+            // They lie one after the other in the file, of which only the part that is being copied is needed.
+            let mut copied = ranges.clone().next().map_or(0, |(_, range)| range.start);
+            let segments = ranges.clone().map(|(offset, range)| {
+                if range.start.saturating_sub(copied) >= RELEASE_BYTES {
+                    self.info.release(std::mem::replace(&mut copied, range.start)..range.start);
+                }
+                (offset, kiln_env::artifact::bytes_of(source, range.clone()))
+            });
+            Ok(MemoryImage::new(usize::try_from(end)?, segments)?)
         });
-        let image = MemoryImage::new(usize::try_from(end)?, segments);
         Ok(Some(image.context("cannot make the initial image of a memory")?))
     }
 
@@ -333,6 +390,12 @@ impl ModuleData {
         let make = || self.env.exports.iter().map(|e| (e.name.clone(), e.index)).collect();
         self.exports.get_or_init(make).get(name).copied()
     }
+}
+
+/// Whether instances of a module copy from segments while they run, so that the segments' bytes have to be kept.
+#[cfg(feature = "compiler")]
+pub(crate) fn keeps_segments(env: &Module) -> bool {
+    env.datas.values().any(|segment| segment.mode == SegmentMode::Passive && !segment.bytes.is_empty())
 }
 
 /// What `ModuleCode` keeps for whoever looks up an address.
