@@ -57,8 +57,8 @@ impl FileIdentity {
 }
 
 impl ModuleIndex {
-    /// The artifacts in a cache's folder, which is made if it is missing. `common` is a hash of all that code depends on
-    /// beside the module: build, target, settings. `limit`: bytes that all artifacts together may take.
+    /// The artifacts in a cache's folder, which is made if it is missing. `common` depends on all that code depends on
+    /// beside the module: build, target, settings; whoever does not know it cannot have one file taken for another. `limit`: bytes that all artifacts together may take.
     ///
     /// # Errors
     /// The folder cannot be made, or is not the user's own.
@@ -83,8 +83,9 @@ impl ModuleIndex {
 
     /// The artifact of a file whose contents were seen before. It may be gone.
     pub fn by_identity(&self, file: &FileIdentity) -> Option<PathBuf> {
-        let name: [u8; 32] = fs::read(&file.entry).ok()?.try_into().ok()?;
-        Some(self.place(&name.into(), "kiln"))
+        let noted = fs::read(&file.entry).ok()?;
+        let name: [u8; 32] = *noted.first_chunk()?;
+        (noted == self.entry(&file.entry, &name)).then(|| self.place(&name.into(), "kiln"))
     }
 
     /// Where the artifact of a module with these bytes is, or would be.
@@ -98,10 +99,21 @@ impl ModuleIndex {
     /// # Errors
     /// The note cannot be written.
     pub fn note(&self, file: &Path, identity: &FileIdentity, module: &[u8]) -> io::Result<()> {
-        if identity.settled && self.is_same(file, identity)? {
-            write(&identity.entry, blake3::keyed_hash(&self.common, module).as_bytes())?;
+        if identity.settled {
+            let noted = self.entry(&identity.entry, blake3::keyed_hash(&self.common, module).as_bytes());
+            // Bytes that are mapped count if the file is the same after they were looked at.
+            if self.is_same(file, identity)? {
+                write(&identity.entry, &noted)?;
+            }
         }
         Ok(())
+    }
+
+    /// What is noted at a place: a name, and that it was noted there by somebody who knows the secret.
+    fn entry(&self, place: &Path, name: &[u8; 32]) -> Vec<u8> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.common);
+        hasher.update(b"noted").update(place.file_name().unwrap_or_default().as_encoded_bytes()).update(name);
+        [name.as_slice(), hasher.finalize().as_bytes()].concat()
     }
 
     /// Whether a file is as it was when it was [identified](ModuleIndex::identify).
@@ -129,7 +141,7 @@ impl ModuleIndex {
         }
         let contents = fs::read(file)?;
         let noted = fs::read(&identity.entry)?;
-        if noted == blake3::keyed_hash(&self.common, &contents).as_bytes() {
+        if noted == self.entry(&identity.entry, blake3::keyed_hash(&self.common, &contents).as_bytes()) {
             return write(&identity.entry, &noted);
         }
         fs::remove_file(&identity.entry)
@@ -256,7 +268,7 @@ mod tests {
         let place = index.by_identity(&index.identify(&file).unwrap()).unwrap();
         assert_eq!(place, index.by_contents(b"contents"));
         index.keep(&place, b"artifact").unwrap();
-        let hash = 32;
+        let hash = 64;
         assert_eq!(module_usage(&temp.path().join("cache")), (1, hash + 8));
         // What runs left is of the same module, or of another one.
         index.keep(&place.with_extension("outline"), b"outline").unwrap();

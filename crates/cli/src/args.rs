@@ -140,7 +140,10 @@ pub(crate) struct Run {
     /// Write a WebAssembly core dump to this file if the program traps
     #[arg(long, value_name = "FILE")]
     pub(crate) coredump: Option<PathBuf>,
-    /// The module, binary, text (`-` for standard input) or compiled, and the program's arguments
+    /// Run compiled files whatever they are called and whoever compiled them: their code has all rights that you have
+    #[arg(long)]
+    pub(crate) allow_precompiled: bool,
+    /// The module, binary, text (`-` for standard input) or compiled (FILE.kiln), and the program's arguments
     #[arg(value_name = "FILE", required = true, trailing_var_arg = true)]
     pub(crate) file_and_args: Vec<OsString>,
 }

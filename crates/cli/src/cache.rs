@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile, Pairing, Profile};
+use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile, Pairing, Profile, SigningKey};
 use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
 
 use crate::args::{Cache, CacheCommand, Groups, Tier};
@@ -23,6 +23,8 @@ use crate::{config, explain, report};
 #[derive(Default)]
 pub(crate) struct UserCache {
     opened: OnceLock<Result<DiskStore, String>>,
+    /// Signs what is kept, so that what others put there is not taken for it.
+    key: Option<SigningKey>,
     /// Artifacts of whole modules; `None` where they are not wanted.
     modules: Option<ModuleIndex>,
     /// Whether modules are compiled as a whole, so that there are artifacts to keep.
@@ -150,12 +152,21 @@ impl UserCache {
         if groups.no_cache || options.codegen.cache == Some(false) {
             return Arc::default();
         }
+        let key = match config::signing_key() {
+            Ok(key) => key,
+            Err(error) => {
+                let cache =
+                    Arc::new(UserCache { opened: OnceLock::from(Err(format!("{error:#}"))), ..UserCache::default() });
+                config.cache(Some(cache.clone()));
+                return cache;
+            }
+        };
         // Where somebody wants to see functions compiled, they are.
         let whole = groups.tier != Some(Tier::Lazy) && options.debug.dump_function.is_none();
-        let index = || ModuleIndex::open(&folder().ok()?, common(groups, options), DEFAULT_LIMIT).ok();
+        let index = || ModuleIndex::open(&folder().ok()?, common(&key, groups, options), DEFAULT_LIMIT).ok();
         let modules = whole.then(index).flatten();
         let (eager, dynamic) = (groups.tier == Some(Tier::Eager), groups.tier == Some(Tier::Dynamic));
-        let cache = Arc::new(UserCache { modules, eager, dynamic, ..UserCache::default() });
+        let cache = Arc::new(UserCache { modules, eager, dynamic, key: Some(key), ..UserCache::default() });
         config.cache(Some(cache.clone()));
         cache
     }
@@ -368,21 +379,40 @@ impl UserCache {
 
 impl CacheStore for UserCache {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.store()?.get(key)
+        let value = self.store()?.get(key)?;
+        let (contents, signature) = value.split_last_chunk()?;
+        let is_ours = self.key.as_ref()?.is_signed(MATTER, &signed(key, contents), signature);
+        is_ours.then(|| Cow::Owned(contents.to_vec()))
     }
 
-    fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
+    fn insert(&self, key: &[u8], mut value: Vec<u8>) -> bool {
+        let Some(signing) = &self.key else { return false };
+        // The program's file is mapped: what was read of it counts if nobody has touched it since.
+        if let (Some(index), Some(program)) = (&self.modules, self.program.get())
+            && !index.is_same(&program.file, &program.identity).unwrap_or(false)
+        {
+            return false;
+        }
+        value.extend(signing.sign(MATTER, &signed(key, &value)));
         self.store().is_some_and(|store| store.insert(key, value))
     }
 }
 
-/// A hash of what decides about an artifact beside the module: this build, and what the command line says.
-fn common(groups: &Groups, options: &Options) -> [u8; 32] {
+/// In which matter functions in the cache are signed.
+const MATTER: &str = "function";
+
+/// What is signed of a function: under which key it is found, and what it is.
+fn signed(key: &[u8], value: &[u8]) -> Vec<u8> {
+    [&(key.len() as u64).to_le_bytes(), key, value].concat()
+}
+
+/// A secret that depends on what decides about an artifact beside the module: this build, and what the command line says.
+fn common(key: &SigningKey, groups: &Groups, options: &Options) -> [u8; 32] {
     let Options { wasm, proposals, wasi: _, optimize, codegen, debug } = options;
     // When functions are optimised makes no difference to them.
     let codegen = Codegen { refine: None, ..codegen.clone() };
     let told = (groups.profilers, wasm, proposals, optimize, codegen, debug);
-    kiln_cache::hash(format!("{} {told:?}", kiln_env::settings::build_id()).as_bytes())
+    key.sign("cache", format!("{} {told:?}", kiln_env::settings::build_id()).as_bytes())
 }
 
 /// Where the user's cache is.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches};
 use kiln::{
-    BaselineCompiler, Config, Engine, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, TierUp, Tiering,
-    Verification,
+    BaselineCompiler, Config, Engine, Inlining, OptLevel, ProfilingStrategy, RegallocAlgorithm, SigningKey, TierUp,
+    Tiering, Verification,
 };
 
 use crate::args::{Args, Groups, Profile, Tier};
@@ -86,6 +86,7 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
     {
         config.artifact_verification(Verification::Marked { records: folder.join(CHECKED) });
     }
+    config.signing_key(signing_key().ok());
     if let Some(on) = options.debug.debug_info {
         config.debug_info(on);
     }
@@ -99,6 +100,16 @@ pub(crate) fn config(groups: &Groups, options: &Options) -> Result<Config> {
         });
     }
     Ok(config)
+}
+
+/// The user's key, which is made when it is first needed.
+///
+/// # Errors
+/// It cannot be read or made: what was compiled is then neither kept nor trusted.
+pub(crate) fn signing_key() -> Result<SigningKey> {
+    let path = SigningKey::default_path();
+    let path = path.context("no place for the key: neither KILN_KEY_FILE, XDG_STATE_HOME nor HOME is set")?;
+    SigningKey::load_or_create(&path).with_context(|| format!("cannot use the key {}", path.display()))
 }
 
 /// Where Kiln keeps what it can do without; `None` if the user has no such place.

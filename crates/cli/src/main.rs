@@ -13,6 +13,7 @@ mod invoke;
 mod objdump;
 mod options;
 mod progress;
+mod reach;
 mod refine;
 mod report;
 mod run;

@@ -60,11 +60,21 @@ impl Reach {
         (metadata.is_file() && metadata.nlink() > 1) || is_below(path, &metadata, &mut folders)
     }
 
-    /// The folder through which the program can look at or change a file or folder, if there is one.
-    pub(crate) fn folder_with(&self, path: &Path) -> Option<&Path> {
+    /// The folder through which the program can look at a file or folder, or change it if it is to be `writable`.
+    pub(crate) fn folder_with(&self, path: &Path, writable: bool) -> Option<&Path> {
+        if self.folders.is_empty() {
+            return None;
+        }
         let metadata = fs::metadata(path).ok()?;
-        self.folders.iter().find(|folder| is_below(path, &metadata, &mut std::iter::once(*folder))).map(|(dir, ..)| &**dir)
+        let mut folders = self.folders.iter().filter(|folder| folder.2 || !writable);
+        folders.find(|folder| is_below(path, &metadata, &mut std::iter::once(*folder))).map(|(dir, ..)| &**dir)
     }
+}
+
+/// Whether the user may write to a file or put another one in its place.
+pub(crate) fn is_replaceable(path: &Path) -> bool {
+    let may_write = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    may_write(path) || path.parent().is_some_and(may_write)
 }
 
 /// The regular file that a stream is, if it is open for writing.
@@ -135,13 +145,18 @@ mod tests {
         fs::write(path("out/file"), b"").unwrap();
         std::os::unix::fs::symlink(path("in"), path("out/link")).unwrap();
         let (inside, read_only) = (reach(&[(&path("in"), true)]), reach(&[(&path("in"), false)]));
-        assert!(inside.can_write(&path("in/deep/file")) && inside.can_write(&path("in/deep")) && inside.can_write(&path("in")));
+        assert!(
+            inside.can_write(&path("in/deep/file"))
+                && inside.can_write(&path("in/deep"))
+                && inside.can_write(&path("in"))
+        );
         assert!(inside.can_write(&path("out/link/deep/file")), "through a link");
         assert!(!inside.can_write(&path("out/file")) && !inside.can_write(&path("out")));
         assert!(inside.can_write(&path("missing")), "what is not known is in reach");
         assert!(!read_only.can_write(&path("in/deep/file")));
-        assert_eq!(read_only.folder_with(&path("in/deep")), Some(&*fs::canonicalize(path("in")).unwrap()));
-        assert_eq!(read_only.folder_with(&path("out")), None);
+        assert_eq!(read_only.folder_with(&path("in/deep"), false), Some(&*fs::canonicalize(path("in")).unwrap()));
+        assert_eq!(read_only.folder_with(&path("in/deep"), true), None);
+        assert_eq!(read_only.folder_with(&path("out"), false), None);
         // A second name of the same file.
         fs::hard_link(path("out/file"), path("in/other")).unwrap();
         assert!(inside.can_write(&path("out/file")) && !read_only.can_write(&path("out/file")));

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use kiln::{
-    Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, ModuleFile, Store, StoreLimits,
-    StoreLimitsBuilder, UnknownImportError, WasmBacktrace,
+    Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, ModuleFile, SigningKey, Store,
+    StoreLimits, StoreLimitsBuilder, UnknownImportError, WasmBacktrace,
 };
 use kiln_wasi::{DirAccess, I32Exit, SharedWasiCtx, WasiCtx, WasiCtxBuilder, WasiThreads};
 
@@ -26,8 +26,9 @@ use crate::config::{self, size};
 use crate::explain::{self, Explanation, timed};
 use crate::options::{self, Options, Refine, UsageError, Wasm};
 use crate::progress::Progress;
+use crate::reach::Reach;
 use crate::timeout::Timeout;
-use crate::{compile, embedded, invoke, refine, report};
+use crate::{cache, compile, embedded, invoke, reach, refine, report};
 
 /// Stack of the program's thread beside what the program itself may use: for host functions, and for the compiler,
 /// which in lazy mode runs on its own stacks but is entered from this one.
@@ -79,7 +80,42 @@ struct Plan {
     /// Bytes of stack of a thread on which the program runs.
     stack: usize,
     end: End,
+    reach: Reach,
 }
+
+impl Plan {
+    /// Whether a file is taken as native code if it is that: others are compiled again.
+    fn may_be_precompiled(&self, file: &Path) -> bool {
+        self.run.allow_precompiled || file.extension().is_some_and(|ending| ending == ENDING)
+    }
+
+    /// Whether no file from which code runs can be written to by the program.
+    fn is_code_out_of_reach(&self) -> bool {
+        let files = [cache::folder().ok(), self.embedded.is_some().then(|| PathBuf::from("/proc/self/exe"))];
+        let preloads = self.run.preloads.iter().filter_map(|preload| Some(PathBuf::from(split_once(preload, "=")?.1)));
+        let mut files = files.into_iter().flatten().chain(preloads).filter(|file| file.exists());
+        !self.reach.can_write(&self.file) && !files.any(|file| self.reach.can_write(&file))
+    }
+
+    /// Warns of what the program could do to all later runs.
+    fn warn(&self) {
+        let key =
+            SigningKey::default_path().and_then(|path| self.reach.folder_with(&path, false).map(|dir| (dir, path)));
+        let key = key.map(|found| (found, "your key, with which it can pass off code as compiled by you"));
+        let writable = |path: Option<PathBuf>| path.and_then(|path| Some((self.reach.folder_with(&path, true)?, path)));
+        let cache = writable(cache::folder().ok()).map(|found| (found, "Kiln's cache of compiled code"));
+        // What the user may not write to, the program may not either.
+        let own = std::env::current_exe().ok().filter(|own| reach::is_replaceable(own));
+        let own = writable(own).map(|found| (found, "Kiln itself"));
+        for ((folder, path), what) in [key, cache, own].into_iter().flatten() {
+            let (folder, path) = (folder.display(), path.display());
+            report::note(&format!("warning: --dir {folder} gives the program {what}: {path}"));
+        }
+    }
+}
+
+/// What the names of files with native code end in.
+const ENDING: &str = "kiln";
 
 /// Runs the program; its exit code. An artifact that is part of the running program itself is run instead of the file that
 /// `run` names.
@@ -91,11 +127,13 @@ pub(crate) fn main(mut run: Run, embedded: Option<Range<u64>>) -> Result<ExitCod
     run.groups.tier.get_or_insert(if is_shown { Tier::Eager } else { Tier::Dynamic });
     let (file, args) = run.file_and_args.split_first().ok_or_else(|| UsageError("no file is named".to_owned()))?;
     let (file, args) = (PathBuf::from(file), args.to_vec());
+    let reach = Reach::of(&run)?;
     let stack = size("-W max-wasm-stack", options.wasm.max_wasm_stack.unwrap_or(0))?.max(config::MAX_WASM_STACK);
     // The main thread's stack is as small as the shell likes; this one is as large as the program may ask for.
     let stack = stack.saturating_add(HOST_STACK);
     let (end, ended) = mpsc::channel();
-    let plan = Plan { run, options, file, args, embedded, stack, end };
+    let plan = Plan { run, options, file, args, embedded, stack, end, reach };
+    plan.warn();
     let thread = thread::Builder::new().name("guest".to_owned()).stack_size(stack);
     let guest = move || {
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| execute(&plan)));
@@ -164,6 +202,7 @@ fn program(
 ) -> Result<ExitCode> {
     let progress = Progress::watch(&mut config);
     let is_artifact = plan.embedded.is_some() || Module::is_artifact_file(&plan.file);
+    config.allow_precompiled(plan.run.allow_precompiled).artifacts_in_place(plan.is_code_out_of_reach());
     let cached = if is_artifact { None } else { cache.identify(&plan.file) };
     let cached = cached.map(|module| (cache.find(module), module));
     config.defer_compiler(is_artifact || matches!(cached, Some((Some(_), _))));
@@ -222,7 +261,7 @@ fn load_cached(
         cache.confirm(module);
         return Ok(loaded);
     }
-    let (bytes, seconds) = timed(|| open_module(engine, &plan.file));
+    let (bytes, seconds) = timed(|| open_program(engine, plan));
     explanation.read_seconds += seconds;
     let bytes = bytes?;
     let place = cache.artifact_of(module, bytes.as_ref());
@@ -249,7 +288,7 @@ fn load_found(engine: &Engine, plan: &Plan, found: &Found) -> Result<(Module, Op
     match found {
         Found::Artifact(artifact) => Ok((Module::deserialize_file(engine, artifact)?, None)),
         Found::Outline(outline) => {
-            let module = outline.resume(engine, open_module(engine, &plan.file)?)?;
+            let module = outline.resume(engine, open_program(engine, plan)?)?;
             Ok((module, Some(outline.clone())))
         }
     }
@@ -273,11 +312,11 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
     let file = &*plan.file;
     let (bytes, seconds) = timed(|| {
         if !is_artifact {
-            return open_module(engine, file).map(Err);
+            return open_program(engine, plan).map(Err);
         }
         let loaded = match &plan.embedded {
             Some(range) => Module::deserialize_own(engine, range.start, range.end - range.start),
-            None => Module::deserialize_file(engine, file),
+            None => precompiled(engine, plan, file),
         };
         match loaded {
             Ok(module) => {
@@ -305,6 +344,19 @@ fn load(engine: &Engine, plan: &Plan, is_artifact: bool, explanation: &mut Expla
     compiled
 }
 
+/// The module in an artifact, if its name says that it is one.
+fn precompiled(engine: &Engine, plan: &Plan, file: &Path) -> Result<Module> {
+    if !plan.may_be_precompiled(file) {
+        let why = format!("only files called *.{ENDING} are run as native code, unless `--allow-precompiled` is given");
+        return Err(IncompatibleArtifact::new(why).into());
+    }
+    let untrusted = |error: Error| match config::signing_key() {
+        Err(no_key) if error.is::<IncompatibleArtifact>() && !plan.run.allow_precompiled => error.context(no_key),
+        _ => error,
+    };
+    Module::deserialize_file(engine, file).map_err(untrusted)
+}
+
 /// The wasm module in an artifact that does not fit this host, which is what `error` says, to be compiled again.
 fn wasm_in_unfit(error: Error, read: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     if !error.is::<IncompatibleArtifact>() {
@@ -312,16 +364,18 @@ fn wasm_in_unfit(error: Error, read: impl FnOnce() -> Result<Vec<u8>>) -> Result
     }
     let bytes = read()?;
     let Some(wasm) = Module::embedded_wasm(&bytes) else {
-        return Err(error.context("the artifact has no wasm module that could be compiled again"));
+        let advice = "the artifact has no wasm module that could be compiled again; if you trust its maker, and this build of \
+                      Kiln made it for machines like this one, `--allow-precompiled` runs it";
+        return Err(error.context(advice));
     };
     report::note(&format!("note: {error:#}; compiling it again"));
     Ok(wasm.to_vec())
 }
 
 /// The module of `--preload`: compiled, or loaded if it is an artifact.
-fn preloaded(engine: &Engine, file: &Path) -> Result<Module> {
+fn preloaded(engine: &Engine, plan: &Plan, file: &Path) -> Result<Module> {
     let bytes = if Module::is_artifact_file(file) {
-        match Module::deserialize_file(engine, file) {
+        match precompiled(engine, plan, file) {
             Ok(module) => return Ok(module),
             Err(error) => wasm_in_unfit(error, || read_module(file))?,
         }
@@ -338,6 +392,15 @@ pub(crate) fn open_module(engine: &Engine, file: &Path) -> Result<ModuleFile> {
         return Ok(read_module(file)?.into());
     }
     ModuleFile::open(engine, file).map_err(|error| unreadable(file, error))
+}
+
+/// The same of the program, which need not be copied if it cannot write to its file.
+fn open_program(engine: &Engine, plan: &Plan) -> Result<ModuleFile> {
+    let file = &*plan.file;
+    if file == Path::new("-") || plan.reach.can_write(file) {
+        return open_module(engine, file);
+    }
+    ModuleFile::open_in_place(engine, file).map_err(|error| unreadable(file, error))
 }
 
 /// The bytes of a module's file, or of standard input.
@@ -443,7 +506,7 @@ fn wasi(plan: &Plan) -> Result<WasiCtx> {
 }
 
 /// What `--dir` says: the folder, its name for the program, and what the program may do with it.
-fn folder(dir: &OsStr) -> Result<(&OsStr, &OsStr, DirAccess), UsageError> {
+pub(crate) fn folder(dir: &OsStr) -> Result<(&OsStr, &OsStr, DirAccess), UsageError> {
     let Some((host, rest)) = split_once(dir, "::") else { return Ok((dir, dir, DirAccess::ReadWrite)) };
     match split_once(rest, "::") {
         None => Ok((host, rest, DirAccess::ReadWrite)),
@@ -484,7 +547,7 @@ fn instantiate(plan: &Plan, store: &mut Store<Host>, module: &Module) -> Result<
         let parts = split_once(preload, "=").and_then(|(name, file)| Some((name.to_str()?, Path::new(file))));
         let unclear = || UsageError(format!("--preload {}: expected NAME=FILE", preload.display()));
         let (name, file) = parts.ok_or_else(unclear)?;
-        let preloaded = preloaded(&engine, file)?;
+        let preloaded = preloaded(&engine, plan, file)?;
         let failed = || format!("cannot instantiate {}", file.display());
         linker.module(&mut *store, name, &preloaded).with_context(failed)?;
     }

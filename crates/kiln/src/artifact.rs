@@ -50,6 +50,13 @@ pub enum Verification {
 #[error("cannot run the artifact: {0}")]
 pub struct IncompatibleArtifact(pub(crate) String);
 
+impl IncompatibleArtifact {
+    /// An artifact that is not to be run for this reason, though it may be compiled again.
+    pub fn new(reason: impl Into<String>) -> IncompatibleArtifact {
+        IncompatibleArtifact(reason.into())
+    }
+}
+
 /// What remains of an artifact when its module is loaded.
 pub(crate) struct LoadedArtifact {
     file: Arc<MappedFile>,
