@@ -340,6 +340,7 @@ fn refined_snapshots_of_many_functions_are_run_where_they_are() {
     let engine = || {
         let mut config = Config::new();
         config.tiering(Tiering::Dynamic).artifact_verification(Verification::Marked { records: path("records") });
+        config.artifacts_in_place(true);
         Engine::new(&config).unwrap()
     };
     let resume = |engine: &Engine, warmth: &[u8]| {
@@ -387,62 +388,12 @@ fn what_is_missing_in_a_truncated_file_is_not_taken_for_zeroes() {
     first.early();
     assert_eq!(first.call("late", &[50]), "208");
     assert!(files.leave(&first));
-    let truncate = || fs::OpenOptions::new().write(true).open(files.path("wasm")).unwrap().set_len(0).unwrap();
-
-    // Its data is needed: the code is there.
+    // It is not read before something of it is needed.
     let mut run = files.resume().unwrap();
-    truncate();
-    let error = run.call("late", &[50]);
-    assert!(error.contains("truncated"), "{error}");
-    assert!(run.call("double", &[21]).contains("truncated"), "nothing of it runs any more");
-
-    // Code is needed.
-    let mut run = files.resume().unwrap();
-    truncate();
+    fs::OpenOptions::new().write(true).open(files.path("wasm")).unwrap().set_len(0).unwrap();
     let error = run.call("maybe", &[1]);
-    assert!(error.contains("truncated"), "{error}");
-
-    // The same where nobody ran it before.
-    let engine = files.engine();
-    fs::write(files.path("wasm"), &files.wasm).unwrap();
-    let mut run = Run::new(Module::from_file(&engine, files.path("wasm")).unwrap());
+    assert!(error.contains("not the one of which the outline was made"), "{error}");
     assert_eq!(run.call("double", &[21]), "42");
-    truncate();
-    let error = run.call("late", &[50]);
-    assert!(error.contains("truncated"), "{error}");
-    for left in [run.module.outline(), run.module.serialize(), run.module.snapshot().map(Option::unwrap_or_default)] {
-        assert!(format!("{:#}", left.unwrap_err()).contains("truncated"));
-    }
-}
-
-#[test]
-fn what_is_written_to_a_file_in_use_is_not_compiled() {
-    let files = Files::new(TierUp::Never);
-    let mut first = files.begin();
-    first.early();
-    assert!(files.leave(&first));
-    let multiply_by = |n: u8| [0x20, 0x00, 0x41, n, 0x6c];
-    let at = files.wasm.windows(5).position(|bytes| bytes == multiply_by(10)).unwrap();
-    let other = [&files.wasm[..at], &multiply_by(11), &files.wasm[at + 5..]].concat();
-    fs::write(files.path("wasm"), &files.wasm).unwrap();
-    let begin = || Run::new(Module::from_file(&files.engine(), files.path("wasm")).unwrap());
-    let starts: [&dyn Fn() -> Run; 2] = [&begin, &|| files.resume().unwrap()];
-    for start in starts {
-        let mut run = start();
-        // Times of files differ after a tick of the file system's clock.
-        std::thread::sleep(std::time::Duration::from_millis(40));
-        fs::write(files.path("wasm"), &other).unwrap();
-        let error = run.call("maybe", &[1]);
-        assert!(error.contains("the module's file was changed"), "{error}");
-        fs::write(files.path("wasm"), &files.wasm).unwrap();
-
-        // A file in its place is another file.
-        let mut run = start();
-        fs::write(files.path("other"), &other).unwrap();
-        fs::rename(files.path("other"), files.path("wasm")).unwrap();
-        assert_eq!(run.call("maybe", &[1]), "10");
-        fs::write(files.path("wasm"), &files.wasm).unwrap();
-    }
 }
 
 #[test]
