@@ -92,8 +92,9 @@ fn create_unfinished(path: &Path) -> io::Result<(PathBuf, File)> {
     loop {
         let mut unfinished = path.to_owned().into_os_string();
         unfinished.push(format!(".{}-{}.{UNFINISHED}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
-        // Created anew: a link that somebody put there is not followed.
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        // Created anew: a link that somebody put there is not followed. Read-only: a guest of another process that is given
+        // the cache can remove the file, but not change it under those who have it mapped.
+        let file = File::options().write(true).create_new(true).mode(0o400).open(&unfinished)?;
         // Where there are no locks, nobody takes it for one that was left either.
         _ = file.lock();
         // Before that it may have been taken for one.
