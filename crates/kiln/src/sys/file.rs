@@ -128,18 +128,12 @@ impl MappedFile {
     /// Maps a file in memory that `write` fills with `len` bytes, after which nobody can change it.
     fn sealed(len: usize, write: impl FnOnce(&OwnedFd) -> Result<(), Errno>) -> Result<MappedFile, SysError> {
         let fail = |e: Errno| SysError::new("copying a file into memory", e);
-        check_file_size(bytes.len()).map_err(|e| {
+        check_file_size(len).map_err(|e| {
             SysError::new(
                 "copying a file into memory, which counts as a file and exceeds the limit of file sizes (`ulimit -f`)",
                 e,
             )
         })?;
-=======
-        // Exceeding this limit would kill the process with SIGXFSZ.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
-        if limit.current.is_some_and(|max| max < len as u64) {
-            return Err(fail(Errno::FBIG));
-        }
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // Kernels before 6.3 do not know the flag, and make every file executable.
         let fd = match rustix::fs::memfd_create("kiln-artifact", flags | MemfdFlags::EXEC) {

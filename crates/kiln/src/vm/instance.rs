@@ -311,18 +311,19 @@ impl InstanceData {
             unsafe {
                 let is_64 = module.env.memories[*target].limits.is_64;
                 let offset = offset_from_raw(const_expr::eval(this, offset)?, is_64);
-                module.info.with_source(|source| {
-                    let bytes = bytes_of(source, segment.bytes.clone());
-                    Self::memory_range(this, *target, offset, bytes.len() as u64)?;
-                    let mut at = offset;
-                    for piece in bytes.chunks(PIECE_BYTES as usize) {
-                        pace.take(store, piece.len() as u64)?;
-                        let dst = Self::memory_range(this, *target, at, piece.len() as u64)?;
-                        ptr::copy_nonoverlapping(piece.as_ptr(), dst, piece.len());
-                        at += piece.len() as u64;
-                    }
-                    Ok(())
-                })?;
+                let (start, end) = (segment.bytes.start, segment.bytes.end);
+                Self::memory_range(this, *target, offset, (end - start).into())?;
+                for from in (start..end).step_by(PIECE_BYTES as usize) {
+                    let piece = from..end.min(from.saturating_add(PIECE_BYTES as u32));
+                    pace.take(store, piece.len() as u64)?;
+                    module.info.with_source(|source| {
+                        let bytes = bytes_of(source, piece.clone());
+                        let at = offset + u64::from(from - start);
+                        let dst = Self::memory_range(this, *target, at, bytes.len() as u64)?;
+                        ptr::copy_nonoverlapping(bytes.as_ptr(), dst, bytes.len());
+                        Ok(())
+                    })?;
+                }
             }
         }
         Ok(())
