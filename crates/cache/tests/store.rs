@@ -44,7 +44,7 @@ fn values_are_found_at_once_and_by_the_next_process() {
     assert_eq!((usage.values, usage.oldest_days), (100, 0));
     assert!(usage.file_bytes >= usage.value_bytes, "{usage:?}");
     let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&folder), mode(&packs(&folder)[0])), (0o700, 0o600));
+    assert_eq!((mode(&folder), mode(&packs(&folder)[0])), (0o700, 0o400));
 }
 
 #[test]

@@ -350,11 +350,13 @@ fn precompiled(engine: &Engine, plan: &Plan, file: &Path) -> Result<Module> {
         let why = format!("only files called *.{ENDING} are run as native code, unless `--allow-precompiled` is given");
         return Err(IncompatibleArtifact::new(why).into());
     }
-    let untrusted = |error: Error| match config::signing_key() {
-        Err(no_key) if error.is::<IncompatibleArtifact>() && !plan.run.allow_precompiled => error.context(no_key),
-        _ => error,
-    };
-    Module::deserialize_file(engine, file).map_err(untrusted)
+    if !plan.run.allow_precompiled
+        && let Err(no_key) = config::signing_key()
+    {
+        let why = "nothing tells whether you have compiled it".to_owned();
+        return Err(Error::from(IncompatibleArtifact::new(why)).context(no_key));
+    }
+    Module::deserialize_file(engine, file)
 }
 
 /// The wasm module in an artifact that does not fit this host, which is what `error` says, to be compiled again.
