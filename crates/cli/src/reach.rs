@@ -88,11 +88,7 @@ fn written(stream: impl AsFd) -> Option<Identity> {
 
 /// Whether something is in one of these folders, or is one: by what the folders above it are, whatever they are called,
 /// and by what is mounted in the folders.
-fn is_below<'a>(
-    path: &Path,
-    metadata: &Metadata,
-    folders: &mut dyn Iterator<Item = &'a (PathBuf, Identity, bool)>,
-) -> bool {
+fn is_below(path: &Path, metadata: &Metadata, folders: &mut dyn Iterator<Item = &(PathBuf, Identity, bool)>) -> bool {
     let folders: Vec<_> = folders.collect();
     let Ok(path) = fs::canonicalize(path) else { return true };
     for above in path.ancestors() {
