@@ -16,6 +16,7 @@ mod folder;
 mod modules;
 mod pack;
 mod packs;
+mod refinements;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use packs::Packs;
 
 pub use folder::{default_folder, remove};
 pub use modules::{FileIdentity, ModuleIndex, module_usage, prune_modules, remove_modules};
+pub use refinements::{Added, RefineStatus, Refinement, Refinements, Refiner, Running, remove_refinements};
 
 /// How large the cache may become unless told otherwise.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;

@@ -56,3 +56,9 @@ pub const MAX_OSR_SLOTS: u32 = 1 << 14;
 pub const MAX_REPLACED_CODE: u64 = 16 << 20;
 /// See [`MAX_REPLACED_CODE`].
 pub const MAX_REPLACED_FACTOR: u64 = 3;
+/// Modules that wait in the cache to be optimised. More are left as they are until they are run again.
+pub const MAX_REFINEMENTS: usize = 64;
+/// Seconds of processor time, of all threads together, for optimising what a module's runs used: clang takes 200.
+pub const MAX_REFINE_SECONDS: u64 = 900;
+/// Bytes of memory for the same, where the machine has twice as much: clang takes 1 GB.
+pub const MAX_REFINE_MEMORY: u64 = 4 << 30;

@@ -339,6 +339,14 @@ impl ModuleCode {
         matches!(&self.form, Form::Lazy(code) if code.outgrew_snapshot())
     }
 
+    /// Bytes of a snapshot of what was compiled so far, about; 0 where there are none.
+    pub(crate) fn snapshot_size(&self) -> u64 {
+        match &self.form {
+            Form::Sealed(_) | Form::Mapped(_) => 0,
+            Form::Lazy(code) => code.snapshot_size(),
+        }
+    }
+
     /// What was compiled so far, if more was than what the code began with.
     pub(crate) fn capture(&self) -> Option<Captured<'_>> {
         match &self.form {

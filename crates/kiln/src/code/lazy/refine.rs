@@ -28,6 +28,8 @@ struct Plan {
     uses: u32,
     /// Its code is of the second tier already.
     is_optimized: bool,
+    /// There is code of it, of whichever tier.
+    has_code: bool,
 }
 
 /// What became of it.
@@ -50,8 +52,8 @@ const STACK_BYTES: usize = 8 << 20;
 
 impl LazyCode {
     /// The functions of which there is code, in an arena of their own: those at the second tier that are there already, and
-    /// those that were used `least` times at least in earlier runs, as far as so many threads get until `end`. `None` if
-    /// none is new at the second tier.
+    /// those that were used `least` times at least in earlier runs, also where there is no code of them yet, as far as so many
+    /// threads get until `end`. `None` if none is new at the second tier.
     pub(in crate::code) fn refined(&self, least: u32, threads: usize, end: Instant) -> Result<Option<Refined>> {
         let Some(tiers) = &self.tiers else { return Ok(None) };
         let plans = self.plans(tiers);
@@ -76,20 +78,33 @@ impl LazyCode {
             let code = compiled.remove(&plan.func.0).context("it was found")?;
             funcs.push((plan.func, code, Tier::Optimized));
         }
-        for plan in cold {
+        for plan in cold.into_iter().filter(|plan| plan.has_code) {
             funcs.push((plan.func, tiers.at_first_tier(plan.func)?, Tier::Baseline));
         }
         Ok(Some(Refined { code: self.rebuilt(funcs)?, profile: self.profile(), optimized }))
     }
 
-    /// All functions of which there is code, those first that are optimised, then in the order of use.
+    /// All functions of which there is code, or which earlier runs used, those first that are optimised, then in the order
+    /// of use.
     fn plans(&self, tiers: &Tiers) -> Vec<Plan> {
         let plan = |func: DefinedFuncIndex| {
             let is_optimized = self.state(func.0).load(Ordering::Acquire) == state::OPTIMIZED;
             let uses = tiers.before(func.0).max(tiers.profile.entries_before(func));
-            Plan { func, uses, is_optimized }
+            Plan { func, uses, is_optimized, has_code: true }
         };
         let mut plans: Vec<Plan> = self.compiled().into_iter().map(plan).collect();
+        // Runs that compiled little may have left how much functions were used, but not their code.
+        let has_code = |func: u32| {
+            let found = plans.binary_search_by_key(&func, |plan| plan.func.0);
+            found.is_ok()
+        };
+        let used = tiers.all_before().iter().filter(|(func, _)| *func < self.num_funcs && !has_code(*func));
+        let plan = |(func, uses): &(u32, u32)| {
+            let func = DefinedFuncIndex(*func);
+            Plan { func, uses: *uses, is_optimized: false, has_code: false }
+        };
+        let others: Vec<Plan> = used.map(plan).collect();
+        plans.extend(others);
         plans.sort_by_key(|plan| (!plan.is_optimized, Reverse(plan.uses)));
         plans
     }

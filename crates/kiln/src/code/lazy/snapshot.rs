@@ -176,6 +176,12 @@ impl LazyCode {
         self.placed.len() > 0
     }
 
+    /// Bytes of a snapshot of what is there, about: tables take a quarter of what code takes.
+    pub(in crate::code) fn snapshot_size(&self) -> u64 {
+        let text = self.lock().free.saturating_sub(self.bodies_offset()) as u64;
+        text + text / 4
+    }
+
     /// Bytes of code that is still in use: bodies that were replaced are not.
     fn live_bytes(&self) -> u64 {
         let old = self.snapshot.iter().flat_map(|s| s.funcs().map(|(_, key, range)| (key, range.end - range.start)));

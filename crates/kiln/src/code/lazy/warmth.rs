@@ -21,6 +21,8 @@ impl LazyCode {
         for func in &funcs {
             let (before, uses) = (tiers.before(func.0), self.uses(*func));
             total += u64::from(uses);
+            // If there is no snapshot of this run, nothing else says that the function was worth optimising.
+            let uses = if uses == 0 { tiers.heat(func.0).0.saturating_mul(HOT_ENTRIES as u32) } else { uses };
             if before > 0 || uses > 0 {
                 warmth.push((func.0, before.saturating_add(uses)));
             }
