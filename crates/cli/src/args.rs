@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use kiln_env::limits::{MAX_REFINE_MEMORY, MAX_REFINE_SECONDS};
 
 /// Compiles WebAssembly to machine code and runs it.
 #[derive(Parser)]
@@ -290,16 +291,9 @@ pub(crate) enum CacheCommand {
     },
     /// Print its folder
     Path,
-    /// Optimise what runs of a module used: `kiln run` starts this when a program has ended
+    /// Optimise what runs of programs used: `kiln run` starts this when a program has ended
     #[command(hide = true)]
-    Refine {
-        #[command(flatten)]
-        groups: Groups,
-        /// The place of the module's artifact in the cache
-        place: PathBuf,
-        /// The module
-        file: PathBuf,
-    },
+    Refine(Refine),
     /// Compare the functions of two modules: how many of the second one's the cache has when the first was compiled, and
     /// why it does not have the others
     Why {
@@ -308,6 +302,22 @@ pub(crate) enum CacheCommand {
         /// The other one
         new: PathBuf,
     },
+}
+
+/// `kiln cache refine`.
+#[derive(clap::Args)]
+pub(crate) struct Refine {
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    /// Seconds of processor time that it may take
+    #[arg(long, default_value_t = MAX_REFINE_SECONDS)]
+    pub(crate) seconds: u64,
+    /// Bytes of memory that it may take
+    #[arg(long, default_value_t = MAX_REFINE_MEMORY)]
+    pub(crate) memory: u64,
+    /// The place of the module's artifact in the cache, and the module; those that wait, one after the other, if not given
+    #[arg(value_name = "PLACE FILE", num_args = 2)]
+    pub(crate) place_and_file: Vec<PathBuf>,
 }
 
 /// `kiln settings`.

@@ -5,13 +5,13 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use kiln::{CacheStore, Comparison, Config, Engine, Module, ModuleFile, Pairing, Profile, SigningKey};
-use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex};
+use kiln_cache::{DEFAULT_LIMIT, DiskStore, FileIdentity, ModuleIndex, RefineStatus, Refinements};
 
 use crate::args::{Cache, CacheCommand, Groups, Tier};
 use crate::options::{Codegen, Options, UsageError};
@@ -37,35 +37,28 @@ pub(crate) struct UserCache {
     writers: Mutex<Vec<Writer>>,
     /// One writes at a time: what runs leave refers to the outline.
     writing: Arc<Mutex<()>>,
-    /// Of which module this run leaves something, once it has ended.
-    left: OnceLock<Left>,
-}
-
-/// A module of which a run leaves something.
-struct Left {
-    outline: Outline,
-    /// Whether the run would have been shorter had more of it been optimised.
-    is_worth_refining: bool,
+    /// Of which module this run left something that is worth refining.
+    left: OnceLock<Outline>,
 }
 
 /// A thread that writes: it gives nothing, but ends.
 type Writer = Receiver<()>;
 
-/// A program waits for what it leaves in the cache for so long, or for this part of the time it took if that is more. What is
-/// not written then is lost, but the next run waits for twice as long.
-const PATIENCE: Duration = Duration::from_millis(5);
-const PATIENT_PART: u32 = 8;
+/// What a run learnt is written when it has ended, in this part of the processor time that it took, or in this time if that is
+/// more. It is work that is bounded, not time: on a machine that is busy both take as much longer.
+const WRITING_PART: u32 = 8;
+const WRITING_TIME: Duration = Duration::from_millis(5);
+
+/// Nanoseconds of processor time for a byte of a snapshot: it is put together, hashed and written.
+const SNAPSHOT_NANOS: u64 = 2;
+
+/// Whether a run that took so much processor time has the time to write a snapshot of so many bytes.
+fn is_affordable(bytes: u64, spent: Duration) -> bool {
+    Duration::from_nanos(bytes.saturating_mul(SNAPSHOT_NANOS)) <= WRITING_TIME.max(spent / WRITING_PART)
+}
 
 /// With fewer uses of functions at the first tier a run would hardly have been shorter had they been at the second.
 const WORTH_REFINING: u64 = 5_000;
-
-/// What is not done when so many runs have tried is not worth waiting for: the last of them waited for a second to write.
-const MAX_TRIES: u8 = 9;
-
-/// How long to wait for what `base` is usually enough for, after so many runs in which it was not.
-fn patience(base: Duration, tries: u8) -> Duration {
-    if tries < MAX_TRIES { base.max(PATIENCE * (1 << tries)) } else { base }
-}
 
 /// A module's file, and what the cache has of it.
 pub(crate) struct CachedModule {
@@ -88,16 +81,14 @@ pub(crate) struct Outline {
     outline: PathBuf,
     snapshot: PathBuf,
     warmth: PathBuf,
-    /// How many runs in a row left nothing, or could not be refined.
-    tries: PathBuf,
 }
 
 impl Outline {
     /// Beside the place of the module's artifact.
     pub(crate) fn beside(artifact: &Path) -> Outline {
-        let [outline, snapshot, warmth, tries] =
-            ["outline", "snapshot", "warmth", "tries"].map(|kind| artifact.with_extension(kind));
-        Outline { outline, snapshot, warmth, tries }
+        let [outline, snapshot, warmth] =
+            ["outline", "snapshot", "warmth"].map(|kind| artifact.with_extension(kind));
+        Outline { outline, snapshot, warmth }
     }
 
     /// Loads the module, whose file this is.
@@ -112,33 +103,17 @@ impl Outline {
         &self.outline
     }
 
-    fn tries(&self) -> u8 {
-        std::fs::read(&self.tries).map_or(0, |tries| tries.first().copied().unwrap_or(0))
-    }
-
-    /// Notes whether something was left, or refined; there were so many `tries` before.
-    fn note(&self, is_done: bool, tries: u8) {
-        // Without a note the next run does as this one.
-        match is_done {
-            true if tries > 0 => _ = std::fs::remove_file(&self.tries),
-            false if tries < MAX_TRIES => _ = std::fs::write(&self.tries, [tries + 1]),
-            _ => {}
-        }
-    }
-
-    /// Keeps others from changing what the cache has of the module, until the lock is dropped. `None` if somebody is at it.
-    pub(crate) fn lock(&self) -> std::io::Result<Option<File>> {
-        self.locked(File::try_lock)
-    }
-
-    /// The same, but others may have it as well.
-    fn share(&self) -> std::io::Result<Option<File>> {
-        self.locked(File::try_lock_shared)
-    }
-
-    fn locked(&self, lock: fn(&File) -> Result<(), TryLockError>) -> std::io::Result<Option<File>> {
+    /// Keeps others from changing what the cache has of the module, until the lock is dropped; waits until nobody is at it.
+    pub(crate) fn lock(&self) -> std::io::Result<File> {
         let file = File::open(&self.outline)?;
-        match lock(&file) {
+        file.lock()?;
+        Ok(file)
+    }
+
+    /// The same, but others may have it as well. `None` if somebody is at it who keeps others out.
+    fn share(&self) -> std::io::Result<Option<File>> {
+        let file = File::open(&self.outline)?;
+        match file.try_lock_shared() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
@@ -231,26 +206,39 @@ impl UserCache {
         Some(outline)
     }
 
-    /// Keeps what was compiled of a module, if that is more than before, and how much of it was used.
-    pub(crate) fn leave(self: &Arc<Self>, module: &Module, outline: &Outline) {
-        let warmth = module.warmth(WORTH_REFINING).ok().flatten();
-        let left = Left { outline: outline.clone(), is_worth_refining: warmth.is_some() };
-        if !left.is_worth_refining && !module.outgrew_snapshot() {
-            return;
+    /// Keeps what was compiled of a module, if that is more than before and the run has the time for it, and how much of it
+    /// was used: what is not kept of the code is then made anew by who refines it.
+    pub(crate) fn leave(&self, module: &Module, outline: &Outline) {
+        self.leave_all(module, outline).unwrap_or_else(|error| tracing::debug!("the cache of modules: {error:#}"));
+    }
+
+    fn leave_all(&self, module: &Module, outline: &Outline) -> Result<()> {
+        let is_more = module.outgrew_snapshot();
+        let is_affordable = is_affordable(module.snapshot_size(), explain::process_cpu_time());
+        let least = if is_more && !is_affordable { 1 } else { WORTH_REFINING };
+        let warmth = module.warmth(least)?;
+        if warmth.is_none() && !is_more {
+            return Ok(());
         }
-        _ = self.left.set(left);
-        let (module, cache, outline) = (module.clone(), self.clone(), outline.clone());
-        self.beside(move || {
-            // Who refines what there is has more to leave.
-            let Some(_share) = outline.share()? else { return Ok(()) };
-            if let Some(warmth) = warmth {
-                cache.keep_file(&outline.warmth, &warmth)?;
-            }
-            match module.snapshot()? {
-                Some(snapshot) => cache.keep_file(&outline.snapshot, &snapshot),
-                None => Ok(()),
-            }
-        });
+        // It refers to the outline.
+        self.wait_for_writers();
+        // Who refines what there is has more to leave.
+        let Some(_share) = outline.share()? else { return Ok(()) };
+        if let Some(warmth) = &warmth {
+            self.keep_file(&outline.warmth, warmth)?;
+        }
+        if is_more
+            && is_affordable
+            && let Some(snapshot) = module.snapshot()?
+        {
+            self.keep_file(&outline.snapshot, &snapshot)?;
+            // There is something else to refine.
+            refinements()?.forgive(outline.place())?;
+        }
+        if warmth.is_some() {
+            _ = self.left.set(outline.clone());
+        }
+        Ok(())
     }
 
     /// Keeps what was made of the program's module. Its file is mapped: what was made after somebody wrote to it may be of
@@ -267,7 +255,6 @@ impl UserCache {
 
     /// Keeps a snapshot that was refined, if there was anything to refine, under the outline's lock.
     pub(crate) fn keep_refined(&self, outline: &Outline, snapshot: Option<Vec<u8>>) -> Result<()> {
-        outline.note(snapshot.is_some(), outline.tries());
         if let Some(snapshot) = snapshot {
             self.keep_file(&outline.snapshot, &snapshot)?;
             // What was used is optimised.
@@ -315,55 +302,22 @@ impl UserCache {
         if let Some(Ok(store)) = self.opened.get() {
             store.flush();
         }
-        for writer in self.take_writers() {
+        self.wait_for_writers();
+    }
+
+    fn wait_for_writers(&self) {
+        let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in writers {
             // It has told what went wrong.
             _ = writer.recv();
         }
     }
 
-    fn take_writers(&self) -> Vec<Writer> {
-        std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The same, but does not let a program wait for long that took the time since `start`. If it was `resumed` it does not
-    /// wait for single functions, which are in its snapshot as well. `wait` is how long if that is not for it to say. What is
-    /// left that is worth refining.
-    pub(crate) fn flush_soon(
-        self: &Arc<Self>,
-        start: Instant,
-        resumed: bool,
-        wait: Option<Duration>,
-    ) -> Option<&Outline> {
-        if self.opened.get().is_some() && !resumed {
-            let cache = self.clone();
-            self.beside(move || {
-                if let Some(Ok(store)) = cache.opened.get() {
-                    store.flush();
-                }
-                Ok(())
-            });
-        }
-        let writers = self.take_writers();
-        let left = self.left.get();
-        if writers.is_empty() {
-            return None;
-        }
-        let tries = left.map_or(0, |left| left.outline.tries());
-        let wait = wait.unwrap_or_else(|| patience(PATIENCE.max(start.elapsed() / PATIENT_PART), tries));
-        let begun = Instant::now();
-        let is_late = |writer: &Writer| {
-            writer.recv_timeout(wait.saturating_sub(begun.elapsed())) == Err(RecvTimeoutError::Timeout)
-        };
-        let is_late = writers.iter().any(is_late);
-        let Left { outline, is_worth_refining } = left?;
-        if is_late {
-            outline.note(false, tries);
-            return None;
-        }
-        if !is_worth_refining {
-            outline.note(true, tries);
-        }
-        (*is_worth_refining && tries < MAX_TRIES).then_some(outline)
+    /// The same for a program whose functions change their tier. If it was `resumed` it does not wait for single functions,
+    /// which are in its snapshot as well. What it left that is worth refining.
+    pub(crate) fn flush_left(&self, resumed: bool) -> Option<&Outline> {
+        if resumed { self.wait_for_writers() } else { self.flush() }
+        self.left.get()
     }
 
     /// Whether functions change their tier.
@@ -421,6 +375,16 @@ pub(crate) fn folder() -> Result<PathBuf> {
     folder.ok_or_else(|| anyhow!("no folder for the cache: neither KILN_CACHE_DIR, XDG_CACHE_HOME nor HOME is set"))
 }
 
+/// What waits to be refined.
+pub(crate) fn refinements() -> Result<Refinements> {
+    Ok(Refinements::new(&folder()?))
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 fn open() -> Result<DiskStore> {
     Ok(DiskStore::open(&folder()?, DEFAULT_LIMIT)?)
 }
@@ -428,7 +392,7 @@ fn open() -> Result<DiskStore> {
 /// `kiln cache`.
 pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
     let text = match &args.command {
-        CacheCommand::Refine { groups, place, file } => return crate::refine::main(groups, place, file),
+        CacheCommand::Refine(refine) => return crate::refine::main(refine),
         CacheCommand::Why { old, new } => why(old, new)?,
         CacheCommand::Path => format!("{}\n", folder()?.display()),
         CacheCommand::Stats { json } => stats(*json)?,
@@ -439,6 +403,7 @@ pub(crate) fn main(args: &Cache) -> Result<ExitCode> {
                 _ => Ok(()),
             };
             let removed = checked.and_then(|()| kiln_cache::remove_modules(&folder));
+            let removed = removed.and_then(|()| kiln_cache::remove_refinements(&folder));
             let removed = removed.and_then(|()| kiln_cache::remove(&folder));
             removed.with_context(|| format!("cannot remove the cache in {}", folder.display()))?;
             String::new()
@@ -513,6 +478,7 @@ fn stats(json: bool) -> Result<String> {
     let store = open()?;
     let usage = store.usage().context("cannot read the cache")?;
     let (modules, module_bytes) = kiln_cache::module_usage(store.folder());
+    let status = refinements()?.status();
     if json {
         let value = serde_json::json!({
             "folder": store.folder(),
@@ -523,13 +489,20 @@ fn stats(json: bool) -> Result<String> {
             "oldest_use_days": usage.oldest_days,
             "modules": modules,
             "module_bytes": module_bytes,
+            "refining": status.running.as_ref().map(|running| serde_json::json!({
+                "process": running.process,
+                "file": running.file,
+                "seconds": now().saturating_sub(running.since),
+            })),
+            "waiting": status.waiting,
+            "tried_in_vain": status.tried,
         });
         return Ok(format!("{value}\n"));
     }
     let size = explain::bytes;
     Ok(format!(
         "folder      {}\nentries     {}, {}\nfiles       {} of {} at most\noldest use  {} days ago\n\
-         modules     {modules}, {} of {} at most\n",
+         modules     {modules}, {} of {} at most\n{}",
         store.folder().display(),
         usage.values,
         size(usage.value_bytes),
@@ -538,7 +511,26 @@ fn stats(json: bool) -> Result<String> {
         usage.oldest_days,
         size(module_bytes),
         size(usage.limit),
+        refining(&status),
     ))
+}
+
+/// What of programs that have ended is being optimised, and what waits for that.
+fn refining(status: &RefineStatus) -> String {
+    let mut text = match &status.running {
+        Some(running) => {
+            let seconds = now().saturating_sub(running.since);
+            format!("optimising  {} for {seconds} s, process {}\n", running.file.display(), running.process)
+        }
+        None => "optimising  nothing\n".to_owned(),
+    };
+    for file in &status.waiting {
+        text += &format!("  waiting   {}\n", file.display());
+    }
+    if status.tried > 0 {
+        text += &format!("  in vain   {} modules, which will be tried again\n", status.tried);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -546,18 +538,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_grows_until_something_is_left() {
-        let temp = tempfile::tempdir().unwrap();
-        let outline = Outline::beside(&temp.path().join("module.kiln"));
-        let mut waits = Vec::new();
-        for _ in 0..=MAX_TRIES {
-            waits.push(patience(PATIENCE, outline.tries()));
-            outline.note(false, outline.tries());
-        }
-        assert!(waits[..9].is_sorted_by(|a, b| 2 * *a == *b) && waits[8] > Duration::from_secs(1), "{waits:?}");
-        assert_eq!((waits[9], outline.tries()), (PATIENCE, MAX_TRIES));
-        outline.note(true, outline.tries());
-        assert_eq!(outline.tries(), 0);
-        assert_eq!(patience(Duration::from_secs(3), 1), Duration::from_secs(3));
+    fn snapshots_are_written_by_runs_that_took_longer() {
+        let ms = Duration::from_millis;
+        assert!(is_affordable(2_500_000, ms(0)) && !is_affordable(2_500_001, ms(0)));
+        assert!(is_affordable(5_000_000, ms(80)) && !is_affordable(5_000_000, ms(79)));
+        assert!(!is_affordable(u64::MAX, ms(1000)));
     }
 }

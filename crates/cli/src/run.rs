@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use kiln::{
@@ -149,14 +149,13 @@ pub(crate) fn main(mut run: Run, embedded: Option<Range<u64>>) -> Result<ExitCod
 
 fn execute(plan: &Plan) -> Result<ExitCode> {
     let mut explanation = Explanation::default();
-    let (start, mut module) = (Instant::now(), None);
+    let mut module = None;
     let mut config = config::config(&plan.run.groups, &plan.options)?;
     let cache = UserCache::attach(&mut config, &plan.run.groups, &plan.options);
     let result = program(plan, config, &cache, &mut explanation, &mut module);
     if cache.is_dynamic() {
-        let patience = (plan.options.codegen.refine == Some(Refine::Wait)).then_some(Duration::MAX);
-        if let Some(outline) = cache.flush_soon(start, explanation.resumed, patience) {
-            refine(plan, outline);
+        if let Some(outline) = cache.flush_left(explanation.resumed) {
+            refine(plan, outline, result.as_ref().err());
         }
     } else {
         cache.flush();
@@ -177,15 +176,13 @@ fn execute(plan: &Plan) -> Result<ExitCode> {
     result
 }
 
-/// Has what the program used optimised when it has ended. Where that cannot be it is as it was.
-fn refine(plan: &Plan, outline: &Outline) {
+/// Has what the program used optimised when it has ended, with an error perhaps. Where that cannot be it is as it was.
+fn refine(plan: &Plan, outline: &Outline, error: Option<&Error>) {
     let mode = plan.options.codegen.refine.unwrap_or(Refine::Yes);
     if mode != Refine::No && plan.run.profile.is_none() {
         let wait = mode == Refine::Wait;
-        match refine::begin(&plan.run.groups, outline.place(), &plan.file, wait) {
-            // It says itself what is wrong.
-            Ok(mut process) if wait => _ = process.wait(),
-            Ok(_) => {}
+        match refine::begin(&plan.run.groups, &plan.options, (outline.place(), &plan.file), error, wait) {
+            Ok(()) => {}
             Err(error) if wait => report::note(&format!("what the program used is not optimised: {error:#}")),
             Err(error) => tracing::debug!("what the program used is not optimised: {error:#}"),
         }

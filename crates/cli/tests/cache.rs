@@ -327,6 +327,125 @@ fn what_a_program_used_is_optimised_when_it_has_ended() {
     }
 }
 
+/// The optimised form of a module that `worth_refining` makes is there.
+fn is_refined(bench: &Bench, module: &Path) -> bool {
+    let (_, explanation) = bench.sum(&["--tier", "dynamic", "-C", "refine=n"], module);
+    let tiers = &explanation["tiers"];
+    let others = ["baseline_functions", "optimized_functions", "osr_functions"];
+    number(tiers, "resumed_functions") > 0 && others.iter().all(|name| number(tiers, name) == 0)
+}
+
+/// Processes that take all the time there is, until they are dropped.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn new(count: usize) -> Busy {
+        let busy = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        Busy((0..count).map(|_| busy()).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_run_learns_on_a_busy_machine_is_kept() {
+    let bench = Bench::new();
+    let module = worth_refining(&bench);
+    let busy = Busy::new(4);
+    for _ in 0..5 {
+        _ = fs::remove_dir_all(bench.cache());
+        for refine in ["refine=n", "refine=wait"] {
+            let mut command = Command::new("nice");
+            command.args(["-n", "19", env!("CARGO_BIN_EXE_kiln"), "run", "-C", refine, "--invoke", "sum"]).arg(&module);
+            let output = command.env("KILN_CACHE_DIR", bench.cache()).output().unwrap();
+            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+            assert!(settled_snapshot(&bench).is_some(), "the run left nothing");
+        }
+        assert!(is_refined(&bench, &module));
+    }
+    drop(busy);
+    let left = files_below(&bench.cache()).into_iter().filter(|f| f.extension().is_some_and(|e| e == "tmp"));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn one_process_refines_what_many_programs_left() {
+    let bench = Bench::new();
+    let first = worth_refining(&bench);
+    let bytes = fs::read(&first).unwrap();
+    let modules: Vec<PathBuf> = (0..4u8)
+        .map(|n| {
+            let module = bench.path(&format!("{n}.wasm"));
+            // A custom section makes each another module.
+            fs::write(&module, [&bytes[..], &[0, 3, 1, b'n', n]].concat()).unwrap();
+            module
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(40));
+    let stats = || -> Value { serde_json::from_slice(&bench.output(&["cache", "stats", "--json"]).stdout).unwrap() };
+    // Somebody else is at work.
+    fs::create_dir_all(bench.cache().join("refine")).unwrap();
+    let lock = fs::File::create(bench.cache().join("refine/lock")).unwrap();
+    lock.lock().unwrap();
+    let run = |module: &PathBuf| _ = bench.sum(&["--tier", "dynamic", "-C", "refine=y"], module);
+    modules.iter().for_each(run);
+    run(&modules[1]);
+    let waiting = stats();
+    assert_eq!(waiting["waiting"].as_array().unwrap().len(), modules.len(), "{waiting}");
+    assert!(modules.iter().all(|module| !is_refined(&bench, module)));
+    drop(lock);
+    // The next program to end has it done for all.
+    run(&modules[2]);
+    let start = Instant::now();
+    while stats()["waiting"] != Value::Array(Vec::new()) || !stats()["refining"].is_null() {
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody refined the modules: {}", stats());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let lock = fs::File::open(bench.cache().join("refine/lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(modules.iter().all(|module| is_refined(&bench, module)));
+    assert_eq!(number(&stats(), "tried_in_vain"), 0);
+}
+
+#[test]
+fn who_refines_has_limits_and_what_is_in_vain_is_tried_again() {
+    let bench = Bench::new();
+    let module = worth_refining(&bench);
+    let flags = |refine| ["--tier", "dynamic", "-C", refine];
+    let (expected, _) = bench.sum(&flags("refine=n"), &module);
+    let (snapshot, before) = settled_snapshot(&bench).expect("the run left something");
+    let place = snapshot.with_extension("kiln");
+    for limit in ["--memory=4000000", "--seconds=0"] {
+        let mut command = bench.command(&["cache", "refine", limit, "--"]);
+        let output = command.arg(&place).arg(&module).output().unwrap();
+        assert!(!output.status.success(), "{limit}: {output:?}");
+        assert_eq!(settled_snapshot(&bench).unwrap().1, before);
+    }
+    // It was tried in vain just now, and often.
+    let tried = bench.cache().join("refine").join(place.file_stem().unwrap()).with_extension("tried");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    fs::create_dir_all(tried.parent().unwrap()).unwrap();
+    fs::write(&tried, [&[200][..], &now.to_le_bytes()].concat()).unwrap();
+    assert_eq!(bench.sum(&flags("refine=y"), &module).0, expected);
+    let stats = text(&bench.output(&["cache", "stats"]).stdout);
+    assert!(stats.contains("optimising  nothing") && stats.contains("in vain   1 modules"), "{stats}");
+    assert!(!is_refined(&bench, &module));
+    // Whoever waits for it gets it.
+    assert_eq!(bench.sum(&flags("refine=wait"), &module).0, expected);
+    assert!(is_refined(&bench, &module));
+    // Nothing outside of the cache is refined.
+    let elsewhere = bench.path("elsewhere.kiln");
+    let output = bench.command(&["cache", "refine", "--"]).arg(elsewhere).arg(&module).output().unwrap();
+    assert!(text(&output.stderr).contains("is not in the cache"), "{output:?}");
+}
+
 #[test]
 fn after_an_edit_one_function_is_compiled() {
     let bench = Bench::new();
