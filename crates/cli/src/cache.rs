@@ -86,8 +86,7 @@ pub(crate) struct Outline {
 impl Outline {
     /// Beside the place of the module's artifact.
     pub(crate) fn beside(artifact: &Path) -> Outline {
-        let [outline, snapshot, warmth] =
-            ["outline", "snapshot", "warmth"].map(|kind| artifact.with_extension(kind));
+        let [outline, snapshot, warmth] = ["outline", "snapshot", "warmth"].map(|kind| artifact.with_extension(kind));
         Outline { outline, snapshot, warmth }
     }
 
@@ -316,7 +315,11 @@ impl UserCache {
     /// The same for a program whose functions change their tier. If it was `resumed` it does not wait for single functions,
     /// which are in its snapshot as well. What it left that is worth refining.
     pub(crate) fn flush_left(&self, resumed: bool) -> Option<&Outline> {
-        if resumed { self.wait_for_writers() } else { self.flush() }
+        if resumed {
+            self.wait_for_writers()
+        } else {
+            self.flush()
+        }
         self.left.get()
     }
 
