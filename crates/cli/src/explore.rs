@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use kiln_env::text::printable;
 
 use crate::args::Explore;
 use crate::compile::{operator_at, output, write};
@@ -60,6 +61,7 @@ fn add_function(out: &mut String, function: &kiln::CompiledFunction, code: &[Ins
     out.push_str("</ol></div></details>\n");
 }
 
+/// Text for the page: without markup, and without characters that change how others are shown.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

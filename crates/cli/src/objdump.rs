@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use kiln_env::FuncKey;
 use kiln_env::artifact::{self, CodePart, CodeTables, Header, Meta, Part};
 use kiln_env::machine::NO_WASM_OFFSET;
+use kiln_env::text::printable;
 use object::{Object, ObjectSection, ObjectSymbol};
 use serde_json::{Value, json};
 
@@ -58,17 +59,23 @@ impl Dump {
     fn text(&self) -> String {
         let mut out = String::new();
         for (name, value) in &self.summary {
-            _ = writeln!(out, "{name:10} {value}");
+            _ = writeln!(out, "{name:10} {}", printable(value));
         }
         _ = writeln!(out, "\nsections\n    offset      bytes  name");
         for (name, at, size) in &self.sections {
-            _ = writeln!(out, "  {at:8x} {size:10}  {name}");
+            _ = writeln!(out, "  {at:8x} {size:10}  {}", printable(name));
         }
         _ = writeln!(out, "\nfunctions\n    offset      bytes  name");
         for function in &self.functions {
             let index = function.index.map_or_else(|| function.key.to_string(), |i| i.to_string());
             let cpu = if function.cpu.is_empty() { String::new() } else { format!(" [{}]", function.cpu) };
-            _ = writeln!(out, "  {:8x} {:10}  {index} {}{cpu}", function.start, function.len, function.name);
+            _ = writeln!(
+                out,
+                "  {:8x} {:10}  {index} {}{cpu}",
+                function.start,
+                function.len,
+                printable(&function.name)
+            );
             for (offset, trap) in function.traps.iter().flatten() {
                 _ = writeln!(out, "      {offset:6x}  {trap}");
             }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result};
 use kiln::WasmBacktrace;
+use kiln_env::text::printable_lines;
 use kiln_wasi::I32Exit;
 
 use crate::options::UsageError;
@@ -21,9 +22,10 @@ fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Writes a line to standard error. If nobody reads it, nothing is lost.
+/// Writes a line to standard error, without characters that would change how a terminal shows it. If nobody reads it,
+/// nothing is lost.
 pub(crate) fn note(text: &str) {
-    _ = writeln!(std::io::stderr(), "{text}");
+    _ = writeln!(std::io::stderr(), "{}", printable_lines(text));
 }
 
 /// Writes what a command gives to standard output. A reader that has gone away wants no more of it.
@@ -51,7 +53,7 @@ pub(crate) fn failure(error: &Error) -> ExitCode {
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return ExitCode::from(exit.process_exit_code());
     }
-    note(&text(error, colours()));
+    _ = writeln!(std::io::stderr(), "{}", text(error, colours()));
     ExitCode::from(exit_code(error))
 }
 
@@ -81,7 +83,7 @@ fn text(error: &Error, colours: bool) -> String {
             _ => lines.push(cause),
         }
     }
-    let mut text = format!("{head} {}", lines.join("\n  caused by: "));
+    let mut text = format!("{head} {}", printable_lines(&lines.join("\n  caused by: ")));
     if let Some((_, frames)) = backtrace.as_ref().and_then(|b| b.split_once('\n')) {
         text.push('\n');
         text.push_str(frames);

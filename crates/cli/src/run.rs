@@ -18,6 +18,7 @@ use kiln::{
     Config, Engine, ExternType, IncompatibleArtifact, Instance, Linker, Module, ModuleFile, SigningKey, Store,
     StoreLimits, StoreLimitsBuilder, UnknownImportError, WasmBacktrace,
 };
+use kiln_env::text::printable;
 use kiln_wasi::{DirAccess, I32Exit, SharedWasiCtx, WasiCtx, WasiCtxBuilder, WasiThreads};
 
 use crate::args::{self, Explain, Run, Tier};
@@ -633,7 +634,7 @@ fn enter(plan: &Plan, store: &mut Store<Host>, instance: Instance) -> Result<()>
 fn no_function(store: &mut Store<Host>, instance: Instance, name: &str) -> Error {
     let module = instance.module(&*store);
     let functions = module.exports().filter(|e| matches!(e.ty(), ExternType::Func(_)));
-    let functions: Vec<String> = functions.map(|e| format!("`{}`", e.name())).take(20).collect();
+    let functions: Vec<String> = functions.map(|e| format!("`{}`", printable(e.name()))).take(20).collect();
     let functions = if functions.is_empty() { "none".to_owned() } else { functions.join(", ") };
     anyhow!("the module exports no function `{name}`; it exports {functions}")
 }

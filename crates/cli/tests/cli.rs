@@ -695,3 +695,51 @@ fn names_of_the_host_need_not_be_unicode() {
     command.arg(name(b"d\xff::/w")).arg("--env").arg(name(b"A=\xff")).arg("hello.wat");
     Ran::new(command.output().unwrap()).prints("hello\n");
 }
+
+/// A name that would colour a terminal, ring its bell, begin a line that looks like another message, and read backwards.
+const HOSTILE: &str = r"x\1b[31m\07\nerror: y\u{202e}z";
+const SHOWN: &str = r"x\u{1b}[31m\u{7}\nerror: y\u{202e}z";
+
+#[test]
+fn names_of_a_module_do_not_change_how_messages_are_shown() {
+    let module = |text: &str| text.replace("NAME", HOSTILE);
+    let trap = module(
+        r#"(module (@name "NAME")
+      (func (@name "NAME") unreachable)
+      (func (export "_start") call 0)
+      (func (export "NAME")))"#,
+    );
+    let import = module(r#"(module (import "NAME" "NAME" (func)))"#);
+    let twice = module(r#"(module (func) (export "NAME" (func 0)) (export "NAME" (func 0)))"#);
+    let invalid = module(r#"(module (func (@name "NAME") i32.const 1))"#);
+    let files = [("trap.wat", &*trap), ("import.wat", &import), ("twice.wat", &twice), ("invalid.wat", &invalid)];
+    let bench = Bench::new(&files);
+    let is_clean = |text: &str| {
+        let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}' || c == '\u{7}';
+        assert!(!text.contains(bad) && !text.lines().any(|line| line.starts_with("error: y")), "{text:?}");
+    };
+    for (args, how_often) in [
+        (&["run", "trap.wat"][..], 1),
+        (&["run", "--invoke", "none", "trap.wat"], 1),
+        (&["run", "import.wat"], 2),
+        (&["run", "twice.wat"], 1),
+        (&["validate", "twice.wat"], 1),
+        (&["run", "invalid.wat"], 1),
+        (&["compile", "invalid.wat"], 1),
+    ] {
+        let ran = bench.run(args);
+        assert_ne!(ran.code, Some(0), "{args:?}");
+        assert!(ran.stderr.matches(SHOWN).count() >= how_often, "{args:?}: {:?}", ran.stderr);
+        is_clean(&ran.stderr);
+    }
+    assert_eq!(bench.run(&["compile", "trap.wat"]).code, Some(0));
+    for args in [&["objdump", "trap.kiln"][..], &["objdump", "--traps", "trap.kiln"]] {
+        let ran = bench.run(args);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.contains(SHOWN), "{}", ran.stdout);
+        is_clean(&ran.stdout);
+    }
+    assert_eq!(bench.run(&["explore", "trap.wat", "-o", "page.html"]).code, Some(0));
+    let page = std::fs::read_to_string(bench.path("page.html")).unwrap();
+    assert!(page.contains(SHOWN) && !page.contains(['\u{202e}', '\x1b', '\x07']));
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use cranelift_codegen::ir::Function;
+use kiln_env::text::{printable, printable_lines};
 use kiln_env::{FuncIndex, FuncKey};
 
 /// The kinds of [`CompileError`].
@@ -174,7 +175,8 @@ impl CompileError {
 
 impl From<wasmparser::Error> for CompileError {
     fn from(e: wasmparser::Error) -> CompileError {
-        CompileError::invalid(e.message(), e.offset())
+        // It may name what the module calls so.
+        CompileError::invalid(printable(e.message()), e.offset())
     }
 }
 
@@ -183,12 +185,12 @@ impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let e = &*self.0;
         match (e.func, &e.func_name, e.key) {
-            (Some(func), Some(name), _) => write!(f, "function {} ({name}): ", func.0)?,
+            (Some(func), Some(name), _) => write!(f, "function {} ({}): ", func.0, printable(name))?,
             (Some(func), None, _) => write!(f, "function {}: ", func.0)?,
             (None, _, Some(key)) => write!(f, "{key}: ")?,
             (None, _, None) => {}
         }
-        f.write_str(&e.message)?;
+        f.write_str(&printable_lines(&e.message))?;
         if let Some(offset) = e.offset {
             write!(f, " (at offset {offset:#x})")?;
         }

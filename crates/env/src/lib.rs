@@ -19,6 +19,7 @@ pub mod profile;
 pub mod reloc;
 pub mod settings;
 pub mod stencil;
+pub mod text;
 pub mod tier;
 pub mod trap;
 pub mod types;

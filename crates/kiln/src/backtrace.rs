@@ -1,7 +1,10 @@
 //! Backtraces of wasm frames.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+
+use kiln_env::text::printable;
 
 use crate::code::ModuleCode;
 use crate::code::frames::RawBacktrace;
@@ -176,16 +179,16 @@ impl fmt::Display for WasmBacktrace {
                 Some(offset) => write!(f, "{offset:#x} - ")?,
                 None => f.write_str("? - ")?,
             }
-            write!(f, "{}!", frame.module_name().unwrap_or("<unknown>"))?;
+            write!(f, "{}!", frame.module_name().map_or(Cow::Borrowed("<unknown>"), printable))?;
             let symbols = frame.symbols();
             match (symbols.first().and_then(FrameSymbol::name), frame.func_name()) {
-                (Some(name), _) => f.write_str(name)?,
-                (None, Some(name)) => f.write_str(&symbols::demangle(name))?,
+                (Some(name), _) => f.write_str(&printable(name))?,
+                (None, Some(name)) => f.write_str(&printable(&symbols::demangle(name)))?,
                 (None, None) => write!(f, "<wasm function {}>", frame.func_index())?,
             }
             for (i, symbol) in symbols.iter().enumerate() {
                 if i > 0 {
-                    write!(f, "\n              - {}", symbol.name().unwrap_or("<inlined>"))?;
+                    write!(f, "\n              - {}", symbol.name().map_or(Cow::Borrowed("<inlined>"), printable))?;
                 }
                 position(f, symbol)?;
             }
@@ -199,7 +202,7 @@ impl fmt::Display for WasmBacktrace {
 
 fn position(f: &mut fmt::Formatter<'_>, symbol: &FrameSymbol) -> fmt::Result {
     let Some(file) = symbol.file() else { return Ok(()) };
-    write!(f, "\n                    at {file}")?;
+    write!(f, "\n                    at {}", printable(file))?;
     for number in [symbol.line(), symbol.column()] {
         let Some(number) = number else { break };
         write!(f, ":{number}")?;

@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 
 use anyhow::{Context, Result, bail, ensure};
 use kiln_env::EntityIndex;
+use kiln_env::text::printable;
 
 use crate::externs::{Export, Extern};
 use crate::func::Func;
@@ -105,10 +106,10 @@ impl Instance {
         name: &str,
     ) -> Result<TypedFunc<P, R>> {
         let Some(export) = self.get_export(&mut store, name) else {
-            bail!("failed to find function export `{name}`");
+            bail!("failed to find function export `{}`", printable(name));
         };
-        let func = export.into_func().with_context(|| format!("export `{name}` is not a function"))?;
-        func.typed(&store).with_context(|| format!("failed to convert function `{name}` to given type"))
+        let func = export.into_func().with_context(|| format!("export `{}` is not a function", printable(name)))?;
+        func.typed(&store).with_context(|| format!("failed to convert function `{}` to given type", printable(name)))
     }
 
     /// An exported table.
@@ -165,7 +166,7 @@ pub(crate) fn add_import(
 ) -> Result<()> {
     if !import.comes_from(store) {
         let at = &module.data().env.imports[i];
-        bail!("import `{}::{}` belongs to another store", at.module, at.name);
+        bail!("import `{}::{}` belongs to another store", printable(&at.module), printable(&at.name));
     }
     check_import(store, module, i, import).map_err(|e| ImportError::incompatible(module, i, e))?;
     match import {

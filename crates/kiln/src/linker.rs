@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use kiln_env::EntityIndex;
+use kiln_env::text::printable;
 
 use crate::engine::Engine;
 use crate::externs::Extern;
@@ -69,9 +70,18 @@ impl<T> Clone for Linker<T> {
     }
 }
 
+/// Both levels of an import's name, for messages.
+fn path(module: &str, name: &str) -> String {
+    format!("{}::{}", printable(module), printable(name))
+}
+
 /// An import that is not defined. The message names it, its type, and names that are defined and similar.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("unknown import: `{module}::{name}` has not been defined; a {ty} is expected{hint}")]
+#[error(
+    "unknown import: `{}::{}` has not been defined; a {ty} is expected{hint}",
+    printable(.module),
+    printable(.name)
+)]
 pub struct UnknownImportError {
     module: String,
     name: String,
@@ -98,7 +108,7 @@ impl UnknownImportError {
 
 /// An import whose definition has the wrong type.
 #[derive(Debug, thiserror::Error)]
-#[error("incompatible import type for `{module}::{name}`: {mismatch}")]
+#[error("incompatible import type for `{}::{}`: {mismatch}", printable(.module), printable(.name))]
 pub(crate) struct ImportError {
     module: String,
     name: String,
@@ -141,7 +151,7 @@ impl<T: 'static> Linker<T> {
         item: impl Into<Extern>,
     ) -> Result<&mut Linker<T>> {
         let item = item.into();
-        ensure!(item.comes_from(store.as_context().0), "`{module}::{name}` belongs to another store");
+        ensure!(item.comes_from(store.as_context().0), "`{}` belongs to another store", path(module, name));
         self.insert(module, name, Definition::Extern(item))?;
         Ok(self)
     }
@@ -252,7 +262,7 @@ impl<T: 'static> Linker<T> {
     /// The other is not defined; the name is defined already and shadowing is not allowed.
     pub fn alias(&mut self, module: &str, name: &str, as_module: &str, as_name: &str) -> Result<&mut Linker<T>> {
         let Some(definition) = self.definition(module, name).cloned() else {
-            bail!("no item named `{module}::{name}` has been defined");
+            bail!("no item named `{}` has been defined", path(module, name));
         };
         self.insert(as_module, as_name, definition)?;
         Ok(self)
@@ -264,7 +274,7 @@ impl<T: 'static> Linker<T> {
     /// As for [`Linker::alias`].
     pub fn alias_module(&mut self, module: &str, as_module: &str) -> Result<&mut Linker<T>> {
         let Some(items) = self.modules.get(module).cloned() else {
-            bail!("no item of a module named `{module}` has been defined");
+            bail!("no item of a module named `{}` has been defined", printable(module));
         };
         for (name, definition) in items {
             self.insert(as_module, &name, definition)?;
@@ -303,7 +313,7 @@ impl<T: 'static> Linker<T> {
             if self.definition(import.module(), import.name()).is_some() {
                 continue;
             }
-            let what = || format!("import `{}::{}` has no default value", import.module(), import.name());
+            let what = || format!("import `{}` has no default value", path(import.module(), import.name()));
             match import.ty() {
                 ExternType::Func(ty) => {
                     let defaults = ty.results().map(|t| Val::default_for_ty(&t)).collect::<Option<Vec<_>>>();
@@ -380,7 +390,9 @@ impl<T: 'static> Linker<T> {
     pub fn get_default(&self, mut store: impl AsContextMut<Data = T>, module: &str) -> Result<crate::Func> {
         for name in ["", "_start"] {
             if let Some(item) = self.get(&mut store, module, name) {
-                return item.into_func().with_context(|| format!("default export of `{module}` is not a function"));
+                return item
+                    .into_func()
+                    .with_context(|| format!("default export of `{}` is not a function", printable(module)));
             }
         }
         Ok(crate::Func::wrap(store, || {}))
@@ -409,7 +421,7 @@ impl<T: 'static> Linker<T> {
         }
         let items = self.modules.get_mut(module).context("inserted above")?;
         if !self.allow_shadowing && items.contains_key(name) {
-            bail!("import of `{module}::{name}` defined twice");
+            bail!("import of `{}` defined twice", path(module, name));
         }
         items.insert(name.into(), definition);
         Ok(())
@@ -419,7 +431,7 @@ impl<T: 'static> Linker<T> {
         let similar = similar::names(import.module(), import.name(), self.names());
         let hint = match &*similar {
             [] => String::new(),
-            names => format!("; defined under a similar name: {}", names.join(", ")),
+            names => format!("; defined under a similar name: {}", printable(&names.join(", "))),
         };
         UnknownImportError { module: import.module().to_owned(), name: import.name().to_owned(), ty: import.ty(), hint }
     }

@@ -48,7 +48,7 @@ impl Files {
         }
         let mut text = String::new();
         for function in functions {
-            let name = names(function.key).replace(['\n', '\0'], " ");
+            let name = names(function.key);
             text.push_str(&format!("{:x} {:x} {name}\n", function.range.start, function.range.len()));
         }
         self.map.as_mut().map_or(Ok(()), |file| file.write_all(text.as_bytes()))

@@ -12,6 +12,7 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 
 use kiln_env::FuncKey;
+use kiln_env::text::printable;
 
 use crate::backtrace::FrameSymbol;
 use crate::vm::module::ModuleInfo;
@@ -34,12 +35,12 @@ impl Symbols {
     }
 }
 
-/// What debuggers and profilers call a function.
+/// What debuggers and profilers call a function: they print it.
 pub(crate) fn code_name(info: &ModuleInfo, key: FuncKey) -> String {
     let Some(defined) = key.body() else { return key.to_string() };
     let index = info.env().func_index(defined);
     match info.symbols().names(info).func(index) {
-        Some(name) => demangle(name).into_owned(),
+        Some(name) => printable(&demangle(name)).into_owned(),
         None => format!("wasm[{}]", index.0),
     }
 }
