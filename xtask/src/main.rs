@@ -1,6 +1,7 @@
-//! Kiln's chores, run as `cargo xtask NAME`: `tidy`, `ci`, `bless`, `corpus`, `same`, `bench`.
+//! Kiln's chores, run as `cargo xtask NAME`: `tidy`, `ci`, `bless`, `audit`, `corpus`, `same`, `bench`.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bench;
 mod bless;
 mod ci;
@@ -29,6 +30,8 @@ enum Chore {
     Ci(ci::Args),
     /// Run the golden-file tests and write what they saw into the files
     Bless(bless::Args),
+    /// Look for known vulnerabilities of the crates that Kiln is built of
+    Audit(audit::Args),
     /// Fetch real programs from package registries into corpus/
     Corpus(corpus::Args),
     /// Check that artifacts of real programs depend neither on threads nor on the cache
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Tidy(args) => tidy::run(&args),
         Chore::Ci(args) => ci::run(&args),
         Chore::Bless(args) => bless::run(&args),
+        Chore::Audit(args) => audit::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
         Chore::Same(args) => same::run(&args),
         Chore::Bench(args) => bench::run(&args),

@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_named_path_wins() {
-        let scratch = root::workspace().join("target");
+        let scratch = std::env::temp_dir();
         let engines = find(&["kiln:x=/bin/true".to_owned()], &["kiln:x=--tier lazy".to_owned()], &scratch).unwrap();
         assert_eq!(engines[0].program, Path::new("/bin/true"));
         assert!(engines[0].flags.ends_with(&["--tier".to_owned(), "lazy".to_owned()]), "{:?}", engines[0].flags);

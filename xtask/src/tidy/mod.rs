@@ -4,6 +4,7 @@ mod edges;
 mod lexer;
 mod ratchet;
 mod source;
+mod supply;
 mod text;
 mod tree;
 
@@ -37,6 +38,7 @@ enum Rule {
     NamedPath,
     EmptyTests,
     Foreign,
+    Supply,
 }
 
 impl fmt::Display for Rule {
@@ -51,6 +53,7 @@ impl fmt::Display for Rule {
             Rule::NamedPath => "named-path",
             Rule::EmptyTests => "empty-tests",
             Rule::Foreign => "foreign",
+            Rule::Supply => "supply",
         })
     }
 }
@@ -99,6 +102,7 @@ fn check(workspace: &Path) -> Result<(Vec<Finding>, ratchet::Ratchet)> {
     let packages = edges::packages(workspace)?;
     let foreign = text::Foreign::of_this_machine(workspace);
     let mut findings = edges::forbidden(workspace, &packages);
+    findings.extend(supply::findings(workspace)?);
     let mut measured = Vec::new();
     for path in &files {
         let Ok(text) = std::fs::read_to_string(workspace.join(path)) else { continue };
