@@ -28,7 +28,7 @@
 //! is by induction on the length of executions: every concrete state at an instruction is described by the abstract state
 //! computed for it. The parts:
 //!
-//! 1. *Entry.* [`check::Checker`]'s `entry` assumes no more than the convention promises: the context, references among the
+//! 1. *Entry.* `check::Checker`'s `entry` assumes no more than the convention promises: the context, references among the
 //!    parameters, the return address, registers as the caller left them. All else is a symbol of which nothing is known.
 //! 2. *Steps.* Instructions that `step.rs` treats one by one get exact sums and shifts modulo 2^64, and bounds only where the
 //!    sum of bounds does not leave the signed 64-bit range, so that the number meant is the number in the register. Writes of 32
@@ -44,9 +44,9 @@
 //! 6. *Callees.* A symbol names a callee through one element of a table or one reference. Elements of tables do not change
 //!    between two calls, so that code, context and type read through one address are those of one function; addresses of
 //!    elements are forgotten at calls, while what was read stays true of that function for ever.
-//! 7. *Joins.* See [`state::join`]: what holds of both sides, where equal pairs of values become equal symbols.
+//! 7. *Joins.* See `state::join`: what holds of both sides, where equal pairs of values become equal symbols.
 //! 8. *Ends.* The set of block starts only grows; at one of them states only lose, facts step along finitely many bounds
-//!    after [`check`] has widened them, and pairs of symbols are never more than values: so the computation ends, or is refused.
+//!    after `check` has widened them, and pairs of symbols are never more than values: so the computation ends, or is refused.
 //!
 //! Calls preserve what the convention says because callees are checked as well, or are the runtime's.
 #![forbid(unsafe_code)]
