@@ -122,7 +122,7 @@ impl<T> Store<T> {
         self.inner.set_epoch_deadline(ticks_beyond_current);
     }
 
-    /// When the deadline passes, the guest traps with [`Trap::Interrupt`](crate::Trap::Interrupt). The default.
+    /// When the deadline passes, the guest traps with [`Trap::Interrupt`]. The default.
     pub fn epoch_deadline_trap(&mut self) {
         self.inner.clear_epoch_callback();
     }
@@ -206,7 +206,7 @@ impl<'a, T> StoreContextMut<'a, T> {
     /// engine's configuration it costs nothing.
     ///
     /// # Errors
-    /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel) if less is left; all of it is taken then. A host function returns the error
+    /// [`Trap::OutOfFuel`] if less is left; all of it is taken then. A host function returns the error
     /// to stop the guest.
     pub fn consume_fuel(&mut self, units: u64) -> Result<()> {
         self.0.charge_fuel(units).map_err(|code| Trap::from(code).into())
@@ -218,7 +218,7 @@ impl<'a, T> StoreContextMut<'a, T> {
     /// A host function that takes long calls this between pieces of its work that take no more than about a millisecond.
     ///
     /// # Errors
-    /// [`Trap::Interrupt`](crate::Trap::Interrupt), or the callback's error. A host function returns the error to stop the
+    /// [`Trap::Interrupt`], or the callback's error. A host function returns the error to stop the
     /// guest.
     pub fn check_epoch(&mut self) -> Result<()> {
         self.0.check_epoch()
@@ -274,7 +274,7 @@ impl<'a, T> StoreContextMut<'a, T> {
     /// ```
     ///
     /// # Errors
-    /// An error of `turn`; [`Trap::Interrupt`](crate::Trap::Interrupt), or the error of the epoch callback; the system has no
+    /// An error of `turn`; [`Trap::Interrupt`], or the error of the epoch callback; the system has no
     /// more descriptors.
     pub fn wait<R>(
         &mut self,

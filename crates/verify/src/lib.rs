@@ -22,7 +22,7 @@
 //! that stack maps list all references.
 //!
 //! # Soundness
-//! A *concrete state* is registers, flags, memory. An [abstract state](state::State) describes the concrete states for
+//! A *concrete state* is registers, flags, memory. An abstract state (`state::State`) describes the concrete states for
 //! which there is an assignment of numbers and pointers to its symbols such that each register and each place of the frame
 //! that it lists holds its value, `base + (symbol << shift) + offset` modulo 2^64, and all facts of symbols are true. The proof
 //! is by induction on the length of executions: every concrete state at an instruction is described by the abstract state
