@@ -36,7 +36,7 @@ const fn cargo(name: &'static str, args: &'static str) -> Step {
 }
 
 /// The steps. The programs of the corpus step are at most 30 MB each; the apps tests run those that are there.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     cargo("fmt", "fmt --all --check"),
     cargo("tidy", "run --quiet --package xtask -- tidy"),
     cargo(
@@ -49,6 +49,13 @@ const STEPS: [Step; 9] = [
         program: "cargo",
         args: "test --workspace --no-fail-fast",
         // Errors that are expected need no backtrace of the host: among thousands of modules it is slow to make.
+        env: &[("RUST_LIB_BACKTRACE", "0")],
+    },
+    // What users run: optimised code of Kiln behaves differently where it has a fault, and has no checks of its own.
+    Step {
+        name: "suite",
+        program: "cargo",
+        args: "test --release --package kiln-testkit --test wast",
         env: &[("RUST_LIB_BACKTRACE", "0")],
     },
     cargo("clippy", "clippy --workspace --all-targets -- --deny warnings"),

@@ -245,6 +245,9 @@ pub(crate) struct Explore {
 /// `kiln wast`.
 #[derive(clap::Args)]
 pub(crate) struct Wast {
+    /// Proposals to switch on or off, beside what the folder of a script says (`proposals/NAME/`)
+    #[arg(short = 'W', long = "wasm", value_name = "PROPOSAL[=y|n],..")]
+    pub(crate) wasm: Vec<String>,
     /// Only these modes; all if none is named
     #[arg(long = "mode", value_name = "MODE")]
     pub(crate) modes: Vec<String>,

@@ -1,9 +1,11 @@
 //! `kiln wast`: scripts of the official test suite's format.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use kiln_testkit::{Mode, script};
+use kiln::Engine;
+use kiln_testkit::{Features, Mode, script, suite};
 
 use crate::args::Wast;
 use crate::options::UsageError;
@@ -21,11 +23,15 @@ pub(crate) fn main(args: &Wast) -> Result<ExitCode> {
     modes.retain(|m| args.modes.is_empty() || args.modes.iter().any(|n| n == m.name));
     let mut failed = 0;
     for mode in &modes {
-        let engine = mode.engine().with_context(|| format!("cannot make an engine in mode {}", mode.name))?;
+        let mut engines: Vec<(Mode, Engine)> = Vec::new();
         for file in &args.files {
             let name = file.display().to_string();
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-            let outcome = script::run(&name, &text, &engine, mode)?;
+            let mode = mode.with_features(features(file, &args.wasm)?);
+            let known = engines.iter().position(|(m, _)| *m == mode);
+            let at = known.map_or_else(|| make_engine(&mut engines, mode), Ok)?;
+            let (mode, engine) = &engines[at];
+            let outcome = script::run(&name, &text, engine, mode)?;
             for failure in &outcome.failures {
                 report::note(&format!("{failure} [{}]", mode.name));
             }
@@ -35,4 +41,26 @@ pub(crate) fn main(args: &Wast) -> Result<ExitCode> {
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Adds an engine in this mode, and returns where it is.
+fn make_engine(engines: &mut Vec<(Mode, Engine)>, mode: Mode) -> Result<usize> {
+    let engine = mode.engine().with_context(|| format!("cannot make an engine in mode {}", mode.name))?;
+    engines.push((mode, engine));
+    Ok(engines.len() - 1)
+}
+
+/// What a script may use: what its folder says, then what the command line says.
+fn features(script: &Path, given: &[String]) -> Result<Features> {
+    let mut features = suite::features(script);
+    for item in given.iter().flat_map(|texts| texts.split(',')).filter(|text| !text.is_empty()) {
+        let (name, value) = item.split_once('=').unwrap_or((item, "y"));
+        let on = match value {
+            "y" | "yes" | "true" => true,
+            "n" | "no" | "false" => false,
+            _ => return Err(UsageError(format!("-W {name} is y or n, not `{value}`")).into()),
+        };
+        features.set(name, on).map_err(|error| UsageError(format!("-W {name}: {error}")))?;
+    }
+    Ok(features)
 }

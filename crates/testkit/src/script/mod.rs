@@ -19,6 +19,7 @@ use wast::parser::{self, ParseBuffer};
 use wast::token::{Id, Span};
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, WastThread};
 
+use crate::legacy;
 use crate::modes::Mode;
 
 /// A directive that did not do what it says.
@@ -62,7 +63,8 @@ impl Outcome {
     }
 }
 
-/// Runs the script `text` on an engine that was made for `mode`. `name` is what failures call the script.
+/// Runs the script `text` on an engine that was made for `mode`. `name` is what failures call the script. Legacy exceptions
+/// may be written [folded](legacy).
 ///
 /// # Errors
 /// The script cannot be parsed.
@@ -72,9 +74,14 @@ pub fn run(name: &str, text: &str, engine: &Engine, mode: &Mode) -> Result<Outco
         error.set_text(text);
         anyhow!(error)
     };
-    let mut lexer = Lexer::new(text);
-    lexer.allow_confusing_unicode(true);
-    let buffer = ParseBuffer::new_with_lexer(lexer).map_err(place)?;
+    let unfolded = if buffer(text).is_ok_and(|b| parser::parse::<Wast<'_>>(&b).is_ok()) {
+        None
+    } else {
+        // Legacy exceptions in the old text form; if not, the error is told below.
+        Some(legacy::unfold(text)).filter(|text| buffer(text).is_ok_and(|b| parser::parse::<Wast<'_>>(&b).is_ok()))
+    };
+    let text = unfolded.as_deref().unwrap_or(text);
+    let buffer = buffer(text).map_err(place)?;
     let script = parser::parse::<Wast<'_>>(&buffer).map_err(place)?;
     let source = Source { name, text };
     std::thread::scope(|scope| {
@@ -83,6 +90,13 @@ pub fn run(name: &str, text: &str, engine: &Engine, mode: &Mode) -> Result<Outco
         context.wait_for_all();
         Ok(context.outcome)
     })
+}
+
+/// The tokens of a script, which may have any characters in its strings.
+fn buffer(text: &str) -> std::result::Result<ParseBuffer<'_>, wast::Error> {
+    let mut lexer = Lexer::new(text);
+    lexer.allow_confusing_unicode(true);
+    ParseBuffer::new_with_lexer(lexer)
 }
 
 /// A script and what it is called.
