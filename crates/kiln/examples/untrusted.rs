@@ -54,11 +54,11 @@ impl Sandbox {
 
     /// Calls `run` of a fresh instance: one guest's mistakes are no other's.
     pub(crate) fn run(&self, module: &[u8]) -> Result<i32> {
-        self.run_with(module, FUEL)
+        self.run_with(module, FUEL, TIME)
     }
 
-    /// The same with any amount of fuel.
-    fn run_with(&self, module: &[u8], fuel: u64) -> Result<i32> {
+    /// The same with any amount of fuel and time.
+    fn run_with(&self, module: &[u8], fuel: u64, time: Duration) -> Result<i32> {
         ensure!(module.len() <= MODULE_BYTES, "a module of {} bytes is too large", module.len());
         let module = Module::new(&self.engine, module)?;
         let limits = StoreLimitsBuilder::new()
@@ -71,7 +71,7 @@ impl Sandbox {
         let mut store: Store<StoreLimits> = Store::new(&self.engine, limits);
         store.limiter(|limits| limits);
         store.set_fuel(fuel)?;
-        store.set_epoch_deadline((TIME.as_millis() / TICK.as_millis()) as u64);
+        store.set_epoch_deadline((time.as_millis() / TICK.as_millis()) as u64);
         // Before anything of the guest runs, instantiation included.
         let instance = self.linker.instantiate(&mut store, &module)?;
         instance.get_typed_func::<(), i32>(&mut store, "run")?.call(&mut store, ())
@@ -132,8 +132,9 @@ impl Hostile {
 
     /// Runs it. An error if it does not end as it should.
     pub(crate) fn run(&self, sandbox: &Sandbox) -> Result<()> {
-        let fuel = if self.has_fuel { u64::MAX } else { FUEL };
-        let result = sandbox.run_with(self.module.as_bytes(), fuel);
+        // What is to end by another limit has the time for that on a slow machine, too.
+        let (fuel, time) = if self.has_fuel { (u64::MAX, TIME) } else { (FUEL, 1_000 * TIME) };
+        let result = sandbox.run_with(self.module.as_bytes(), fuel, time);
         let fits = match (&self.end, &result) {
             (End::Trap(trap), Err(error)) => error.downcast_ref() == Some(trap),
             (End::Error(text), Err(error)) => format!("{error:#}").contains(text),

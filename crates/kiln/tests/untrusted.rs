@@ -27,3 +27,20 @@ fn a_large_module_is_not_even_read() {
     let error = sandbox.run(&vec![0; (1 << 20) + 1]).unwrap_err();
     assert!(error.to_string().contains("too large"), "{error}");
 }
+
+/// A few kilobytes that stand for millions of operands: what a function may take to compile is bounded by those.
+#[test]
+fn a_small_module_that_is_much_work_to_compile_gets_no_more_than_the_limit() {
+    let results = "i32 ".repeat(1_000);
+    let zeros = "(i32.const 0) ".repeat(1_000);
+    let calls = "(call $many) ".repeat(5_000);
+    let bomb = format!(
+        r#"(module (func $many (result {results}) {zeros}) (func (export "run") (result i32) {calls} (return)))"#
+    );
+    for tiering in [Tiering::Dynamic, Tiering::Lazy, Tiering::Eager] {
+        let sandbox = Sandbox::new(tiering).unwrap();
+        let error = format!("{:#}", sandbox.run(bomb.as_bytes()).unwrap_err());
+        assert!(error.contains("operands of one function"), "{tiering:?}: {error}");
+        assert_eq!(sandbox.run(br#"(module (func (export "run") (result i32) (i32.const 7)))"#).unwrap(), 7);
+    }
+}
