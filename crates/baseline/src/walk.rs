@@ -305,6 +305,9 @@ impl Func<'_> {
             0x10a | 0x10e => {
                 let (to, from) = (reader.u32(), reader.u32());
                 (values[value::INDEX], values[value::INDEX2]) = (to.into(), from.into());
+                if op == 0x10a && to == 0 && self.base_for_bulk(from) {
+                    return self.operator(op, stencil::COPY_BASE, &mut values);
+                }
                 let [a, b] = [to, from].map(|i| if op == 0x10a { self.memory_is_64(i) } else { self.table_is_64(i) });
                 self.operator(op, u8::from(a) | u8::from(b) << 1, &mut values)
             }
@@ -346,6 +349,9 @@ impl Func<'_> {
         let mut values = NO_VALUES;
         values[value::INDEX] = index.into();
         let mut number = u8::from(self.memory_is_64(index));
+        if op == 0x10b && self.base_for_bulk(index) {
+            number = stencil::FILL_BASE;
+        }
         if op == 0x3f {
             let (at, indirect) = self.memory_place(index);
             values[value::PLACE] = at;
@@ -353,6 +359,23 @@ impl Func<'_> {
             number = number << 1 | u8::from(indirect);
         }
         self.operator(op, number, &mut values)
+    }
+
+    /// Loads the base of the first memory if that is the one and short copies and fills of it are done in line.
+    fn base_for_bulk(&mut self, index: u32) -> bool {
+        let Some((field, _)) = self.base.filter(|(_, end)| index == 0 && *end >= stencil::BULK_REACH) else {
+            return false;
+        };
+        self.load_base(field);
+        true
+    }
+
+    /// Makes sure that the base of the first memory is in its register.
+    fn load_base(&mut self, field: i32) {
+        if !self.memory_valid {
+            self.memory_valid = true;
+            self.asm.load(RSI, Mem(RDI, field));
+        }
     }
 
     fn memory_place(&self, index: u32) -> (i64, bool) {
@@ -379,10 +402,7 @@ impl Func<'_> {
         if let (0, Some((field, end))) = (index, self.base)
             && offset < end
         {
-            if !self.memory_valid {
-                self.memory_valid = true;
-                self.asm.load(RSI, Mem(RDI, field));
-            }
+            self.load_base(field);
             return FORM_BASE;
         }
         let ty = self.facts.module.memories[MemoryIndex(index)];

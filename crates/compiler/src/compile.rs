@@ -330,6 +330,7 @@ impl Compiler {
             infos: &infos,
             isa: &*self.isa,
             profile: None,
+            bulk_in_line: self.midend.has_bulk_in_line(),
         };
         let key = match kind {
             TrampolineKind::ArrayToWasm => FuncKey::ArrayToWasm(index),
@@ -423,6 +424,7 @@ impl Compiler {
             infos: module.infos(),
             isa: &*self.isa,
             profile: None,
+            bulk_in_line: self.midend.has_bulk_in_line(),
         }
     }
 

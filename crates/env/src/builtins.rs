@@ -95,6 +95,10 @@ macro_rules! for_each_builtin {
             /// The counter of a function rose to zero at the `loop` operator at this offset of its body: see `tier`. The code
             /// that goes on there, or 0 to stay.
             Osr osr(vmctx: vmctx, func: i32, offset: i32) -> pointer, fallible;
+            /// `memory.copy` where neither fuel nor epochs are counted. Memories are told by the addresses of their `VmMemory`.
+            CopyBytes copy_bytes(vmctx: vmctx, dst_memory: pointer, src_memory: pointer, dst: i64, src: i64, len: i64), fallible;
+            /// `memory.fill`, likewise.
+            FillBytes fill_bytes(vmctx: vmctx, memory: pointer, dst: i64, value: i32, len: i64), fallible;
         }
     };
 }

@@ -126,6 +126,13 @@ pub fn checked_form(indirect: bool, is_64: bool) -> u8 {
     1 + u8::from(indirect) + 2 * u8::from(is_64)
 }
 
+/// Variant of `memory.copy` within the first memory, whose base is in its register.
+pub const COPY_BASE: u8 = 4;
+/// The same of `memory.fill`.
+pub const FILL_BASE: u8 = 2;
+/// Bytes that the guard of that memory must have for these.
+pub const BULK_REACH: u64 = 4096;
+
 /// What is added to an access' variant for each lane.
 pub const LANE: u8 = 8;
 

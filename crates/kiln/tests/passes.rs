@@ -181,6 +181,7 @@ fn modules(functions: &str) -> Vec<String> {
         let bare = access.trim_end();
         all[2] = all[2].replace(&format!("{bare} "), &format!("{bare} $m2 "));
     }
+    all[2] = all[2].replace("memory.copy ", "memory.copy $m2 $m2 ").replace("memory.fill ", "memory.fill $m2 ");
     all[2] = all[2].replace("(memory (export", "(memory $m2 (export");
     all
 }
@@ -247,21 +248,27 @@ fn fill(contents: &mut [u8], random: &mut Random) {
     }
 }
 
-#[test]
-fn loops_over_bytes_are_the_same_in_bulk() {
+/// Calls all functions of modules with all passes and with none, at addresses and lengths by chance, `rounds` times each; gives how many
+/// returned and how many trapped.
+fn compare(
+    functions: &str,
+    modules: &[String],
+    rounds: usize,
+    mut length: impl FnMut(&mut Random) -> i32,
+) -> (usize, usize) {
     let (with, without) = (engine(true), engine(false));
-    let names: Vec<&str> = BYTES.split("(export \"").skip(1).map(|t| t.split('"').next().unwrap()).collect();
+    let names: Vec<&str> = functions.split("(export \"").skip(1).map(|t| t.split('"').next().unwrap()).collect();
     let mut random = Random(11);
     let mut contents = vec![0; 1 << 16];
     let (mut returned, mut trapped) = (0, 0);
-    for module in modules(BYTES) {
-        let (mut a, mut b) = (Side::new(&with, &module), Side::new(&without, &module));
+    for module in modules {
+        let (mut a, mut b) = (Side::new(&with, module), Side::new(&without, module));
         for name in &names {
-            for round in 0..120 {
+            for round in 0..rounds {
                 if round % 30 == 0 {
                     fill(&mut contents, &mut random);
                 }
-                let args = (random.address(), random.address(), 1 + random.below(150) as i32);
+                let args = (random.address(), random.address(), length(&mut random));
                 let (x, y) = (a.call(name, args, &contents), b.call(name, args, &contents));
                 assert_eq!(x.0, y.0, "{name} {args:?}");
                 assert!(
@@ -273,6 +280,33 @@ fn loops_over_bytes_are_the_same_in_bulk() {
             }
         }
     }
+    (returned, trapped)
+}
+
+#[test]
+fn loops_over_bytes_are_the_same_in_bulk() {
+    let (returned, trapped) = compare(BYTES, &modules(BYTES), 120, |random| 1 + random.below(150) as i32);
+    assert!(returned > 1000 && trapped > 300, "{returned} returned, {trapped} trapped");
+}
+
+#[test]
+fn few_bytes_are_the_same_in_line() {
+    let mut functions = String::from(
+        "(func (export \"copy\") (param i32 i32 i32) (result i32)
+           (memory.copy (local.get 0) (local.get 1) (local.get 2)) (local.get 2))
+         (func (export \"fill\") (param i32 i32 i32) (result i32)
+           (memory.fill (local.get 0) (local.get 1) (local.get 2)) (local.get 2))",
+    );
+    for n in (0..70).step_by(3).chain(120..132) {
+        functions.push_str(&format!(
+            "(func (export \"copy {n}\") (param i32 i32 i32) (result i32)
+               (memory.copy (local.get 0) (local.get 1) (i32.const {n})) (local.get 2))
+             (func (export \"fill {n}\") (param i32 i32 i32) (result i32)
+               (memory.fill (local.get 0) (i32.const {n}) (i32.const {n})) (local.get 2))"
+        ));
+    }
+    let rounds = std::env::var("KILN_ROUNDS").map_or(60, |n| n.parse().unwrap());
+    let (returned, trapped) = compare(&functions, &modules(&functions), rounds, |random| random.below(80) as i32);
     assert!(returned > 1000 && trapped > 300, "{returned} returned, {trapped} trapped");
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum Target {
 enum Wanted {
     Anything,
     Memory,
+    /// The address of a memory's `VmMemory`.
+    VmMemory,
     Table,
     Data,
     Elem,
@@ -71,6 +73,8 @@ fn wanted(builtin: Builtin) -> &'static [Wanted] {
         Builtin::Raise => &[],
         Builtin::TierUp => &[Defined],
         Builtin::Osr => &[Defined, Anything],
+        Builtin::CopyBytes => &[VmMemory, VmMemory, Anything, Anything, Anything],
+        Builtin::FillBytes => &[VmMemory, Anything, Anything, Anything],
     }
 }
 
@@ -173,6 +177,7 @@ impl Checker<'_> {
             let fits = match wanted {
                 Wanted::Anything => true,
                 Wanted::Memory => index(module.memories.len()),
+                Wanted::VmMemory => value.is_some_and(|value| self.is_vm_memory(value)),
                 Wanted::Table => index(module.tables.len()),
                 Wanted::Data => index(module.datas.len()),
                 Wanted::Elem => index(module.elems.len()),
@@ -194,6 +199,15 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A pointer to a memory's fields, in the context or outside of it.
+    fn is_vm_memory(&self, value: Value) -> bool {
+        match value.base {
+            Base::VmMemory(_) => value.symbol == 0 && value.offset == 0,
+            Base::Context => value.symbol == 0 && self.plan.has_memory_at(value.offset),
+            _ => false,
+        }
     }
 
     fn is_tag(&self, value: Value) -> bool {

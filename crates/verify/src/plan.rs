@@ -157,6 +157,15 @@ impl<'m> Plan<'m> {
         self.fields.get(&u32::try_from(at).ok()?).copied()
     }
 
+    /// Whether a memory's `VmMemory` is at an offset of the context.
+    pub(crate) fn has_memory_at(&self, at: i64) -> bool {
+        let field = |offset: u32| self.field(at.checked_add(offset.into())?).map(|(field, _)| field);
+        match (field(memory::base), field(memory::len)) {
+            (Some(Field::Word(Base::Memory(a))), Some(Field::Length(Length::Memory(b)))) => a == b,
+            _ => false,
+        }
+    }
+
     /// The tag whose storage is at an offset of the context.
     pub(crate) fn tag_at(&self, at: i64) -> Option<u32> {
         let layout = ContextLayout::new(self.module).ok()?;

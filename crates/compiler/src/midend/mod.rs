@@ -7,6 +7,7 @@
 //! | pass | kind | what it does |
 //! |---|---|---|
 //! | `inline` | module | small functions take the place of calls to them; done by the translator |
+//! | `bulk` | translation | `memory.copy` and `memory.fill` of few bytes are loads and stores; done by the translator (`translate/ops/bulk.rs`) |
 //! | `compare` | function | branches and selections on negated float comparisons take the comparison itself |
 //! | `bytes` | function | loops over bytes, like those of `memcpy`, do 16 at a time |
 //! | `wide` | function | products of 128 bits, put together from four of 32, are computed at once |
@@ -102,6 +103,9 @@ const FUNC_PASSES: &[FuncPass] = &[
     FuncPass { name: "compare", run: compare::run, after: &[] },
 ];
 
+/// What the translator does about short copies and fills.
+const BULK: &str = "bulk";
+
 /// Which passes run, and what is shown of their work.
 #[derive(Clone, Debug, Default)]
 pub struct PassConfig {
@@ -180,6 +184,7 @@ pub type PassTimes = Vec<(&'static str, Duration)>;
 /// Names of all passes.
 pub fn pass_names() -> impl Iterator<Item = &'static str> {
     MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name)).chain([
+        BULK,
         numbers::NAME,
         order::NAME,
         bases::NAME,
@@ -208,6 +213,11 @@ impl Midend {
     /// The passes that are switched off, for the fingerprint.
     pub(crate) fn disabled(&self) -> &[String] {
         &self.config.disabled
+    }
+
+    /// Whether the translator does short copies and fills of memories in line.
+    pub(crate) fn has_bulk_in_line(&self) -> bool {
+        self.runs(BULK)
     }
 
     /// Whether blocks are put into order behind Cranelift's optimiser, where that runs.

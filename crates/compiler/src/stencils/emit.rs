@@ -62,6 +62,19 @@ pub(super) struct Facts {
     pub(super) epochs: bool,
 }
 
+impl Facts {
+    /// A module of which nothing matters.
+    pub(super) const NONE: Facts = Facts {
+        indirect: false,
+        is_64: false,
+        is_64_too: false,
+        content: None,
+        based: false,
+        fuel: false,
+        epochs: false,
+    };
+}
+
 /// Namespace of the exits.
 const EXIT: u32 = 0xffff_0000;
 
@@ -139,6 +152,7 @@ impl Maker {
             infos: &self.infos,
             isa: &*self.isa,
             profile: None,
+            bulk_in_line: s.module.based,
         };
         let mut stencil = Stencil::begin(&mut self.context.func, &mut self.frontend, &env, s, c, v);
         stencil.body(v)?;
@@ -312,7 +326,7 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
                 let values = Values {
                     number: if is_access { v[value::OFFSET] } else { v[0] },
                     index: if self.s.module.based { FORM_BASE.into() } else { v[value::INDEX] as u32 },
-                    index2: v[value::INDEX2] as u32,
+                    index2: if self.s.module.based { FORM_BASE.into() } else { v[value::INDEX2] as u32 },
                     lane: if matches!(stencil::immediates(op), Some(stencil::Immediates::Index)) { 0 } else { lane },
                     align: if is_access { self.s.align } else { 0 },
                     lanes: stencil::shuffle::lanes(lane, v[value::FORM] as u8).unwrap_or_else(|| lanes(v)),

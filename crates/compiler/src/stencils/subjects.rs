@@ -201,6 +201,10 @@ fn index(is_64: bool) -> Ty {
 
 const CONTENTS: [ValType; 5] = [ValType::I32, ValType::I64, ValType::F32, ValType::F64, ValType::V128];
 
+/// Copies and fills in the first memory, of which few bytes are done in line. One form for all settings: as where fuel is
+/// counted, more bytes are left to the runtime, which then is told memories by their numbers.
+const BULK: Facts = Facts { based: true, fuel: true, ..Facts::NONE };
+
 /// Operators on globals, tables and memories as a whole; references.
 fn module_dependent(op: u16, all: &mut Vec<Entry>) -> bool {
     let mut add = |variant: u8, params: &[Ty], result: Option<Ty>, facts: Facts| {
@@ -242,7 +246,7 @@ fn module_dependent(op: u16, all: &mut Vec<Entry>) -> bool {
         0x40 | 0x260..=0x262 | 0x108 | 0x10b | 0x10c => {
             for (variant, is_64) in [(0, false), (1, true)] {
                 let i = index(is_64);
-                let facts = Facts { is_64, ..Facts::default() };
+                let facts = Facts { is_64, fuel: op == 0x10b, ..Facts::default() };
                 match op {
                     0x40 => add(variant, &[i], Some(i), facts),
                     0x260 => add(variant, &[i, Ty::I32], Some(Ty::I32), facts),
@@ -252,12 +256,20 @@ fn module_dependent(op: u16, all: &mut Vec<Entry>) -> bool {
                     _ => add(variant, &[i, Ty::I32, Ty::I32], None, facts),
                 }
             }
+            if op == 0x10b {
+                add(stencil::FILL_BASE, &[Ty::I32; 3], None, BULK);
+            }
         }
-        0x10a | 0x10e => (0..4).for_each(|v| {
-            let (is_64, is_64_too) = (v & 1 != 0, v & 2 != 0);
-            let params = [index(is_64), index(is_64_too), index(is_64 && is_64_too)];
-            add(v, &params, None, Facts { is_64, is_64_too, ..Facts::default() });
-        }),
+        0x10a | 0x10e => {
+            for v in 0..4 {
+                let (is_64, is_64_too) = (v & 1 != 0, v & 2 != 0);
+                let params = [index(is_64), index(is_64_too), index(is_64 && is_64_too)];
+                add(v, &params, None, Facts { is_64, is_64_too, fuel: op == 0x10a, ..Facts::default() });
+            }
+            if op == 0x10a {
+                add(stencil::COPY_BASE, &[Ty::I32; 3], None, BULK);
+            }
+        }
         0x109 | 0x10d => add(0, &[], None, Facts::default()),
         0xd1 | 0xd4 => (0..2).for_each(|v| {
             let ty = index(v == 0);

@@ -74,6 +74,8 @@ pub(crate) struct OpEnv<'m> {
     pub(crate) heap_spectre: bool,
     /// The same for table accesses.
     pub(crate) table_spectre: bool,
+    /// Whether short copies and fills of memories are done in line.
+    pub(crate) bulk_in_line: bool,
     regions: [Option<AliasRegion>; Region::COUNT],
     funcs: HashMap<FuncKey, FuncRef>,
     sigs: HashMap<TypeIndex, SigRef>,
@@ -96,6 +98,7 @@ impl<'m> OpEnv<'m> {
             memory_base: None,
             heap_spectre: env.isa.flags().enable_heap_access_spectre_mitigation(),
             table_spectre: env.isa.flags().enable_table_access_spectre_mitigation(),
+            bulk_in_line: env.bulk_in_line,
             regions: [None; Region::COUNT],
             funcs: HashMap::new(),
             sigs: HashMap::new(),

@@ -54,6 +54,7 @@ impl Loaded {
             infos: self.module.infos(),
             isa,
             profile: None,
+            bulk_in_line: true,
         }
     }
 

@@ -11,7 +11,7 @@ use kiln_env::{DataIndex, DefinedFuncIndex, ElemIndex, FuncIndex, MemoryIndex, T
 use super::call::pending_error;
 use super::context::{VmContext, VmFuncRef};
 use super::instance::{InstanceData, PIECE_BYTES, PIECE_ELEMENTS};
-use super::memory;
+use super::memory::{self, RawMemory};
 use super::shared::{SharedMemoryInner, atomic_address};
 use super::store::StoreOpaque;
 use super::table::{self, Element, TableData};
@@ -35,6 +35,47 @@ macro_rules! define_builtin_array {
                 let mut caller = unsafe { Caller::new(vmctx) };
                 Err(gc::builtins::throw_ref(caller.store(), exception))
             })
+        }
+    };
+    // Those that need nothing of the instance unless they fail.
+    (@entry copy_bytes $($rest:tt)*) => {
+        pub(super) unsafe extern "C" fn copy_bytes(
+            vmctx: *mut VmContext,
+            dst_memory: *mut u8,
+            src_memory: *mut u8,
+            dst: u64,
+            src: u64,
+            len: u64,
+        ) -> u64 {
+            // SAFETY: compiled code calls with its own context, and with the descriptors of memories that its instance keeps alive.
+            let [from, to] = unsafe {
+                [(src_memory, src), (dst_memory, dst)].map(|(memory, at)| RawMemory::read(memory.cast()).range(at, len))
+            };
+            match (from, to) {
+                // SAFETY: both ranges are mapped; they may overlap.
+                (Ok(from), Ok(to)) => unsafe { std::ptr::copy(from, to, len as usize) },
+                // SAFETY: as above.
+                _ => return unsafe { out_of_bounds(vmctx) },
+            }
+            0
+        }
+    };
+    (@entry fill_bytes $($rest:tt)*) => {
+        pub(super) unsafe extern "C" fn fill_bytes(
+            vmctx: *mut VmContext,
+            memory: *mut u8,
+            dst: u64,
+            value: u32,
+            len: u64,
+        ) -> u64 {
+            // SAFETY: as for copies.
+            match unsafe { RawMemory::read(memory.cast()) }.range(dst, len) {
+                // SAFETY: the range is mapped.
+                Ok(to) => unsafe { std::ptr::write_bytes(to, value as u8, len as usize) },
+                // SAFETY: as above.
+                Err(_) => return unsafe { out_of_bounds(vmctx) },
+            }
+            0
         }
     };
     // Fallible ones.
@@ -80,6 +121,19 @@ kiln_env::for_each_builtin!(define_builtin_array);
 /// The addresses of the builtins in order of number, for contexts.
 pub(crate) fn array() -> *const u8 {
     ARRAY.0.as_ptr().cast()
+}
+
+/// Leaves the trap of an access outside of a memory in the store.
+///
+/// # Safety
+/// As for [`Caller::new`].
+#[cold]
+unsafe fn out_of_bounds(vmctx: *mut VmContext) -> u64 {
+    catch_builtin(|| {
+        // SAFETY: the caller's.
+        let mut caller = unsafe { Caller::new(vmctx) };
+        Err(pending_error(caller.store(), TrapCode::MemoryOutOfBounds.into()))
+    })
 }
 
 /// The instance whose code called a builtin. It stands for the right to its store: the borrow with which the code was

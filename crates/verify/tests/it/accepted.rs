@@ -79,3 +79,23 @@ fn calls_tables_globals_and_jump_tables() {
     ))
     .accepted();
 }
+
+/// Copies and fills within memories and between them, by constant lengths and others.
+const BULK: &str = "(module (import \"\" \"m\" (memory $i 1 10)) (memory $d 1 10) (memory $w i64 1 10)
+    (func (param i32 i32) (memory.copy $d $i (local.get 0) (local.get 1) (i32.const 128)))
+    (func (param i32 i32) (memory.copy $i $d (local.get 0) (local.get 1) (i32.const 3)))
+    (func (param i32 i32 i32) (memory.copy $i $i (local.get 0) (local.get 1) (local.get 2)))
+    (func (param i32 i32 i32) (memory.copy $d $i (local.get 0) (local.get 1) (local.get 2)))
+    (func (param i32 i64 i32) (memory.copy $d $w (local.get 0) (local.get 1) (local.get 2)))
+    (func (param i32 i32 i32) (memory.fill $d (local.get 0) (local.get 1) (local.get 2)))
+    (func (param i64 i32 i64) (memory.fill $w (local.get 0) (local.get 1) (local.get 2))))";
+
+#[test]
+fn copies_and_fills() {
+    compile(BULK).accepted();
+    for (fuel, epochs) in [(true, false), (false, true)] {
+        compile_with(BULK, &[], Tunables { fuel, epochs, ..Tunables::default() }).accepted();
+    }
+    let tunables = Tunables { memory_reservation: 0, memory_guard: 0, ..Tunables::default() };
+    compile_with(BULK, &[], tunables).accepted();
+}

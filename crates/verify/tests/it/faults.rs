@@ -96,6 +96,27 @@ fn an_offset_beyond_the_guard() {
     assert!(code.refused(0, Rule::Memory).contains("may be outside"));
 }
 
+/// A copy of few bytes or of many.
+const COPY: &str = "(module (memory 1 10)
+    (func (param i32 i32 i32) (memory.copy (local.get 0) (local.get 1) (local.get 2))))";
+
+#[test]
+fn a_length_that_is_not_masked() {
+    let mut code = compile(COPY).accepted();
+    drop_instruction(code.find(0, |i| i.mnemonic() == Mnemonic::And && i.immediate32() == 63));
+    assert!(code.refused(0, Rule::Memory).contains("may be outside"));
+}
+
+#[test]
+fn a_call_with_what_is_no_memory() {
+    let mut code = compile(COPY).accepted();
+    let fields = code.find(0, |i| {
+        i.mnemonic() == Mnemonic::Lea && i.memory_index() == Register::None && i.memory_base() == Register::RDI
+    });
+    *fields.last_mut().unwrap() += 8;
+    assert!(code.refused(0, Rule::Call).contains("VmMemory"));
+}
+
 #[test]
 fn an_offset_that_wraps() {
     let mut code =
