@@ -169,6 +169,9 @@ fn optimize(config: &mut Config, options: &Options) {
     if let Some(bytes) = optimize.memory_guard_size {
         config.memory_guard_size(bytes);
     }
+    if let Some(on) = optimize.memory_huge_pages {
+        config.memory_huge_pages(on);
+    }
     let off = optimize.passes_off.iter().flat_map(|names| &names.0);
     for name in off {
         match name.as_str() {

@@ -318,6 +318,8 @@ groups! {
         memory_reservation: u64,
         /// Bytes of inaccessible address space behind each memory (default 32 MiB)
         memory_guard_size: u64,
+        /// Ask the system for huge pages for what memories grow by beyond 8 MiB (default y)
+        memory_huge_pages: bool,
         /// Find traps by signals instead of checking for them (default y)
         signals_based_traps: bool,
         /// Leave out these of Kiln's own passes, `all` of them

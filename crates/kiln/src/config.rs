@@ -72,6 +72,7 @@ pub struct Config {
     pub(crate) work_order: Option<u64>,
     pub(crate) verify: Option<bool>,
     pub(crate) max_wasm_stack: usize,
+    pub(crate) memory_huge_pages: bool,
     pub(crate) tiering: Tiering,
     pub(crate) tier_up: TierUp,
     pub(crate) baseline: BaselineCompiler,
@@ -114,6 +115,7 @@ impl fmt::Debug for Config {
             .field("threads", &self.threads)
             .field("work_order", &self.work_order)
             .field("max_wasm_stack", &self.max_wasm_stack)
+            .field("memory_huge_pages", &self.memory_huge_pages)
             .field("tiering", &self.tiering)
             .finish_non_exhaustive()
     }
@@ -132,6 +134,7 @@ impl Default for Config {
             work_order: None,
             verify: None,
             max_wasm_stack: 512 << 10,
+            memory_huge_pages: true,
             tiering: Tiering::Eager,
             tier_up: TierUp::default(),
             baseline: BaselineCompiler::default(),
@@ -346,6 +349,13 @@ impl Config {
     /// no bounds check. Rounded up to whole pages.
     pub fn memory_guard_size(&mut self, bytes: u64) -> &mut Config {
         self.tunables.memory_guard = bytes.min(1 << 40).next_multiple_of(1 << 16);
+        self
+    }
+
+    /// Whether the system is asked for huge pages for what memories grow by beyond 8 MiB: on by default. Fewer accesses fault
+    /// then, and more may be resident than is touched. Where the system has no huge pages, or gives none, nothing changes.
+    pub fn memory_huge_pages(&mut self, enable: bool) -> &mut Config {
+        self.memory_huge_pages = enable;
         self
     }
 

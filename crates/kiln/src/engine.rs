@@ -298,6 +298,10 @@ impl Engine {
         &self.inner.config.tunables
     }
 
+    pub(crate) fn memory_huge_pages(&self) -> bool {
+        self.inner.config.memory_huge_pages
+    }
+
     pub(crate) fn max_wasm_stack(&self) -> usize {
         self.inner.config.max_wasm_stack
     }

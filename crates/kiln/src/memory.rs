@@ -159,7 +159,7 @@ impl SharedMemory {
     pub fn new(engine: &Engine, ty: MemoryType) -> Result<SharedMemory> {
         ensure!(ty.is_shared(), "shared memory must have the `shared` flag enabled on its memory type");
         ensure!(ty.maximum().is_some(), "a shared memory needs a maximum size");
-        let inner = SharedMemoryInner::new(&ty.to_env(), engine.tunables())?;
+        let inner = SharedMemoryInner::new(&ty.to_env(), engine)?;
         Ok(SharedMemory { engine: engine.clone(), inner })
     }
 

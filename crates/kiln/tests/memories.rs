@@ -286,3 +286,70 @@ fn host_memories_are_imported_and_grow_for_all() {
         },
     );
 }
+
+/// Whether the system is asked for huge pages at an address.
+fn asks_for_huge_pages(address: *const u8) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        if let Some((Some(start), Some(end))) = range.map(|(start, end)| (number(start), number(end))) {
+            inside = (start..end).contains(&address.addr());
+        } else if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+            return flags.split(' ').any(|flag| flag == "hg");
+        }
+    }
+    panic!("nothing is mapped at {address:p}");
+}
+
+#[test]
+fn large_memories_grow_by_huge_pages_if_wanted() {
+    // Systems without huge pages cannot be asked for any.
+    let has_any = std::path::Path::new("/sys/kernel/mm/transparent_hugepage/enabled").exists();
+    for wanted in [true, false] {
+        in_all_modes(
+            |c| {
+                c.memory_huge_pages(wanted);
+            },
+            |engine| {
+                for (min, shared) in [(1, ""), (300, ""), (1, "1000 shared")] {
+                    let text = format!(
+                        "(module (memory (export \"m\") {min} {shared}) (data (i32.const 9) \"data\")
+                           (func (export \"grow\") (param i32) (result i32) (memory.grow (local.get 0)))
+                           (func (export \"set\") (param i32 i32) (i32.store (local.get 0) (local.get 1)))
+                           (func (export \"get\") (param i32) (result i32) (i32.load (local.get 0))))"
+                    );
+                    let module = Module::new(engine, &text)?;
+                    let mut store = Store::new(engine, ());
+                    let instance = Instance::new(&mut store, &module, &[])?;
+                    let grow = instance.get_typed_func::<i32, i32>(&mut store, "grow")?;
+                    let set = instance.get_typed_func::<(i32, i32), ()>(&mut store, "set")?;
+                    let get = instance.get_typed_func::<i32, i32>(&mut store, "get")?;
+                    let asked = |store: &mut Store<()>, at: usize| {
+                        let base = match instance.get_export(&mut *store, "m").unwrap() {
+                            Extern::Memory(memory) => memory.data_ptr(&*store).cast_const(),
+                            Extern::SharedMemory(memory) => memory.data().as_ptr().cast(),
+                            _ => panic!("not a memory"),
+                        };
+                        asks_for_huge_pages(base.wrapping_add(at))
+                    };
+                    // 7 MiB, or 20 to begin with.
+                    assert_eq!(grow.call(&mut store, 111)?, min);
+                    set.call(&mut store, ((7 << 20) - 4, 5))?;
+                    assert!(!asked(&mut store, 6 << 20));
+                    assert_eq!(grow.call(&mut store, 500)?, min + 111);
+                    assert!(!asked(&mut store, 6 << 20));
+                    assert_eq!(asked(&mut store, 30 << 20), wanted && has_any);
+                    assert_eq!(get.call(&mut store, (7 << 20) - 4)?, 5);
+                    assert_eq!(get.call(&mut store, 9)?, i32::from_le_bytes(*b"data"));
+                    assert_eq!(get.call(&mut store, 30 << 20)?, 0);
+                    set.call(&mut store, (30 << 20, 6))?;
+                    assert_eq!(grow.call(&mut store, 100)?, min + 611);
+                    assert_eq!(get.call(&mut store, 30 << 20)?, 6);
+                }
+                Ok(())
+            },
+        );
+    }
+}

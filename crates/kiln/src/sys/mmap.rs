@@ -211,6 +211,19 @@ impl Mapping {
         unsafe { mm::madvise(start, len, Advice::LinuxDontNeed) }.map_err(|e| SysError::new("giving pages back", e))
     }
 
+    /// Asks the system for huge pages where `len` bytes from `offset` are or will be accessible. Both are multiples of the page
+    /// size. Nothing depends on whether it has any.
+    pub(crate) fn prefer_huge_pages(&self, offset: usize, len: usize) {
+        let start = self.part(offset, len);
+        if len == 0 {
+            return;
+        }
+        // SAFETY: the part is ours; what it holds and who may access it stays.
+        if let Err(error) = unsafe { mm::madvise(start, len, Advice::LinuxHugepage) } {
+            tracing::debug!(%error, "no huge pages");
+        }
+    }
+
     /// Maps `image` copy-on-write at `offset`, for reading and writing.
     ///
     /// # Safety

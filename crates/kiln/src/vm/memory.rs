@@ -11,11 +11,16 @@ use kiln_env::{TrapCode, Tunables};
 use super::context::VmMemory;
 use super::shared::{GrownShared, SharedMemoryInner};
 use super::store::StoreOpaque;
+use crate::Engine;
 use crate::sys::MemoryImage;
 use crate::sys::mmap::{Mapping, page_size, round_up_to_page};
 
 /// How many memories of ended instances a module keeps mapped for the next ones.
 const MAX_FREE: usize = 16;
+
+/// How large a memory is before what it grows by may be in huge pages. What it has then takes small ones, so that of small
+/// programs nothing becomes resident that they do not touch.
+const SMALL: usize = 8 << 20;
 
 /// What all memories made for one memory of a module have in common.
 pub(crate) struct MemoryPlan {
@@ -25,18 +30,22 @@ pub(crate) struct MemoryPlan {
     reservation: Option<usize>,
     /// Bytes at the start; 0 if the memory cannot be made.
     min: usize,
+    /// Whether huge pages are wanted for what large memories grow by.
+    huge_pages: bool,
     image: OnceLock<Option<MemoryImage>>,
     free: Mutex<Vec<Mapping>>,
 }
 
 impl MemoryPlan {
     /// Plans memories of type `ty`. A module may define one that cannot be addressed; only making it fails.
-    pub(crate) fn new(ty: &MemoryType, tunables: &Tunables) -> MemoryPlan {
+    pub(crate) fn new(ty: &MemoryType, engine: &Engine) -> MemoryPlan {
+        let (tunables, huge_pages) = (engine.tunables(), engine.memory_huge_pages());
         let style = MemoryStyle::of(ty, tunables);
         let sizes = sizes(ty, style, tunables);
         let (image, free) = (OnceLock::new(), Mutex::new(Vec::new()));
         let min = sizes.map_or(0, |(_, min)| min);
-        MemoryPlan { ty: *ty, style, reservation: sizes.map(|(reservation, _)| reservation), min, image, free }
+        let reservation = sizes.map(|(reservation, _)| reservation);
+        MemoryPlan { ty: *ty, style, reservation, min, huge_pages, image, free }
     }
 
     /// Whether a segment of `len` bytes at `offset` lies within the initial size.
@@ -88,6 +97,15 @@ impl MemoryPlan {
             }
         }
         Ok(mapping)
+    }
+
+    /// Notes that of a mapping `after` bytes are accessible, of which `before` were. The first time that these go beyond
+    /// what it began with and what is small, all further ones are to be in huge pages.
+    pub(super) fn has_grown(&self, mapping: &Mapping, before: usize, after: usize) {
+        let start = round_up(self.min.max(SMALL));
+        if self.huge_pages && (before..after).contains(&start) {
+            mapping.prefer_huge_pages(start, mapping.len() - start);
+        }
     }
 
     /// Takes back the mapping of a memory whose instance is gone.
@@ -260,7 +278,7 @@ impl LinearMemory {
 
     /// Makes it `bytes` long. False if the system refuses.
     fn set_len(&mut self, bytes: usize) -> bool {
-        let style = self.plan.style;
+        let (plan, style) = (&self.plan, self.plan.style);
         let Backing::Own { mapping, accessible } = &mut self.backing else {
             unreachable!("shared memories grow by themselves");
         };
@@ -271,6 +289,7 @@ impl LinearMemory {
                 return false;
             }
             let Some(moved) = move_to_larger(old, *accessible, needed) else { return false };
+            plan.has_grown(&moved, 0, needed);
             *mapping = Some(moved);
             *accessible = needed;
         } else if needed > *accessible {
@@ -278,6 +297,7 @@ impl LinearMemory {
             if unsafe { old.make_accessible(*accessible, needed - *accessible) }.is_err() {
                 return false;
             }
+            plan.has_grown(old, *accessible, needed);
             *accessible = needed;
         }
         let base = mapping.as_ref().expect("set above").as_ptr();

@@ -320,7 +320,7 @@ impl ModuleData {
         let env = info.env.clone();
         let (tables, eager_elems) = plan_tables(&env, &types);
         let defined = env.memories.values().skip(env.num_imported_memories as usize);
-        let memories: Box<[_]> = defined.map(|ty| Arc::new(MemoryPlan::new(ty, engine.tunables()))).collect();
+        let memories: Box<[_]> = defined.map(|ty| Arc::new(MemoryPlan::new(ty, engine))).collect();
         let datas = plan_data(&env, |memory, offset, len| memories[memory.0 as usize].fits(offset, len));
         let (imaged_datas, eager_datas) = (datas.imaged, datas.eager.into());
         let (template, dynamic_globals) = make_template(&env, &layout, &types, &code);

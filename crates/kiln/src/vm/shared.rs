@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use kiln_env::TrapCode;
 use kiln_env::types::MemoryType;
-use kiln_env::{TrapCode, Tunables};
 
 use super::context::VmMemory;
 use super::memory::MemoryPlan;
 use super::parking::{Parking, WaitResult};
 use super::store::StoreOpaque;
+use crate::Engine;
 use crate::sys::mmap::{Mapping, page_size};
 
 /// A memory that several stores, on several threads, may use at once. Its base never moves.
@@ -45,8 +46,8 @@ unsafe impl Sync for SharedMemoryInner {}
 
 impl SharedMemoryInner {
     /// A shared memory of this type, all zero.
-    pub(crate) fn new(ty: &MemoryType, tunables: &Tunables) -> Result<Arc<SharedMemoryInner>> {
-        let plan = Arc::new(MemoryPlan::new(ty, tunables));
+    pub(crate) fn new(ty: &MemoryType, engine: &Engine) -> Result<Arc<SharedMemoryInner>> {
+        let plan = Arc::new(MemoryPlan::new(ty, engine));
         let mapping = plan.map(&|| Ok(None))?;
         Ok(SharedMemoryInner::from_mapping(&plan, mapping))
     }
@@ -174,6 +175,7 @@ impl SharedMemoryInner {
         if needed > *accessible {
             // SAFETY: page multiples within the mapping; making more accessible disturbs nobody.
             unsafe { self.mapping.make_accessible(*accessible, needed - *accessible) }.ok()?;
+            self.plan.has_grown(&self.mapping, *accessible, needed);
             *accessible = needed;
         }
         self.len_cell().store(bytes as u64, Ordering::Release);

@@ -192,7 +192,7 @@ impl StoreOpaque {
 
     /// Adds a memory of the host.
     pub(crate) fn add_memory(&mut self, ty: &MemoryType) -> Result<Handle<LinearMemory>> {
-        let plan = Arc::new(MemoryPlan::new(ty, self.engine.tunables()));
+        let plan = Arc::new(MemoryPlan::new(ty, &self.engine));
         memory::check_new(self, &plan)?;
         let vm = Owned::new(VmMemory::ZERO);
         // SAFETY: the descriptor is kept beside the memory.
