@@ -16,11 +16,10 @@
 ;;   movq %rbx, (%rsp)
 ;;   movq %r12, 8(%rsp)
 ;; block0:
-;;   movq %rsi, %r12
+;;   movq %rsi, %rbx
 ;;   movl %edx, %edx
 ;;   movq 0x40(%rdi), %rax
 ;;   movq 0x38(%rdi), %rcx
-;;   movq %rdi, %r9
 ;;   movq %rdx, %rsi
 ;;   shlq $0x5, %rsi
 ;;   leaq (%rcx, %rsi), %rcx
@@ -29,45 +28,33 @@
 ;;   cmpq %rax, %rdx
 ;;   cmovaeq %rsi, %rcx
 ;;   movl 8(%rcx), %esi
-;;   movq (%rcx), %r8
-;;   movq 0x10(%rcx), %rdi
-;;   movq %r9, %rax
-;;   movl 0x54(%rax), %ecx
+;;   movq (%rcx), %rax
+;;   movl 0x54(%rdi), %ecx
+;;   movq %rdi, %r12
 ;;   cmpl %ecx, %esi
-;;   jz      label2; j label1
-;; block2:
-;;   movq %r9, %rbx
-;;   cmpq %rbx, %rdi
-;;   jnz     label3; j label4
-;; block4:
-;;   movq %r12, %rsi
-;;   jmp     label6
-;; block6:
-;;   call    *%r8
+;;   jnz     label2; j label1
+;; block1:
+;;   movq %rbx, %rsi
+;;   movq %r12, %rdi
+;;   jmp     label3
+;; block3:
+;;   call    *%rax
 ;;   movq (%rsp), %rbx
 ;;   movq 8(%rsp), %r12
 ;;   addq $0x10, %rsp
 ;;   movq %rbp, %rsp
 ;;   popq %rbp
 ;;   retq
-;; block1:
+;; block2:
 ;;   uninit  %rsi
 ;;   xorl %esi, %esi
-;;   movq %r9, %rbx
-;;   movq %rbx, %rdi
+;;   movq %r12, %rdi
 ;;   call    User(userextname0)
-;;   movq (%rax), %r8
-;;   movq 0x10(%rax), %rdi
-;;   jmp     label5
-;; block3:
-;;   jmp     label5
-;; block5:
-;;   movq 8(%rbx), %rax
-;;   movq %rax, 8(%rdi)
-;;   movq %rbx, 0x18(%rdi)
-;;   movq %r12, %rsi
-;;   jmp     label6
-;; 161 bytes of code
-;; trap 0x46: UndefinedElement
-;; trap 0x9f: StackOverflow
-;; reloc 0x83: X86CallPcRel4 builtin[resolve_indirect]
+;;   movq (%rax), %rax
+;;   movq %rbx, %rsi
+;;   movq %r12, %rdi
+;;   jmp     label3
+;; 128 bytes of code
+;; trap 0x3f: UndefinedElement
+;; trap 0x7e: StackOverflow
+;; reloc 0x6f: X86CallPcRel4 builtin[resolve_indirect]

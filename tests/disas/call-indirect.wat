@@ -29,29 +29,17 @@
 ;; @0005                               v11 = select_spectre_guard v5, v10, v9  ; v10 = 0
 ;; @0005                               v12 = load.i32 user5 aligned region1 v11+8
 ;; @0005                               v13 = load.i64 notrap aligned region1 v11
-;; @0005                               v14 = load.i64 notrap aligned region1 v11+16
-;; @0005                               v15 = load.i32 notrap aligned region0 v0+84
-;; @0005                               v16 = icmp eq v12, v15
-;; @0005                               brif v16, block1, block2
+;; @0005                               v14 = load.i32 notrap aligned region0 v0+84
+;; @0005                               v15 = icmp ne v12, v14
+;; @0005                               brif v15, block1, block2(v13)
 ;;
-;;                                 block1:
-;; @0005                               v21 = icmp.i64 ne v14, v0
-;; @0005                               brif v21, block3(v13, v14), block4(v13, v14)
+;;                                 block1 cold:
+;; @0005                               v17 = iconst.i32 0
+;; @0005                               v18 = call fn0(v0, v17, v3, v14)  ; v17 = 0
+;; @0005                               v19 = load.i64 notrap aligned region1 v18
+;; @0005                               jump block2(v19)
 ;;
-;;                                 block2 cold:
-;; @0005                               v22 = iconst.i32 0
-;; @0005                               v23 = call fn0(v0, v22, v3, v15)  ; v22 = 0
-;; @0005                               v24 = load.i64 notrap aligned region1 v23
-;; @0005                               v25 = load.i64 notrap aligned region1 v23+16
-;; @0005                               jump block3(v24, v25)
-;;
-;;                                 block3(v17: i64, v18: i64) cold:
-;; @0005                               v26 = load.i64 notrap aligned region0 v0+8
-;; @0005                               store notrap aligned region0 v26, v18+8
-;; @0005                               store.i64 notrap aligned region0 v0, v18+24
-;; @0005                               jump block4(v17, v18)
-;;
-;;                                 block4(v19: i64, v20: i64):
-;; @0005                               v27 = call_indirect sig1, v19(v20, v1)
-;; @0008                               return v27
+;;                                 block2(v16: i64):
+;; @0005                               v20 = call_indirect sig1, v16(v0, v1)
+;; @0008                               return v20
 ;; }

@@ -40,52 +40,39 @@
 ;;   movq %rbx, (%rsp)
 ;;   movq %r12, 8(%rsp)
 ;; block0:
-;;   movq %rsi, %r12
+;;   movq %rsi, %rbx
 ;;   movl %edx, %edx
-;;   movq 0x40(%rdi), %rcx
-;;   movq 0x38(%rdi), %rax
-;;   movq %rdi, %r8
+;;   movq 0x40(%rdi), %rax
+;;   movq 0x38(%rdi), %rcx
 ;;   movq %rdx, %rsi
 ;;   shlq $0x5, %rsi
-;;   leaq (%rax, %rsi), %rax
+;;   leaq (%rcx, %rsi), %rcx
 ;;   uninit  %rsi
 ;;   xorq %rsi, %rsi
-;;   cmpq %rcx, %rdx
-;;   cmovaeq %rsi, %rax
-;;   movl 8(%rax), %esi
-;;   movq (%rax), %r10
-;;   movq 0x10(%rax), %rdi
-;;   movq %r8, %rax
-;;   movl 0x64(%rax), %ecx
-;;   cmpl %ecx, %esi
-;;   jz      label2; j label1
-;; block2:
-;;   movq %r8, %rbx
-;;   cmpq %rbx, %rdi
-;;   jnz     label3; j label4
-;; block4:
-;;   movq %r12, %rsi
-;;   jmp     label6
-;; block6:
-;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
+;;   cmpq %rax, %rdx
+;;   cmovaeq %rsi, %rcx
+;;   movl 8(%rcx), %eax
+;;   movq (%rcx), %r10
+;;   movl 0x64(%rdi), %ecx
+;;   movq %rdi, %r12
+;;   cmpl %ecx, %eax
+;;   jnz     label2; j label1
 ;; block1:
+;;   movq %rbx, %rsi
+;;   movq %r12, %rdi
+;;   jmp     label3
+;; block3:
+;;   return_call_unknown %r10 (0) tmp=%r11 %rdi=%rdi %rsi=%rsi
+;; block2:
 ;;   uninit  %rsi
 ;;   xorl %esi, %esi
-;;   movq %r8, %rbx
-;;   movq %rbx, %rdi
+;;   movq %r12, %rdi
 ;;   call    User(userextname0)
 ;;   movq (%rax), %r10
-;;   movq 0x10(%rax), %rdi
-;;   jmp     label5
-;; block3:
-;;   jmp     label5
-;; block5:
-;;   movq 8(%rbx), %rax
-;;   movq %rax, 8(%rdi)
-;;   movq %rbx, 0x18(%rdi)
-;;   movq %r12, %rsi
-;;   jmp     label6
-;; 160 bytes of code
-;; trap 0x46: UndefinedElement
-;; trap 0x9e: StackOverflow
-;; reloc 0x82: X86CallPcRel4 builtin[resolve_indirect]
+;;   movq %rbx, %rsi
+;;   movq %r12, %rdi
+;;   jmp     label3
+;; 128 bytes of code
+;; trap 0x3f: UndefinedElement
+;; trap 0x7e: StackOverflow
+;; reloc 0x6f: X86CallPcRel4 builtin[resolve_indirect]

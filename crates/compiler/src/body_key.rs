@@ -29,6 +29,8 @@ pub(crate) struct Declarations {
     signatures: Vec<Signature>,
     /// For each memory, up to which offset accesses to it depend on no size; 0 if all do.
     unchecked: Vec<u64>,
+    /// Whether references lead to functions of the same instance only.
+    own_references: bool,
 }
 
 impl Declarations {
@@ -42,6 +44,7 @@ impl Declarations {
         Declarations {
             signatures: module.types.values().map(signature).collect(),
             unchecked: module.memories.values().map(unchecked).collect(),
+            own_references: module.has_own_references_only(),
         }
     }
 }
@@ -276,7 +279,7 @@ impl Scan<'_> {
 
     fn call_indirect(&mut self, tail: u8, ty: u32, table: u32) {
         self.scan.material.item(Item::IndirectCall);
-        self.scan.material.bytes.push(tail);
+        self.scan.material.bytes.extend([tail, u8::from(self.declarations.own_references)]);
         self.scan.material.number(table.into());
         self.scan.material.number(self.layout.type_id(TypeIndex(ty)).into());
         self.signature_of(ty);
@@ -285,7 +288,7 @@ impl Scan<'_> {
 
     fn call_ref(&mut self, tail: u8, ty: u32) {
         self.scan.material.item(Item::ReferenceCall);
-        self.scan.material.bytes.push(tail);
+        self.scan.material.bytes.extend([tail, u8::from(self.declarations.own_references)]);
         self.signature_of(ty);
     }
 

@@ -330,6 +330,7 @@ impl Compiler {
             infos: &infos,
             isa: &*self.isa,
             profile: None,
+            own_references: false,
             bulk_in_line: self.midend.has_bulk_in_line(),
         };
         let key = match kind {
@@ -424,6 +425,7 @@ impl Compiler {
             infos: module.infos(),
             isa: &*self.isa,
             profile: None,
+            own_references: self.midend.knows_contexts() && module.has_own_references_only(),
             bulk_in_line: self.midend.has_bulk_in_line(),
         }
     }

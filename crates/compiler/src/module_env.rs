@@ -22,6 +22,8 @@ pub struct ModuleEnv<'a> {
     pub isa: &'a dyn TargetIsa,
     /// How it ran, if that is known.
     pub profile: Option<&'a Profile<'a>>,
+    /// Whether the context of whatever a table or reference leads to is known to be the caller's own.
+    pub own_references: bool,
     /// Whether short copies and fills of memories are done in line.
     pub bulk_in_line: bool,
 }

@@ -42,6 +42,7 @@ pub struct ValidatedModule {
     indirect_types: Box<[TypeIndex]>,
     canonical_sigs: IndexVec<TypeIndex, TypeIndex>,
     declarations: OnceLock<Declarations>,
+    own_references: OnceLock<bool>,
     parse_time: Duration,
     validate_time: Duration,
 }
@@ -62,6 +63,7 @@ impl ValidatedModule {
             indirect_types,
             canonical_sigs: module.canonical_signatures(),
             declarations: OnceLock::new(),
+            own_references: OnceLock::new(),
             module,
             parse_time: time,
             validate_time: Duration::ZERO,
@@ -96,6 +98,11 @@ impl ValidatedModule {
     /// What scans of bodies have in common.
     pub(crate) fn declarations(&self, tunables: &Tunables) -> &Declarations {
         self.declarations.get_or_init(|| Declarations::new(&self.module, tunables))
+    }
+
+    /// See [`Module::has_own_references_only`].
+    pub(crate) fn has_own_references_only(&self) -> bool {
+        *self.own_references.get_or_init(|| self.module.has_own_references_only())
     }
 
     /// How long parsing and validating took.

@@ -239,6 +239,38 @@ impl Module {
         }
     }
 
+    /// Whether every function reference that there can ever be in an instance is one to a function with a body here, of that
+    /// instance. Follows from declarations alone: references to other functions come in through what is imported, through what
+    /// the host or other modules can write to, and as arguments and results.
+    pub fn has_own_references_only(&self) -> bool {
+        let is_func = |ty: &ValType| matches!(ty, ValType::Ref(ty) if ty.repr() == RefRepr::FuncPointer);
+        let passes = |ty: &FuncType| ty.params.iter().chain(&ty.results).any(is_func);
+        let imported = |index: &FuncIndex| index.0 < self.num_imported_funcs;
+        let names_import =
+            |expr: &ConstExpr| expr.0.iter().any(|op| matches!(op, ConstOp::RefFunc(func) if imported(func)));
+        let comes_in = |import: &Import| match import.index {
+            EntityIndex::Func(func) => self.funcs[func].escapes,
+            EntityIndex::Table(table) => is_func(&ValType::Ref(self.tables[table].element)),
+            EntityIndex::Global(global) => is_func(&self.globals[global].content),
+            EntityIndex::Memory(_) | EntityIndex::Tag(_) => false,
+        };
+        let is_written = |export: &Export| match export.index {
+            EntityIndex::Table(table) => is_func(&ValType::Ref(self.tables[table].element)),
+            EntityIndex::Global(global) => self.globals[global].mutable && is_func(&self.globals[global].content),
+            EntityIndex::Func(_) | EntityIndex::Memory(_) | EntityIndex::Tag(_) => false,
+        };
+        let is_filled = |segment: &ElemSegment| match &segment.items {
+            ElemItems::Funcs(funcs) => funcs.iter().any(imported),
+            ElemItems::Exprs(exprs) => exprs.iter().any(names_import),
+        };
+        self.types.values().all(|ty| ty.as_func().is_some_and(|ty| !passes(ty)))
+            && !self.imports.iter().any(comes_in)
+            && !self.exports.iter().any(is_written)
+            && !self.elems.values().any(is_filled)
+            && !self.global_inits.values().any(names_import)
+            && !self.table_inits.values().flatten().any(names_import)
+    }
+
     /// The payload of the first custom section with this name.
     pub fn custom(&self, name: &str) -> Option<SourceRange> {
         self.customs.iter().find(|(n, _)| n == name).map(|(_, r)| r.clone())

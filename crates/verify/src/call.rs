@@ -119,8 +119,9 @@ impl Checker<'_> {
             Target::Direct(_) => (value == Value::base(Base::Context), true),
             Target::Callee(symbol) => {
                 let callee = s.fact(symbol).callee;
-                let own = callee.own && value == Value::base(Base::Context);
-                (value == Value::of(Base::CalleeContext, symbol) || own, callee.ready())
+                let is_own = callee.own || self.plan.own_references;
+                let own = is_own && value == Value::base(Base::Context);
+                (value == Value::of(Base::CalleeContext, symbol) || own, is_own || callee.ready())
             }
             Target::Import(import) => (value == Value::base(Base::ImportContext(import)), s.import(import).ready()),
         };
@@ -181,6 +182,10 @@ impl Checker<'_> {
                 Wanted::Table => index(module.tables.len()),
                 Wanted::Data => index(module.datas.len()),
                 Wanted::Elem => index(module.elems.len()),
+                // Where no reference leads elsewhere, none is made that does.
+                Wanted::Func if self.plan.own_references => {
+                    index(module.funcs.len()) && !index(module.num_imported_funcs as usize)
+                }
                 Wanted::Func => index(module.funcs.len()),
                 Wanted::Defined => index(module.funcs.len() - module.num_imported_funcs as usize),
                 Wanted::TypeNumber => {

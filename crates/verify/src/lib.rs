@@ -43,7 +43,9 @@
 //!    call; bases that can move, and addresses made of them, are forgotten there. So are stack limits and prepared contexts.
 //! 6. *Callees.* A symbol names a callee through one element of a table or one reference. Elements of tables do not change
 //!    between two calls, so that code, context and type read through one address are those of one function; addresses of
-//!    elements are forgotten at calls, while what was read stays true of that function for ever.
+//!    elements are forgotten at calls, while what was read stays true of that function for ever. Where declarations say so
+//!    (`Module::has_own_references_only`), no reference can be to a function of another instance, as by induction none is made
+//!    or let in: then every callee's context is the caller's.
 //! 7. *Joins.* See `state::join`: what holds of both sides, where equal pairs of values become equal symbols.
 //! 8. *Ends.* The set of block starts only grows; at one of them states only lose, facts step along finitely many bounds
 //!    after `check` has widened them, and pairs of symbols are never more than values: so the computation ends, or is refused.

@@ -53,6 +53,8 @@ pub(crate) struct Plan<'m> {
     /// Whether what is out of bounds is to be masked, not only branched over.
     pub(crate) table_masks: bool,
     pub(crate) memory_masks: bool,
+    /// Whether references lead to functions of the same instance only.
+    pub(crate) own_references: bool,
     signatures: Vec<Option<Signature>>,
     flags: HashMap<String, String>,
 }
@@ -83,6 +85,7 @@ impl<'m> Plan<'m> {
             memories: memories.collect(),
             tables: tables.collect(),
             table_masks: set("enable_table_access_spectre_mitigation"),
+            own_references: module.has_own_references_only(),
             memory_masks: set("enable_heap_access_spectre_mitigation"),
             signatures: module.types.values().map(|ty| ty.as_func().map(Signature::wasm)).collect(),
             flags,

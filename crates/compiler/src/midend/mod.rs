@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `inline` | module | small functions take the place of calls to them; done by the translator |
 //! | `bulk` | translation | `memory.copy` and `memory.fill` of few bytes are loads and stores; done by the translator (`translate/ops/bulk.rs`) |
+//! | `contexts` | translation | indirect calls do not ask whose functions are called where declarations say that all are the module's own; done by the translator (`translate/ops/call.rs`) |
 //! | `compare` | function | branches and selections on negated float comparisons take the comparison itself |
 //! | `bytes` | function | loops over bytes, like those of `memcpy`, do 16 at a time |
 //! | `wide` | function | products of 128 bits, put together from four of 32, are computed at once |
@@ -106,6 +107,9 @@ const FUNC_PASSES: &[FuncPass] = &[
 /// What the translator does about short copies and fills.
 const BULK: &str = "bulk";
 
+/// What the translator does about contexts of indirect calls.
+const CONTEXTS: &str = "contexts";
+
 /// Which passes run, and what is shown of their work.
 #[derive(Clone, Debug, Default)]
 pub struct PassConfig {
@@ -185,6 +189,7 @@ pub type PassTimes = Vec<(&'static str, Duration)>;
 pub fn pass_names() -> impl Iterator<Item = &'static str> {
     MODULE_PASSES.iter().map(|p| p.name).chain(FUNC_PASSES.iter().map(|p| p.name)).chain([
         BULK,
+        CONTEXTS,
         numbers::NAME,
         order::NAME,
         bases::NAME,
@@ -218,6 +223,11 @@ impl Midend {
     /// Whether the translator does short copies and fills of memories in line.
     pub(crate) fn has_bulk_in_line(&self) -> bool {
         self.runs(BULK)
+    }
+
+    /// Whether the translator makes use of it where no function of another instance can be called through references.
+    pub(crate) fn knows_contexts(&self) -> bool {
+        self.runs(CONTEXTS)
     }
 
     /// Whether blocks are put into order behind Cranelift's optimiser, where that runs.

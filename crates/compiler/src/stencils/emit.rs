@@ -152,6 +152,7 @@ impl Maker {
             infos: &self.infos,
             isa: &*self.isa,
             profile: None,
+            own_references: false,
             bulk_in_line: s.module.based,
         };
         let mut stencil = Stencil::begin(&mut self.context.func, &mut self.frontend, &env, s, c, v);

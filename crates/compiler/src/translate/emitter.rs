@@ -74,6 +74,8 @@ pub(crate) struct OpEnv<'m> {
     pub(crate) heap_spectre: bool,
     /// The same for table accesses.
     pub(crate) table_spectre: bool,
+    /// Whether the context of whatever a table or reference leads to is known to be the caller's own.
+    pub(crate) own_references: bool,
     /// Whether short copies and fills of memories are done in line.
     pub(crate) bulk_in_line: bool,
     regions: [Option<AliasRegion>; Region::COUNT],
@@ -98,6 +100,7 @@ impl<'m> OpEnv<'m> {
             memory_base: None,
             heap_spectre: env.isa.flags().enable_heap_access_spectre_mitigation(),
             table_spectre: env.isa.flags().enable_table_access_spectre_mitigation(),
+            own_references: env.own_references,
             bulk_in_line: env.bulk_in_line,
             regions: [None; Region::COUNT],
             funcs: HashMap::new(),

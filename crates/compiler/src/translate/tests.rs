@@ -54,6 +54,7 @@ impl Loaded {
             infos: self.module.infos(),
             isa,
             profile: None,
+            own_references: self.module.module().has_own_references_only(),
             bulk_in_line: true,
         }
     }

@@ -99,3 +99,18 @@ fn copies_and_fills() {
     let tunables = Tunables { memory_reservation: 0, memory_guard: 0, ..Tunables::default() };
     compile_with(BULK, &[], tunables).accepted();
 }
+
+#[test]
+fn indirect_calls_of_own_functions_and_of_others() {
+    for (table, import) in [("", ""), ("(export \"t\")", ""), ("", "(elem (i32.const 1) func $i)")] {
+        compile(&format!(
+            "(module (import \"\" \"i\" (func $i (param i32) (result i32)))
+               (type $t (func (param i32) (result i32))) (table {table} 10 20 funcref) {import}
+               (elem (i32.const 0) func $f) (elem declare func $f)
+               (func $f (param i32) (result i32) (call_indirect (type $t) (local.get 0) (local.get 0)))
+               (func (param i32) (result i32) (return_call_indirect (type $t) (local.get 0) (local.get 0)))
+               (func (param i32) (result i32) (call_ref $t (local.get 0) (ref.func $f))))"
+        ))
+        .accepted();
+    }
+}

@@ -1,9 +1,12 @@
 //! Faults that compilers had, put into code that was good.
 
+use std::sync::Arc;
+
 use iced_x86::{Code, Mnemonic, OpKind, Register};
 use kiln_env::machine::TrapSite;
+use kiln_env::module::Export;
 use kiln_env::settings::Tunables;
-use kiln_env::{FuncKey, TrapCode};
+use kiln_env::{EntityIndex, FuncKey, TableIndex, TrapCode};
 use kiln_verify::Rule;
 
 use super::{compile, compile_with, drop_instruction};
@@ -12,7 +15,7 @@ use super::{compile, compile_with, drop_instruction};
 const LOAD: &str = "(module (memory 1 10) (func (param i32) (result i32) (i32.load (local.get 0))))";
 
 /// Calls through a table.
-const INDIRECT: &str = "(module (type $t (func (param i32) (result i32))) (table 10 20 funcref)
+const INDIRECT: &str = "(module (type $t (func (param i32) (result i32))) (table (export \"t\") 10 20 funcref)
     (func (param i32) (result i32) (call_indirect (type $t) (local.get 0) (local.get 0))))";
 
 #[test]
@@ -161,6 +164,16 @@ fn a_call_with_a_context_that_is_not_the_callees() {
     // The reference instead of the context.
     *context.last_mut().unwrap() = 24;
     code.refused(0, Rule::Call);
+}
+
+#[test]
+fn a_context_that_is_said_to_be_the_own_one() {
+    // Nobody can put other functions into the table. Then the declarations say that it is exported.
+    let own = INDIRECT.replace("(export \"t\") ", "");
+    let mut code = compile(&own).accepted();
+    let export = Export { name: "t".into(), index: EntityIndex::Table(TableIndex(0)) };
+    Arc::make_mut(&mut code.module).exports.push(export);
+    assert!(code.refused(0, Rule::Call).contains("context"));
 }
 
 #[test]

@@ -1,4 +1,10 @@
 //! Call glue: what is called, and with which context.
+//!
+//! # Own references
+//! Where declarations say so (`Module::has_own_references_only`) every function that a table or a reference leads to has a body in this
+//! module, and the reference was made by this instance. Then its context is that of the caller: it need not be
+//! loaded and compared, the callee's context is prepared already, and there is no code for a foreign one. Types of elements are still
+//! compared, because elements may be null, not built yet, or of other types; so are indices.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -96,9 +102,11 @@ impl Source {
         let number_field = e.own_number_field();
         let number = e.b.ins().load(I32, self.next, self.address, number_field);
         self.next = trusted;
-        let context = e.b.ins().load(I64, trusted, self.address, func_ref::context as i32);
-        let vmctx = e.env.vmctx;
-        let is_own = e.b.ins().icmp(IntCC::Equal, context, vmctx);
+        let is_own = (!e.env.own_references).then(|| {
+            let context = e.b.ins().load(I64, trusted, self.address, func_ref::context as i32);
+            let vmctx = e.env.vmctx;
+            e.b.ins().icmp(IntCC::Equal, context, vmctx)
+        });
         Identity { number, is_own }
     }
 
@@ -117,14 +125,18 @@ impl Source {
 pub(crate) struct Identity {
     /// Its number, if it is one of the same instance.
     number: Value,
-    is_own: Value,
+    /// Whether it is, unless that is known.
+    is_own: Option<Value>,
 }
 
 impl Identity {
     /// Whether it is this function of the same instance.
     pub(crate) fn is(self, e: &mut Emitter, func: DefinedFuncIndex) -> Value {
         let same_number = e.b.ins().icmp_imm_u(IntCC::Equal, self.number, i64::from(own_number(func)));
-        e.b.ins().band(same_number, self.is_own)
+        match self.is_own {
+            Some(is_own) => e.b.ins().band(same_number, is_own),
+            None => same_number,
+        }
     }
 }
 
@@ -135,6 +147,9 @@ fn indirect(
     (table, element): (TableIndex, Value),
     (entry, first): (Value, MemFlagsData),
 ) -> Callee {
+    if e.env.own_references {
+        return own_element(e, ty, (table, element), (entry, first));
+    }
     let flags = e.trusted(Region::Table);
     let type_field = e.type_id_field();
     let found = e.b.ins().load(I32, first, entry, type_field);
@@ -181,10 +196,34 @@ fn indirect(
     Callee { target: Target::Indirect(e.sig_ref(ty), final_code), context: final_context }
 }
 
+/// The same where all functions are the instance's own.
+fn own_element(
+    e: &mut Emitter,
+    ty: TypeIndex,
+    (table, element): (TableIndex, Value),
+    (entry, first): (Value, MemFlagsData),
+) -> Callee {
+    let flags = e.trusted(Region::Table);
+    let type_field = e.type_id_field();
+    let found = e.b.ins().load(I32, first, entry, type_field);
+    let code = e.b.ins().load(I64, flags, entry, func_ref::code as i32);
+    let wanted = e.context_field(I32, e.env.layout.type_id(ty));
+    let differs = e.b.ins().icmp(IntCC::NotEqual, found, wanted);
+    let code = e.unlikely_value(differs, code, |e| {
+        let table = e.i32(table.0);
+        let reference = e.builtin_value(Builtin::ResolveIndirect, &[table, element, wanted]);
+        e.b.ins().load(I64, flags, reference, func_ref::code as i32)
+    });
+    Callee { target: Target::Indirect(e.sig_ref(ty), code), context: e.env.vmctx }
+}
+
 /// The function of a `call_ref`.
 fn reference(e: &mut Emitter, ty: TypeIndex, reference: Value, first: MemFlagsData) -> Callee {
     let trusted = e.trusted(Region::Table);
     let code = e.b.ins().load(I64, first, reference, func_ref::code as i32);
+    if e.env.own_references {
+        return Callee { target: Target::Indirect(e.sig_ref(ty), code), context: e.env.vmctx };
+    }
     let context = e.b.ins().load(I64, trusted, reference, func_ref::context as i32);
     perhaps_foreign(e, ty, code, context)
 }
