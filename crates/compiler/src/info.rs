@@ -28,41 +28,6 @@ pub(crate) const MAX_LOCAL_CAUGHT: u64 = 1 << 21;
 /// Cost of a product of 128 bits as it is when the passes are done: multiplications, additions, stores.
 pub(crate) const PRODUCT_COST: u32 = 8;
 
-/// About how many instructions each operator takes, by opcode. Locals, constants and blocks take none.
-pub(crate) const OPERATOR_COSTS: [u8; 256] = {
-    let mut costs = [1; 256];
-    // nop, block, end, drop, local.get, local.set, local.tee, the constants
-    let free = [0x01, 0x02, 0x0b, 0x1a, 0x20, 0x21, 0x22, 0x41, 0x42, 0x43, 0x44];
-    let mut i = 0;
-    while i < free.len() {
-        costs[free[i]] = 0;
-        i += 1;
-    }
-    // throw, rethrow, throw_ref
-    costs[0x08] = 6;
-    costs[0x09] = 6;
-    costs[0x0a] = 6;
-    // br_table
-    costs[0x0e] = 6;
-    // call, return_call
-    costs[0x10] = 3;
-    costs[0x12] = 3;
-    // call_indirect, call_ref and the tail-calling forms
-    costs[0x11] = 10;
-    costs[0x13] = 10;
-    costs[0x14] = 6;
-    costs[0x15] = 6;
-    // table.get, table.set, memory.grow
-    costs[0x25] = 6;
-    costs[0x26] = 6;
-    costs[0x40] = 4;
-    // Bulk operations and conversions, vectors, atomics
-    costs[0xfc] = 4;
-    costs[0xfd] = 2;
-    costs[0xfe] = 3;
-    costs
-};
-
 /// What is known about all functions with a body.
 #[derive(Clone, Default, Debug)]
 pub struct FuncInfos {
@@ -176,7 +141,7 @@ impl<'a> FuncInfo<'a> {
         self.record.flags & flag != 0
     }
 
-    /// About how many instructions it takes: operators weighted by `OPERATOR_COSTS`; 65,535 stands for that or more.
+    /// About how many instructions it takes: operators weighted by [`kiln_env::Op::cost`]; 65,535 stands for that or more.
     pub fn cost(&self) -> u32 {
         self.record.cost.into()
     }

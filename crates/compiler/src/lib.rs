@@ -25,6 +25,7 @@ mod locations;
 pub mod midend;
 pub mod module_env;
 pub mod names;
+mod opcodes;
 pub mod parse;
 mod pool;
 mod profile;

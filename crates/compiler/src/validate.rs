@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kiln_env::{ContextLayout, DefinedFuncIndex, FuncIndex, IndexVec, Module, Tunables, TypeIndex, limits};
+use kiln_env::opcode::Class;
+use kiln_env::{ContextLayout, DefinedFuncIndex, FuncIndex, IndexVec, Module, Op, Tunables, TypeIndex, limits};
 use wasmparser::{
     BinaryReader, FrameKind, FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator,
     WasmFeatures,
@@ -18,8 +19,8 @@ use crate::body_key::Declarations;
 use crate::error::{CompileError, Result};
 use crate::features::Features;
 use crate::info::{
-    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_CAUGHT, MAX_LOCAL_LOOPS, MAX_VALUES, OPERATOR_COSTS,
-    PRODUCT_COST, RANKED_LOCALS, Record, encode_weight, flag, write_leb,
+    FuncInfos, MAX_HOIST_WORK, MAX_LOCAL_BLOCKS, MAX_LOCAL_CAUGHT, MAX_LOCAL_LOOPS, MAX_VALUES, PRODUCT_COST,
+    RANKED_LOCALS, Record, encode_weight, flag, write_leb,
 };
 use crate::names;
 use crate::parse::ParsedModule;
@@ -377,44 +378,52 @@ impl Facts {
     }
 
     /// Looks at an operator before it is validated. Immediates may be nonsense here; returns whether it ends a loop.
-    #[inline]
     fn before(&mut self, code: &[u8], validator: &FuncValidator<Resources<'_>>) -> bool {
-        self.cost += u32::from(OPERATOR_COSTS[usize::from(code[0])]);
-        match code[0] {
-            0x20..=0x22 => self.use_local(peek_leb(&code[1..])),
-            0x03 => {
+        let Some(op) = Op::decode(code) else { return false };
+        self.cost += u32::from(op.cost());
+        match op.class() {
+            Class::Local => self.use_local(peek_leb(&code[1..])),
+            Class::Control => return self.before_control(op, code.len(), validator),
+            Class::Call => {
+                self.flags |= flag::CALLS;
+                match op {
+                    Op::Call | Op::ReturnCall => self.callees.push(peek_leb(&code[1..])),
+                    // Through a table or a reference: what is named is the type.
+                    _ => self.types.push(peek_leb(&code[1..])),
+                }
+            }
+            Class::Exception if matches!(op, Op::Try | Op::TryTable) => self.flags |= flag::CATCHES,
+            // What traps where signals are not used, as an explicit check.
+            Class::Load | Class::Store | Class::Partial | Class::Vector | Class::VectorAccess => self.num_checks += 1,
+            Class::Atomic | Class::Fence => self.num_checks += 1,
+            Class::Memory => self.num_checks += u32::from(op == Op::MemoryGrow),
+            Class::Table => self.num_checks += u32::from(matches!(op, Op::TableGet | Op::TableSet)),
+            Class::Reference => self.num_checks += u32::from(matches!(op, Op::RefFunc | Op::RefAsNonNull)),
+            Class::Exception | Class::Parametric | Class::Global | Class::Constant => {}
+            // Waiting and waking call the runtime.
+            Class::Comparison | Class::Numeric | Class::Wide | Class::Aggregate | Class::Wait => {}
+        }
+        false
+    }
+
+    /// The same for blocks and branches; `len` is the number of bytes from the operator on.
+    fn before_control(&mut self, op: Op, len: usize, validator: &FuncValidator<Resources<'_>>) -> bool {
+        match op {
+            Op::Loop => {
                 self.num_loops += 1;
                 self.num_blocks += 1;
                 self.loop_depth += 1;
             }
-            0x0b => return validator.get_control_frame(0).is_some_and(|f| f.kind == FrameKind::Loop),
-            // call, return_call
-            0x10 | 0x12 => {
-                self.flags |= flag::CALLS;
-                self.callees.push(peek_leb(&code[1..]));
-            }
-            // call_indirect, call_ref and the tail-calling forms
-            0x11 | 0x13..=0x15 => {
-                self.flags |= flag::CALLS;
-                self.types.push(peek_leb(&code[1..]));
-            }
-            // try, try_table
-            0x06 | 0x1f => self.flags |= flag::CATCHES,
-            // unreachable, in front of the last end
-            0x00 if code.len() == 2 => self.flags |= flag::ENDS_UNREACHABLE,
-            0x0f => {
+            Op::End => return validator.get_control_frame(0).is_some_and(|f| f.kind == FrameKind::Loop),
+            // Only the last end follows.
+            Op::Unreachable if len == 2 => self.flags |= flag::ENDS_UNREACHABLE,
+            Op::Unreachable | Op::Nop => {}
+            Op::Return => {
                 self.num_blocks += 1;
                 self.flags |= flag::RETURNS;
             }
-            // block, if, else, br, br_if, br_table, br_on_null, br_on_non_null
-            0x02 | 0x04 | 0x05 | 0x0c..=0x0e | 0xd5 | 0xd6 => self.num_blocks += 1,
-            // Loads and stores, divisions, conversions that trap, ref.as_non_null
-            0x28..=0x3e | 0x6d..=0x70 | 0x7f..=0x82 | 0xa8..=0xb1 | 0xd4 => self.num_checks += 1,
-            // memory.grow, table.get, table.set, ref.func, vectors
-            0x40 | 0x25 | 0x26 | 0xd2 | 0xfd => self.num_checks += 1,
-            // Atomic operators, except wait and notify, which call the runtime.
-            0xfe if peek_leb(&code[1..]) > 2 => self.num_checks += 1,
-            _ => {}
+            // All else begins or ends a block.
+            _ => self.num_blocks += 1,
         }
         false
     }

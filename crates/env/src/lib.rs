@@ -15,6 +15,7 @@ pub mod layout;
 pub mod limits;
 pub mod machine;
 pub mod module;
+pub mod opcode;
 pub mod profile;
 pub mod reloc;
 pub mod settings;
@@ -36,6 +37,7 @@ pub use index::{
 pub use layout::ContextLayout;
 pub use machine::MachineFunc;
 pub use module::Module;
+pub use opcode::Op;
 pub use settings::{Fingerprint, Tunables};
 pub use trap::TrapCode;
 pub use unbound::UnboundFunc;

@@ -10,12 +10,13 @@
 //!
 //! Builds with debug assertions, those for tests and for fuzzing, let `wasmparser` confirm all that it accepts.
 
+use kiln_env::opcode::{Class, Immediates, Lead, OperandType, Prefix, Signature};
 use kiln_env::types::{RefType, ValType};
-use kiln_env::{Module, limits};
+use kiln_env::{Module, Op, limits};
 
 use super::Facts;
 use crate::features::Features;
-use crate::info::{OPERATOR_COSTS, flag};
+use crate::info::flag;
 
 /// Types as codes. What is not here is left to `wasmparser`.
 const I32: u8 = 1;
@@ -137,87 +138,115 @@ impl QuickModule {
     }
 }
 
-/// Operators that take their operands and give a result whatever the module: operand codes, the topmost last (0: none),
-/// and the result (0: the operator is none of these).
-const SIMPLE: [[u8; 3]; 256] = {
-    let mut table = [[0; 3]; 256];
-    let ranges: &[(usize, usize, [u8; 3])] = &[
-        (0x45, 0x45, [0, I32, I32]),
-        (0x46, 0x4f, [I32, I32, I32]),
-        (0x50, 0x50, [0, I64, I32]),
-        (0x51, 0x5a, [I64, I64, I32]),
-        (0x5b, 0x60, [F32, F32, I32]),
-        (0x61, 0x66, [F64, F64, I32]),
-        (0x67, 0x69, [0, I32, I32]),
-        (0x6a, 0x78, [I32, I32, I32]),
-        (0x79, 0x7b, [0, I64, I64]),
-        (0x7c, 0x8a, [I64, I64, I64]),
-        (0x8b, 0x91, [0, F32, F32]),
-        (0x92, 0x98, [F32, F32, F32]),
-        (0x99, 0x9f, [0, F64, F64]),
-        (0xa0, 0xa6, [F64, F64, F64]),
-        (0xa7, 0xa7, [0, I64, I32]),
-        (0xa8, 0xa9, [0, F32, I32]),
-        (0xaa, 0xab, [0, F64, I32]),
-        (0xac, 0xad, [0, I32, I64]),
-        (0xae, 0xaf, [0, F32, I64]),
-        (0xb0, 0xb1, [0, F64, I64]),
-        (0xb2, 0xb3, [0, I32, F32]),
-        (0xb4, 0xb5, [0, I64, F32]),
-        (0xb6, 0xb6, [0, F64, F32]),
-        (0xb7, 0xb8, [0, I32, F64]),
-        (0xb9, 0xba, [0, I64, F64]),
-        (0xbb, 0xbb, [0, F32, F64]),
-        (0xbc, 0xbc, [0, F32, I32]),
-        (0xbd, 0xbd, [0, F64, I64]),
-        (0xbe, 0xbe, [0, I32, F32]),
-        (0xbf, 0xbf, [0, I64, F64]),
-        (0xc0, 0xc1, [0, I32, I32]),
-        (0xc2, 0xc4, [0, I64, I64]),
-    ];
-    let mut i = 0;
-    while i < ranges.len() {
-        let (mut op, last, types) = ranges[i];
-        while op <= last {
-            table[op] = types;
-            op += 1;
-        }
-        i += 1;
+/// What is done with an operator.
+#[derive(Clone, Copy)]
+enum Step {
+    LocalGet,
+    LocalSet,
+    LocalTee,
+    I32Const,
+    /// Operands and results are of fixed types.
+    Simple,
+    /// The same that may trap.
+    Partial,
+    Load,
+    Store,
+    Control,
+    Call,
+    Other,
+    /// The number decides that follows.
+    Prefixed,
+    /// That is left to `wasmparser`.
+    Unknown,
+}
+
+const fn step(lead: Lead) -> Step {
+    let op = match lead {
+        Lead::Op(op) => op,
+        Lead::Prefix(Prefix::Misc) => return Step::Prefixed,
+        Lead::Prefix(Prefix::Aggregate | Prefix::Vector | Prefix::Atomic) | Lead::Unknown => return Step::Unknown,
+    };
+    match op.class() {
+        Class::Local => match op {
+            Op::LocalGet => Step::LocalGet,
+            Op::LocalSet => Step::LocalSet,
+            _ => Step::LocalTee,
+        },
+        Class::Constant if matches!(op, Op::I32Const) => Step::I32Const,
+        Class::Constant | Class::Global => Step::Other,
+        Class::Comparison | Class::Numeric => Step::Simple,
+        Class::Partial => Step::Partial,
+        Class::Load => Step::Load,
+        Class::Store => Step::Store,
+        Class::Control if matches!(op, Op::Nop) => Step::Other,
+        Class::Control if matches!(op, Op::BrOnNull | Op::BrOnNonNull) => Step::Unknown,
+        Class::Control => Step::Control,
+        Class::Exception if matches!(op, Op::Throw | Op::ThrowRef | Op::TryTable) => Step::Control,
+        Class::Call if !matches!(op, Op::CallRef | Op::ReturnCallRef) => Step::Call,
+        Class::Parametric if !matches!(op, Op::TypedSelect) => Step::Other,
+        Class::Memory => Step::Other,
+        Class::Exception | Class::Call | Class::Parametric | Class::Table | Class::Reference => Step::Unknown,
+        Class::Wide | Class::Aggregate | Class::Vector | Class::VectorAccess => Step::Unknown,
+        Class::Atomic | Class::Wait | Class::Fence => Step::Unknown,
+    }
+}
+
+/// What is known about an operator of one byte.
+#[derive(Clone, Copy)]
+struct Known {
+    step: Step,
+    /// See [`Op::cost`]; 0 if more bytes decide.
+    cost: u8,
+    /// For [`Step::Simple`] and [`Step::Partial`]: the types of the operands, the topmost last (0: there is none), and of
+    /// the result. For accesses: of the value.
+    types: [u8; 3],
+    /// For accesses: the exponent of the natural alignment.
+    align: u8,
+    /// The operator, where there is one.
+    op: Op,
+}
+
+const fn type_code(ty: OperandType) -> u8 {
+    match ty {
+        OperandType::I32 => I32,
+        OperandType::I64 => I64,
+        OperandType::F32 => F32,
+        OperandType::F64 => F64,
+        OperandType::V128 => V128,
+        // Of memories with 64-bit indices nothing is known here.
+        OperandType::Index => I32,
+    }
+}
+
+const fn known(byte: u8) -> Known {
+    let lead = Lead::of(byte);
+    let mut known = Known { step: step(lead), cost: 0, types: [0; 3], align: 0, op: Op::Unreachable };
+    let Lead::Op(op) = lead else { return known };
+    (known.op, known.cost) = (op, op.cost());
+    if let Some(Signature { params, results }) = op.signature() {
+        known.types = match (params, results) {
+            ([x, y], [result]) => [type_code(*x), type_code(*y), type_code(*result)],
+            ([x], [result]) => [0, type_code(*x), type_code(*result)],
+            ([_, value], []) => [0, 0, type_code(*value)],
+            _ => [0; 3],
+        };
+    }
+    if let Immediates::MemArg(align) = op.immediates() {
+        known.align = align;
+    }
+    known
+}
+
+/// Operators by their first bytes.
+static KNOWN: [Known; 256] = {
+    let mut table = [known(0); 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = known(byte as u8);
+        byte += 1;
     }
     table
 };
-
-/// Loads (0x28 to 0x35) and stores (0x36 to 0x3e): the type of the value, and the exponent of its natural alignment.
-const ACCESSES: [(u8, u8); 23] = [
-    (I32, 2),
-    (I64, 3),
-    (F32, 2),
-    (F64, 3),
-    (I32, 0),
-    (I32, 0),
-    (I32, 1),
-    (I32, 1),
-    (I64, 0),
-    (I64, 0),
-    (I64, 1),
-    (I64, 1),
-    (I64, 2),
-    (I64, 2),
-    (I32, 2),
-    (I64, 3),
-    (F32, 2),
-    (F64, 3),
-    (I32, 0),
-    (I32, 1),
-    (I64, 0),
-    (I64, 1),
-    (I64, 2),
-];
-const FIRST_STORE: u8 = 0x36;
-
-/// Saturating conversions (prefix 0xfc, 0 to 7): operand and result.
-const SATURATING: [(u8, u8); 8] =
-    [(F32, I32), (F32, I32), (F64, I32), (F64, I32), (F32, I64), (F32, I64), (F64, I64), (F64, I64)];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -349,30 +378,43 @@ impl Walk<'_> {
     fn run(&mut self) -> Option<()> {
         let mut depth_squared = 0;
         loop {
-            let op = self.code.byte()?;
-            self.facts.cost += u32::from(OPERATOR_COSTS[usize::from(op)]);
-            match op {
-                0x20 => {
+            let known = &KNOWN[usize::from(self.code.byte()?)];
+            self.facts.cost += u32::from(known.cost);
+            match known.step {
+                Step::LocalGet => {
                     let ty = self.local()?;
                     self.stack.push(ty);
                 }
-                0x21 => {
+                Step::LocalSet => {
                     let ty = self.local()?;
                     self.pop(ty)?;
                 }
-                0x22 => {
+                Step::LocalTee => {
                     let ty = self.local()?;
                     self.pop(ty)?;
                     self.stack.push(ty);
                 }
-                0x41 => {
+                Step::I32Const => {
                     self.code.skip_signed(5, |b| b & 0xf8 == 0 || b & 0xf8 == 0x78)?;
                     self.stack.push(I32);
                 }
-                0x45..=0xc4 => self.simple(op)?,
-                0x28..=0x3e => self.access(op)?,
-                0x02..=0x05 | 0x08 | 0x0a..=0x0f | 0x1f | 0x00 => {
-                    let done = self.control(op)?;
+                Step::Simple => self.simple(known)?,
+                Step::Partial => {
+                    self.facts.num_checks += 1;
+                    self.simple(known)?;
+                }
+                Step::Load => {
+                    self.access(known)?;
+                    self.pop(I32)?;
+                    self.stack.push(known.types[2]);
+                }
+                Step::Store => {
+                    self.access(known)?;
+                    self.pop(known.types[2])?;
+                    self.pop(I32)?;
+                }
+                Step::Control => {
+                    let done = self.control(known.op)?;
                     let depth = u64::from(self.facts.loop_depth);
                     depth_squared = depth * depth;
                     if done {
@@ -380,8 +422,10 @@ impl Walk<'_> {
                         return (self.code.at == self.code.bytes.len()).then_some(());
                     }
                 }
-                0x10..=0x13 => self.call(op)?,
-                _ => self.other(op)?,
+                Step::Call => self.call(known.op)?,
+                Step::Other => self.other(known.op)?,
+                Step::Prefixed => self.prefixed()?,
+                Step::Unknown => return None,
             }
             self.facts.note_height(self.stack.len() as u32, depth_squared);
         }
@@ -419,9 +463,8 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn simple(&mut self, op: u8) -> Option<()> {
-        let [first, second, result] = SIMPLE[usize::from(op)];
-        self.facts.num_checks += u32::from(matches!(op, 0x6d..=0x70 | 0x7f..=0x82 | 0xa8..=0xb1));
+    fn simple(&mut self, known: &Known) -> Option<()> {
+        let [first, second, result] = known.types;
         self.pop(second)?;
         if first != 0 {
             self.pop(first)?;
@@ -430,21 +473,14 @@ impl Walk<'_> {
         Some(())
     }
 
+    /// Reads a load's or store's immediates.
     #[inline]
-    fn access(&mut self, op: u8) -> Option<()> {
-        let (ty, align) = ACCESSES[usize::from(op - 0x28)];
+    fn access(&mut self, known: &Known) -> Option<()> {
         self.facts.num_checks += 1;
-        if !self.module.memory32 || self.code.byte()? > align {
+        if !self.module.memory32 || self.code.byte()? > known.align {
             return None;
         }
         self.code.u32()?;
-        if op < FIRST_STORE {
-            self.pop(I32)?;
-            self.stack.push(ty);
-        } else {
-            self.pop(ty)?;
-            self.pop(I32)?;
-        }
         Some(())
     }
 
@@ -507,36 +543,32 @@ impl Walk<'_> {
     }
 
     /// Blocks and branches. Returns whether the function has ended.
-    fn control(&mut self, op: u8) -> Option<bool> {
+    fn control(&mut self, op: Op) -> Option<bool> {
         match op {
-            // unreachable
-            0x00 => {
+            Op::Unreachable => {
                 // In front of the last end.
                 if self.code.at + 1 == self.code.bytes.len() {
                     self.facts.flags |= flag::ENDS_UNREACHABLE;
                 }
                 self.end_reachable();
             }
-            // block, loop
-            0x02 | 0x03 => {
+            Op::Block | Op::Loop => {
                 let (params, results) = self.block_type()?;
                 self.facts.num_blocks += 1;
                 self.pop_list(params)?;
-                let is_loop = op == 0x03;
+                let is_loop = op == Op::Loop;
                 self.facts.num_loops += u32::from(is_loop);
                 self.facts.loop_depth += u32::from(is_loop);
                 self.push_frame(if is_loop { Kind::Loop } else { Kind::Block }, params, results)?;
             }
-            // if
-            0x04 => {
+            Op::If => {
                 let (params, results) = self.block_type()?;
                 self.facts.num_blocks += 1;
                 self.pop(I32)?;
                 self.pop_list(params)?;
                 self.push_frame(Kind::If, params, results)?;
             }
-            // else
-            0x05 => {
+            Op::Else => {
                 self.facts.num_blocks += 1;
                 let frame = self.pop_frame()?;
                 if frame.kind != Kind::If {
@@ -544,8 +576,7 @@ impl Walk<'_> {
                 }
                 self.push_frame(Kind::Block, frame.params, frame.results)?;
             }
-            // end
-            0x0b => {
+            Op::End => {
                 let frame = self.pop_frame()?;
                 // Without `else` the parameters are the results.
                 if frame.kind == Kind::If && self.module.list(frame.params) != self.module.list(frame.results) {
@@ -555,31 +586,28 @@ impl Walk<'_> {
                 self.push_list(frame.results);
                 return Some(self.frames.is_empty());
             }
-            0x08 | 0x0a => self.throw(op)?,
-            0x1f => self.try_table()?,
+            Op::Throw | Op::ThrowRef => self.throw(op)?,
+            Op::TryTable => self.try_table()?,
             _ => self.branch(op)?,
         }
         Some(false)
     }
 
-    fn branch(&mut self, op: u8) -> Option<()> {
+    fn branch(&mut self, op: Op) -> Option<()> {
         self.facts.num_blocks += 1;
         match op {
-            // br
-            0x0c => {
+            Op::Br => {
                 let label = self.label()?;
                 self.pop_list(label)?;
                 self.end_reachable();
             }
-            // br_if
-            0x0d => {
+            Op::BrIf => {
                 let label = self.label()?;
                 self.pop(I32)?;
                 self.pop_list(label)?;
                 self.push_list(label);
             }
-            // br_table
-            0x0e => {
+            Op::BrTable => {
                 self.pop(I32)?;
                 let count = self.code.u32()?;
                 // In unreachable code the operands are of as many types as there are targets.
@@ -596,20 +624,20 @@ impl Walk<'_> {
                 self.pop_list(first)?;
                 self.end_reachable();
             }
-            // return
-            _ => {
+            Op::Return => {
                 self.facts.flags |= flag::RETURNS;
                 let results = self.frames.first()?.results;
                 self.pop_list(results)?;
                 self.end_reachable();
             }
+            _ => return None,
         }
         Some(())
     }
 
     /// `throw` and `throw_ref`.
-    fn throw(&mut self, op: u8) -> Option<()> {
-        if op == 0x08 {
+    fn throw(&mut self, op: Op) -> Option<()> {
+        if op == Op::Throw {
             let params = self.tag()?;
             self.pop_list(params)?;
         } else {
@@ -654,10 +682,10 @@ impl Walk<'_> {
     }
 
     /// `call`, `call_indirect` and their tail-calling forms.
-    fn call(&mut self, op: u8) -> Option<()> {
+    fn call(&mut self, op: Op) -> Option<()> {
         let index = self.code.u32()?;
         self.facts.flags |= flag::CALLS;
-        let ty = if op & 1 == 0 {
+        let ty = if matches!(op, Op::Call | Op::ReturnCall) {
             self.facts.callees.push(index);
             *self.module.funcs.get(index as usize)?
         } else {
@@ -671,7 +699,7 @@ impl Walk<'_> {
         };
         let (params, results) = (*self.module.sigs.get(ty as usize)?)?;
         self.pop_list(params)?;
-        if op < 0x12 {
+        if matches!(op, Op::Call | Op::CallIndirect) {
             self.push_list(results);
             return Some(());
         }
@@ -684,14 +712,11 @@ impl Walk<'_> {
     }
 
     /// Less frequent operators.
-    fn other(&mut self, op: u8) -> Option<()> {
+    fn other(&mut self, op: Op) -> Option<()> {
         match op {
-            // nop
-            0x01 => {}
-            // drop
-            0x1a => _ = self.pop_any()?,
-            // select
-            0x1b => {
+            Op::Nop => {}
+            Op::Drop => _ = self.pop_any()?,
+            Op::Select => {
                 self.pop(I32)?;
                 let (x, y) = (self.pop_any()?, self.pop_any()?);
                 let ty = if x == ANY { y } else { x };
@@ -700,45 +725,42 @@ impl Walk<'_> {
                 }
                 self.stack.push(ty);
             }
-            // global.get, global.set
-            0x23 | 0x24 => {
+            Op::GlobalGet | Op::GlobalSet => {
                 let index = self.code.u32()?;
                 let global = *self.module.globals.get(index as usize)?;
                 let ty = global & !MUTABLE;
-                if ty == 0 || (op == 0x24 && global & MUTABLE == 0) {
+                if ty == 0 || (op == Op::GlobalSet && global & MUTABLE == 0) {
                     return None;
                 }
-                if op == 0x23 {
+                if op == Op::GlobalGet {
                     self.stack.push(ty);
                 } else {
                     self.pop(ty)?;
                 }
             }
-            // memory.size, memory.grow
-            0x3f | 0x40 => {
+            Op::MemorySize | Op::MemoryGrow => {
                 if !self.module.memory32 || self.code.byte()? != 0 {
                     return None;
                 }
-                if op == 0x40 {
+                if op == Op::MemoryGrow {
                     self.facts.num_checks += 1;
                     self.pop(I32)?;
                 }
                 self.stack.push(I32);
             }
-            // i64.const: the last byte holds one bit, and the sign.
-            0x42 => {
+            // The last byte holds one bit, and the sign.
+            Op::I64Const => {
                 self.code.skip_signed(10, |b| b == 0 || b == 0x7f)?;
                 self.stack.push(I64);
             }
-            0x43 => {
+            Op::F32Const => {
                 self.code.skip(4)?;
                 self.stack.push(F32);
             }
-            0x44 => {
+            Op::F64Const => {
                 self.code.skip(8)?;
                 self.stack.push(F64);
             }
-            0xfc => self.prefixed()?,
             _ => return None,
         }
         Some(())
@@ -746,14 +768,11 @@ impl Walk<'_> {
 
     /// Saturating conversions, `memory.copy`, `memory.fill`.
     fn prefixed(&mut self) -> Option<()> {
-        match self.code.byte()? {
-            op @ 0..=7 => {
-                let (from, to) = SATURATING[usize::from(op)];
-                self.pop(from)?;
-                self.stack.push(to);
-            }
-            op @ (10 | 11) => {
-                let memories = if op == 10 { 2 } else { 1 };
+        let op = Op::prefixed(Prefix::Misc, self.code.byte()?.into())?;
+        self.facts.cost += u32::from(op.cost());
+        match op {
+            Op::MemoryCopy | Op::MemoryFill => {
+                let memories = if op == Op::MemoryCopy { 2 } else { 1 };
                 for _ in 0..memories {
                     if self.code.byte()? != 0 {
                         return None;
@@ -763,6 +782,11 @@ impl Walk<'_> {
                     return None;
                 }
                 (0..3).try_for_each(|_| self.pop(I32))?;
+            }
+            _ if op.class() == Class::Numeric => {
+                let Some(Signature { params: [from], results: [to] }) = op.signature() else { return None };
+                self.pop(type_code(*from))?;
+                self.stack.push(type_code(*to));
             }
             _ => return None,
         }

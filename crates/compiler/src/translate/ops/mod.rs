@@ -23,6 +23,7 @@ use smallvec::{SmallVec, smallvec};
 use wasmparser::Operator;
 
 use super::emitter::Emitter;
+use crate::opcodes::op_of;
 use atomic::*;
 use bulk::*;
 use global::*;
@@ -136,22 +137,7 @@ macro_rules! define_operand_count {
 
 wasmparser::for_each_operator!(define_operand_count);
 
-/// Units of fuel that an operator costs: the same in every tier. One, but for what only shapes the code.
+/// Units of fuel that an operator costs: the same in every tier.
 pub(crate) fn fuel_cost(op: &Operator<'_>) -> u64 {
-    match op {
-        Operator::Nop
-        | Operator::Drop
-        | Operator::Block { .. }
-        | Operator::Loop { .. }
-        | Operator::Else
-        | Operator::End
-        | Operator::Try { .. }
-        | Operator::TryTable { .. }
-        | Operator::Catch { .. }
-        | Operator::CatchAll
-        | Operator::Delegate { .. }
-        | Operator::Return
-        | Operator::Unreachable => 0,
-        _ => 1,
-    }
+    op_of(op).map_or(1, |op| op.fuel().into())
 }
