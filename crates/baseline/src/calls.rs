@@ -1,9 +1,9 @@
 //! Calls and tail calls of functions.
 
 use kiln_env::layout::{Place as At, context};
-use kiln_env::stencil::{self, Ty, place_variant, value};
+use kiln_env::stencil::{Glue, Ty, place_variant, value};
 use kiln_env::tier::{site, sites_address};
-use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, TableIndex, TypeIndex};
+use kiln_env::{DefinedFuncIndex, FuncIndex, FuncKey, Op, TableIndex, TypeIndex};
 
 use crate::Error;
 use crate::abi::{Loc, Signature};
@@ -22,7 +22,7 @@ enum Callee {
 }
 
 impl Func<'_> {
-    pub(crate) fn call_operator(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    pub(crate) fn call_operator(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let (callee, ty) = self.callee_of(op, reader)?;
         let mut signature = std::mem::take(&mut self.callee);
         set_signature(&mut signature, &self.facts, ty);
@@ -31,10 +31,10 @@ impl Func<'_> {
         arguments.clear();
         arguments.extend_from_slice(&self.stack[from..]);
         self.truncate(from);
-        if matches!(op, 0x11 | 0x13..=0x15) && self.facts.counters {
+        if !matches!(op, Op::Call | Op::ReturnCall) && self.facts.counters {
             self.record_callee();
         }
-        if matches!(op, 0x12 | 0x13 | 0x15) {
+        if matches!(op, Op::ReturnCall | Op::ReturnCallIndirect | Op::ReturnCallRef) {
             self.return_call(callee, &signature, &arguments);
             self.unreachable(reader);
         } else {
@@ -85,12 +85,12 @@ impl Func<'_> {
     }
 
     /// Finds out what is called. All operands behind that are in slots, all pins as well.
-    fn callee_of(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(Callee, TypeIndex), Error> {
+    fn callee_of(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(Callee, TypeIndex), Error> {
         self.flush_fuel();
         let facts = self.facts;
         let mut values = NO_VALUES;
         match op {
-            0x10 | 0x12 => {
+            Op::Call | Op::ReturnCall => {
                 let func = FuncIndex(reader.u32());
                 let ty = facts.module.funcs[func].ty;
                 self.save_pins();
@@ -102,10 +102,10 @@ impl Func<'_> {
                 }
                 self.flush_all();
                 values[value::PLACE] = facts.layout.imported_func(func).into();
-                self.callee(stencil::CALLEE_IMPORT, 0, &mut values)?;
+                self.callee(Glue::CalleeImport, 0, &mut values)?;
                 Ok((Callee::Indirect, ty))
             }
-            0x11 | 0x13 => {
+            Op::CallIndirect | Op::ReturnCallIndirect => {
                 let ty = TypeIndex(reader.u32());
                 let table = TableIndex(reader.u32());
                 let (at, indirect) = match facts.layout.table(table) {
@@ -119,16 +119,17 @@ impl Func<'_> {
                 self.flush_all();
                 self.save_pins();
                 let number = place_variant(indirect) + 2 * u8::from(is_64);
-                self.callee(stencil::CALLEE_ELEMENT, number, &mut values)?;
+                self.callee(Glue::CalleeElement, number, &mut values)?;
                 Ok((Callee::Indirect, ty))
             }
-            _ => {
+            Op::CallRef | Op::ReturnCallRef => {
                 let ty = TypeIndex(reader.u32());
                 self.flush_all();
                 self.save_pins();
-                self.callee(stencil::CALLEE_REF, 0, &mut values)?;
+                self.callee(Glue::CalleeRef, 0, &mut values)?;
                 Ok((Callee::Indirect, ty))
             }
+            _ => Err(Error::NoStencil(op.into(), 0)),
         }
     }
 

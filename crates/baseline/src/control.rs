@@ -1,5 +1,6 @@
 //! Control frames, branches and returns.
 
+use kiln_env::Op;
 use kiln_env::stencil::{self, Ty};
 
 use crate::Error;
@@ -122,10 +123,10 @@ impl Func<'_> {
             let at = reader.at;
             let op = reader.op();
             match op {
-                0x02..=0x04 | 0x06 | 0x1f => depth += 1,
-                0x0b | 0x18 if depth > 0 => depth -= 1,
-                0x05 | 0x07 | 0x19 if depth > 0 => {}
-                0x05 | 0x07 | 0x19 | 0x0b | 0x18 => {
+                Op::Block | Op::Loop | Op::If | Op::Try | Op::TryTable => depth += 1,
+                Op::End | Op::Delegate if depth > 0 => depth -= 1,
+                Op::Else | Op::Catch | Op::CatchAll if depth > 0 => {}
+                Op::Else | Op::Catch | Op::CatchAll | Op::End | Op::Delegate => {
                     reader.at = at;
                     self.reachable = false;
                     return;
@@ -156,7 +157,7 @@ impl Func<'_> {
     }
 
     /// `if`, with a comparison that jumps where the condition is false; its operands are on the stack.
-    pub(crate) fn open_if(&mut self, sig: Sig, op: u16, variant: u8, branch: u8) -> Result<(), Error> {
+    pub(crate) fn open_if(&mut self, sig: Sig, op: Op, variant: u8, branch: u8) -> Result<(), Error> {
         let count = self.variant(op, variant)?.count();
         let rest = self.stack.len() - count;
         for i in self.flushed..rest {
@@ -266,7 +267,7 @@ impl Func<'_> {
     }
 
     /// A branch by a comparison (as in [`Func::branch`]) whose operands are on top of the label's values.
-    pub(crate) fn br_if(&mut self, frame: usize, op: u16, variant: u8, branch: u8) -> Result<(), Error> {
+    pub(crate) fn br_if(&mut self, frame: usize, op: Op, variant: u8, branch: u8) -> Result<(), Error> {
         let count = self.variant(op, variant)?.count();
         let n = self.arity(frame);
         let rest = self.stack.len() - count;

@@ -1,7 +1,7 @@
 //! Copying stencils and filling their holes.
 
-use kiln_env::stencil::{self, Choice, Ty, record, value};
-use kiln_env::{Builtin, FuncKey, TrapCode, machine::TrapSite};
+use kiln_env::stencil::{self, Choice, Glue, Piece, Ty, record, value};
+use kiln_env::{Builtin, FuncKey, Op, TrapCode, machine::TrapSite};
 
 use crate::Error;
 use crate::asm::reg::*;
@@ -20,9 +20,9 @@ struct Operand {
 
 /// A constant count as far as a shift uses it.
 #[inline]
-fn masked_count(op: u16, kind: u8, n: i64) -> i64 {
-    match stencil::shift_mask(op) {
-        Some(mask) if kind == stencil::IMM => n & i64::from(mask),
+fn masked_count(piece: Piece, kind: u8, n: i64) -> i64 {
+    match piece {
+        Piece::Op(op) if kind == stencil::IMM => n & stencil::shift_mask(op).map_or(-1, i64::from),
         _ => n,
     }
 }
@@ -30,8 +30,9 @@ fn masked_count(op: u16, kind: u8, n: i64) -> i64 {
 impl Func<'_> {
     /// An operator or piece of glue in a variant.
     #[inline(always)]
-    pub(crate) fn variant(&self, op: u16, variant: u8) -> Result<Variant, Error> {
-        self.lib.variant(op, variant).ok_or(Error::NoStencil(op, variant))
+    pub(crate) fn variant(&self, piece: impl Into<Piece>, variant: u8) -> Result<Variant, Error> {
+        let piece = piece.into();
+        self.lib.variant(piece, variant).ok_or(Error::NoStencil(piece, variant))
     }
 
     /// Copies a stencil. Gives the position of its branch's displacement.
@@ -137,16 +138,16 @@ impl Func<'_> {
 
     /// Takes operands off the stack and finds a stencil for them. `branch` as in [`Choice`].
     #[inline(always)]
-    fn operands(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
-        match self.operands_as_they_are(op, v, values, branch) {
+    fn operands(&mut self, piece: Piece, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
+        match self.operands_as_they_are(piece, v, values, branch) {
             Some(found) => Ok(found),
-            None => self.moved_operands(op, v, values, branch),
+            None => self.moved_operands(piece, v, values, branch),
         }
     }
 
     /// The stencil for up to two operands that need not be moved. If there is none, nothing is taken.
     #[inline(always)]
-    fn operands_as_they_are(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Option<Found> {
+    fn operands_as_they_are(&mut self, piece: Piece, v: Variant, values: &mut Values, branch: u8) -> Option<Found> {
         let (base, a, b) = match (v.count(), self.stack.as_slice()) {
             (0, _) => {
                 let short = is_near(values[value::OFFSET]);
@@ -171,7 +172,7 @@ impl Func<'_> {
         values[0] = a.number();
         values[1] = b.number();
         if b.kind() == stencil::IMM {
-            values[1] = masked_count(op, stencil::IMM, b.number());
+            values[1] = masked_count(piece, stencil::IMM, b.number());
         }
         self.take(base, &[a, b]);
         Some(found)
@@ -179,7 +180,7 @@ impl Func<'_> {
 
     /// The same for any operands, of which some are moved.
     #[inline(never)]
-    fn moved_operands(&mut self, op: u16, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
+    fn moved_operands(&mut self, piece: Piece, v: Variant, values: &mut Values, branch: u8) -> Result<Found, Error> {
         let count = v.count();
         let mut entries = [Entry::NONE; 3];
         for entry in entries[..count].iter_mut().rev() {
@@ -192,10 +193,10 @@ impl Func<'_> {
             operands[i] = self.operand(v, i, &entries[i], float_is_free);
             float_is_free &= operands[i].kind != stencil::TEMP;
         }
-        operands[1].value = masked_count(op, operands[1].kind, operands[1].value);
+        operands[1].value = masked_count(piece, operands[1].kind, operands[1].value);
         let found = match self.find(v, &operands[..count], branch, values) {
             Some(found) => found,
-            None => self.other_operands(op, v, values, branch, &entries, &mut operands)?,
+            None => self.other_operands(piece, v, values, branch, &entries, &mut operands)?,
         };
         for (value, operand) in values.iter_mut().zip(operands).take(count) {
             *value = operand.value;
@@ -208,7 +209,7 @@ impl Func<'_> {
     #[cold]
     fn other_operands(
         &mut self,
-        op: u16,
+        piece: Piece,
         v: Variant,
         values: &Values,
         branch: u8,
@@ -247,7 +248,7 @@ impl Func<'_> {
                 };
             }
         }
-        self.find(v, &operands[..count], branch, values).ok_or(Error::NoStencil(op, 0))
+        self.find(v, &operands[..count], branch, values).ok_or(Error::NoStencil(piece, 0))
     }
 
     /// The stencil for these kinds of operands.
@@ -265,24 +266,25 @@ impl Func<'_> {
 
     /// An operator whose operands are on the stack and whose result goes there.
     #[inline]
-    pub(crate) fn operator(&mut self, op: u16, number: u8, values: &mut Values) -> Result<(), Error> {
-        let v = self.variant(op, number)?;
+    pub(crate) fn operator(&mut self, piece: impl Into<Piece>, number: u8, values: &mut Values) -> Result<(), Error> {
+        let piece = piece.into();
+        let v = self.variant(piece, number)?;
         let result = v.result().map(crate::abi::V::new);
-        self.operator_of(op, v, values, result)
+        self.operator_of(piece, v, values, result)
     }
 
     /// The same with the result's type given.
     pub(crate) fn operator_of(
         &mut self,
-        op: u16,
+        piece: Piece,
         v: Variant,
         values: &mut Values,
         result: Option<crate::abi::V>,
     ) -> Result<(), Error> {
         if v.framed() {
-            return self.framed_operator(op, v, values, result);
+            return self.framed_operator(piece, v, values, result);
         }
-        let found = self.operands(op, v, values, stencil::PLAIN)?;
+        let found = self.operands(piece, v, values, stencil::PLAIN)?;
         if let Some(result) = result {
             self.free_temp(result.ty.is_int());
         }
@@ -297,14 +299,14 @@ impl Func<'_> {
     #[inline(never)]
     fn framed_operator(
         &mut self,
-        op: u16,
+        piece: Piece,
         v: Variant,
         values: &mut Values,
         result: Option<crate::abi::V>,
     ) -> Result<(), Error> {
         self.flush_all();
         self.save_pins();
-        let found = self.operands(op, v, values, stencil::PLAIN)?;
+        let found = self.operands(piece, v, values, stencil::PLAIN)?;
         self.copy_stencil(found, values);
         if result.is_some_and(|r| r.ty.is_int()) {
             self.asm.mov(INT_TEMP, RDI);
@@ -317,20 +319,20 @@ impl Func<'_> {
     }
 
     /// A comparison as a branch. The position of its displacement.
-    pub(crate) fn branch(&mut self, op: u16, number: u8, branch: u8) -> Result<u32, Error> {
+    pub(crate) fn branch(&mut self, op: Op, number: u8, branch: u8) -> Result<u32, Error> {
         self.flush_fuel();
         let v = self.variant(op, number)?;
         let mut values = NO_VALUES;
-        let found = self.operands(op, v, &mut values, branch)?;
+        let found = self.operands(op.into(), v, &mut values, branch)?;
         Ok(self.copy_stencil(found, &values))
     }
 
     /// Code and context of a callee: to `rax` and `rdi`. The operand, if it has one, is taken off the stack; all others
     /// are in their slots already.
-    pub(crate) fn callee(&mut self, op: u16, number: u8, values: &mut Values) -> Result<(), Error> {
+    pub(crate) fn callee(&mut self, glue: Glue, number: u8, values: &mut Values) -> Result<(), Error> {
         self.flush_fuel();
-        let v = self.variant(op, number)?;
-        let found = self.operands(op, v, values, stencil::PLAIN)?;
+        let v = self.variant(glue, number)?;
+        let found = self.operands(glue.into(), v, values, stencil::PLAIN)?;
         self.copy_stencil(found, values);
         self.asm.mov(RAX, RSI);
         Ok(())
@@ -391,7 +393,7 @@ impl Func<'_> {
     fn store_fuel(&mut self) {
         let mut values = NO_VALUES;
         values[0] = std::mem::take(&mut self.fuel) as i64;
-        if let Some(v) = self.lib.variant(stencil::FUEL, 0)
+        if let Some(v) = self.lib.variant(Glue::Fuel.into(), 0)
             && let Some(found) = self.lib.find(v, Choice::default())
         {
             self.copy_stencil(found, &values);

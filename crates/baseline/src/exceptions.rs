@@ -7,7 +7,7 @@ use kiln_env::abi::SLOT_SIZE;
 use kiln_env::layout::Place as At;
 use kiln_env::machine::{Handler, HandlerSite};
 use kiln_env::stencil::Ty;
-use kiln_env::{Builtin, TagIndex, TrapCode};
+use kiln_env::{Builtin, Op, TagIndex, TrapCode};
 
 use crate::Error;
 use crate::abi::V;
@@ -82,28 +82,28 @@ fn scan(mut reader: Reader<'_>, at: usize) -> HashMap<usize, Legacy> {
         let at = reader.at;
         let op = reader.op();
         match op {
-            0x06 => open.push(Some((at, Vec::new()))),
-            0x02..=0x04 | 0x1f => open.push(None),
-            0x07 => {
+            Op::Try => open.push(Some((at, Vec::new()))),
+            Op::Block | Op::Loop | Op::If | Op::TryTable => open.push(None),
+            Op::Catch => {
                 let tag = TagIndex(reader.u32());
                 if let Some(Some((_, clauses))) = open.last_mut() {
                     clauses.push(Some(tag));
                 }
                 continue;
             }
-            0x19 => {
+            Op::CatchAll => {
                 if let Some(Some((_, clauses))) = open.last_mut() {
                     clauses.push(None);
                 }
             }
-            0x18 => {
+            Op::Delegate => {
                 let depth = reader.u32();
                 if let Some(Some((at, _))) = open.pop() {
                     found.insert(at, Legacy::Delegate(depth));
                 }
                 continue;
             }
-            0x0b => {
+            Op::End => {
                 if let Some(Some((at, clauses))) = open.pop() {
                     found.insert(at, Legacy::Catches(clauses));
                 }
@@ -390,7 +390,7 @@ impl Func<'_> {
 
     pub(crate) fn throw_ref(&mut self) -> Result<(), Error> {
         // The operator traps on null as `ref.as_non_null` does.
-        self.operator(0xd4, 1, &mut NO_VALUES.clone())?;
+        self.operator(Op::RefAsNonNull, 1, &mut NO_VALUES.clone())?;
         self.flush_fuel();
         let entry = self.pop();
         self.load_entry(RSI, &entry, 0);

@@ -3,7 +3,7 @@
 use kiln_env::layout::{context, store_context};
 use kiln_env::limits::{MAX_BASELINE_CODE, MAX_BASELINE_ENTRIES, MAX_OSR_SLOTS};
 use kiln_env::machine::{CfiOp, NO_WASM_OFFSET, UnwindOp};
-use kiln_env::stencil::{self, Ty};
+use kiln_env::stencil::{Glue, Ty};
 use kiln_env::tier::{entry_counter, loop_counter, osr_slot};
 use kiln_env::{Builtin, DefinedFuncIndex, TrapCode};
 
@@ -160,7 +160,7 @@ impl Func<'_> {
         if number == 0 {
             return Ok(());
         }
-        self.operator(stencil::INTERRUPTS, number, &mut NO_VALUES.clone())
+        self.operator(Glue::Interrupts, number, &mut NO_VALUES.clone())
     }
 
     fn count(&mut self, at: u32) -> u32 {

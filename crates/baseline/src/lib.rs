@@ -27,6 +27,7 @@ mod read;
 mod state;
 mod walk;
 
+use kiln_env::stencil::Piece;
 use kiln_env::{ContextLayout, DefinedFuncIndex, MachineFunc, Module, Tunables};
 
 pub use library::Baseline;
@@ -61,8 +62,8 @@ pub struct Body<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no stencil for an operator.
-    #[error("no stencil for operator {0:#x}, variant {1}")]
-    NoStencil(u16, u8),
+    #[error("no stencil for {0}, variant {1}")]
+    NoStencil(Piece, u8),
     /// The code would be too large.
     #[error("too much code")]
     TooLarge,

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, TryLockError};
 
-use kiln_env::stencil::{self, Choice, Shape, Ty, fill, record, value};
+use kiln_env::stencil::{self, Choice, Piece, Shape, Ty, fill, record, value};
 
 use crate::state::Scratch;
 
@@ -230,15 +230,10 @@ impl Library {
         }
     }
 
-    /// Units of fuel that an operator costs.
-    pub(crate) fn fuel(&self, op: u16) -> u8 {
-        self.ops[usize::from(op) * record::OP + 3]
-    }
-
-    /// An operator in a variant.
+    /// An operator or piece of glue in a variant.
     #[inline]
-    pub(crate) fn variant(&self, op: u16, variant: u8) -> Option<Variant> {
-        let at = usize::from(op) * record::OP;
+    pub(crate) fn variant(&self, piece: Piece, variant: u8) -> Option<Variant> {
+        let at = piece.number() * record::OP;
         let o = &self.ops[at..at + record::OP];
         let first = u16::from_le_bytes([o[0], o[1]]);
         if variant >= o[2] {

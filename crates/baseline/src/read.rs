@@ -1,8 +1,9 @@
 //! Reading a function body that has been validated.
 
-use kiln_env::stencil::{FC, FD, FE, Immediates, Ty, immediates};
-use kiln_env::types::FuncType;
-use kiln_env::{Module, TypeIndex};
+use kiln_env::opcode::{Immediates, Lead, MEMORY_FOLLOWS, Prefix};
+use kiln_env::stencil::Ty;
+use kiln_env::types::{FuncType, binary};
+use kiln_env::{Module, Op, TypeIndex};
 
 use crate::abi::V;
 
@@ -141,22 +142,24 @@ impl<'a> Reader<'a> {
         out
     }
 
-    /// The next operator's number.
+    /// The next operator.
     #[inline]
-    pub(crate) fn op(&mut self) -> u16 {
-        let prefix = match self.byte() {
-            0xfc => FC,
-            0xfd => FD,
-            0xfe => FE,
-            op => return op.into(),
-        };
-        prefix + self.u32() as u16
+    pub(crate) fn op(&mut self) -> Op {
+        match Lead::of(self.byte()) {
+            Lead::Op(op) => op,
+            Lead::Prefix(prefix) => self.prefixed(prefix),
+            Lead::Unknown => unreachable!("all operators of valid functions are in the table"),
+        }
+    }
+
+    fn prefixed(&mut self, prefix: Prefix) -> Op {
+        Op::prefixed(prefix, self.u32()).expect("all operators of valid functions are in the table")
     }
 
     fn heap_type(&mut self) -> V {
+        use binary::heap;
         match self.i64() {
-            // extern, noextern, exn, noexn
-            -0x11 | -0x0e | -0x17 | -0x0c => V::GC,
+            heap::EXTERN | heap::NO_EXTERN | heap::EXN | heap::NO_EXN => V::GC,
             _ => V::new(Ty::I64),
         }
     }
@@ -167,12 +170,12 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn value_type(&mut self) -> V {
         match self.peek(0) {
-            0x7f => self.plain(Ty::I32),
-            0x7e => self.plain(Ty::I64),
-            0x7d => self.plain(Ty::F32),
-            0x7c => self.plain(Ty::F64),
-            0x7b => self.plain(Ty::V128),
-            0x63 | 0x64 => {
+            binary::I32 => self.plain(Ty::I32),
+            binary::I64 => self.plain(Ty::I64),
+            binary::F32 => self.plain(Ty::F32),
+            binary::F64 => self.plain(Ty::F64),
+            binary::V128 => self.plain(Ty::V128),
+            binary::REF | binary::REF_NULL => {
                 self.at += 1;
                 self.heap_type()
             }
@@ -187,11 +190,11 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn block_type(&mut self) -> Sig {
         match self.peek(0) {
-            0x40 => {
+            binary::EMPTY_BLOCK => {
                 self.at += 1;
                 Sig::Empty
             }
-            0x63..=0x7f => Sig::One(self.value_type()),
+            binary::REF_NULL..=binary::I32 => Sig::One(self.value_type()),
             _ => Sig::Func(TypeIndex(self.i64() as u32)),
         }
     }
@@ -200,13 +203,13 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn memarg(&mut self) -> (u32, u64) {
         let align = self.u32();
-        let memory = if align & 0x40 != 0 { self.u32() } else { 0 };
+        let memory = if align & u32::from(MEMORY_FOLLOWS) != 0 { self.u32() } else { 0 };
         (memory, self.u64())
     }
 
     /// Goes behind the immediates of an operator.
-    pub(crate) fn skip(&mut self, op: u16) {
-        match immediates(op).unwrap_or(Immediates::None) {
+    pub(crate) fn skip(&mut self, op: Op) {
+        match op.immediates() {
             Immediates::None => {}
             Immediates::Block => {
                 self.block_type();
@@ -223,20 +226,20 @@ impl<'a> Reader<'a> {
                     self.u32();
                 }
             }
-            Immediates::MemArg => {
+            Immediates::MemArg(_) => {
                 self.memarg();
             }
-            Immediates::MemArgLane => {
+            Immediates::MemArgLane(_) => {
                 self.memarg();
                 self.at += 1;
             }
-            Immediates::Lane => self.at += 1,
+            Immediates::Lane(_) | Immediates::Ordering => self.at += 1,
             Immediates::I32 | Immediates::I64 | Immediates::HeapType => {
                 self.i64();
             }
             Immediates::F32 => self.at += 4,
             Immediates::F64 => self.at += 8,
-            Immediates::V128 => self.at += 16,
+            Immediates::V128 | Immediates::Lanes => self.at += 16,
             Immediates::Types => {
                 for _ in 0..self.u32() {
                     self.value_type();
@@ -250,6 +253,12 @@ impl<'a> Reader<'a> {
                     }
                     self.u32();
                 }
+            }
+            Immediates::Cast => {
+                self.at += 1;
+                self.u32();
+                self.heap_type();
+                self.heap_type();
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The walk over a function's operators.
 
 use kiln_env::layout::{MemoryPlace, Place as At};
-use kiln_env::stencil::{self, FD, FE, FORM_BASE, LANE, Ty, checked_form, place_variant, shuffle, value};
+use kiln_env::opcode::{Class, Immediates};
+use kiln_env::stencil::{self, FORM_BASE, LANE, Ty, checked_form, place_variant, shuffle, value};
 use kiln_env::types::RefRepr;
-use kiln_env::{GlobalIndex, MemoryIndex, TableIndex, TagIndex, TrapCode};
+use kiln_env::{GlobalIndex, MemoryIndex, Op, TableIndex, TagIndex, TrapCode};
 
 use crate::Error;
 use crate::abi::V;
@@ -16,7 +17,7 @@ use crate::state::{FLOAT_TEMP, Func, INT_TEMP, MAX_ACCESS, slot};
 
 /// What the walk does with an operator.
 #[derive(Clone, Copy)]
-enum Class {
+enum Step {
     Control,
     Drop,
     LocalGet,
@@ -31,34 +32,61 @@ enum Class {
     Module,
     Vector,
     Atomic,
+    /// There are no stencils.
+    Refuse,
 }
 
-/// The classes of all operators: one look instead of many comparisons that nobody can predict.
-static CLASSES: [Class; stencil::OPS as usize] = {
-    let mut classes = [Class::Module; stencil::OPS as usize];
-    let mut op = 0;
-    while op < stencil::OPS {
-        classes[op as usize] = match op {
-            0x1a => Class::Drop,
-            0x20 => Class::LocalGet,
-            0x21 => Class::LocalSet,
-            0x22 => Class::LocalTee,
-            0x28..=0x3e => Class::Access,
-            0x41 | 0x42 => Class::Integer,
-            0x43 => Class::F32,
-            0x44 => Class::F64,
-            // Those that give a truth value take the branch behind them along.
-            0x45..=0x66 => Class::Comparison,
-            0x67..=0xc4 | 0x100..=0x107 => Class::Numeric,
-            0..=0x1f | 0xd5 | 0xd6 => Class::Control,
-            FD..FE => Class::Vector,
-            FE.. => Class::Atomic,
-            _ => Class::Module,
-        };
-        op += 1;
+const fn step(op: Op) -> Step {
+    match op.class() {
+        Class::Control | Class::Exception | Class::Call => Step::Control,
+        Class::Parametric => match op {
+            Op::Drop => Step::Drop,
+            _ => Step::Control,
+        },
+        Class::Local => match op {
+            Op::LocalGet => Step::LocalGet,
+            Op::LocalSet => Step::LocalSet,
+            _ => Step::LocalTee,
+        },
+        Class::Constant => match op {
+            Op::F32Const => Step::F32,
+            Op::F64Const => Step::F64,
+            _ => Step::Integer,
+        },
+        Class::Load | Class::Store => Step::Access,
+        // Those that give a truth value take the branch that follows along.
+        Class::Comparison => Step::Comparison,
+        Class::Numeric | Class::Partial => Step::Numeric,
+        Class::Global | Class::Table | Class::Memory | Class::Reference => Step::Module,
+        Class::Vector | Class::VectorAccess => Step::Vector,
+        Class::Atomic | Class::Wait | Class::Fence => Step::Atomic,
+        // No tier compiles these yet.
+        Class::Wide | Class::Aggregate => Step::Refuse,
     }
-    classes
+}
+
+/// The steps of all operators: one look instead of many comparisons that nobody can predict.
+static STEPS: [Step; Op::COUNT] = {
+    let mut steps = [Step::Refuse; Op::COUNT];
+    let mut i = 0;
+    while i < Op::COUNT {
+        steps[i] = step(Op::ALL[i]);
+        i += 1;
+    }
+    steps
 };
+
+/// The byte that an operator without a prefix is.
+const fn byte(op: Op) -> u8 {
+    match op.byte() {
+        Some(byte) => byte,
+        None => panic!("the operator has a prefix"),
+    }
+}
+
+const EQZ: u8 = byte(Op::I32Eqz);
+const IF: u8 = byte(Op::If);
+const BR_IF: u8 = byte(Op::BrIf);
 
 impl Func<'_> {
     pub(crate) fn walk(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
@@ -69,65 +97,66 @@ impl Func<'_> {
             self.check_size()?;
             let op = reader.op();
             if counts_fuel && self.reachable {
-                self.fuel += u64::from(self.lib.fuel(op));
+                self.fuel += u64::from(op.fuel());
             }
-            match CLASSES[usize::from(op)] {
-                Class::LocalGet => {
+            match STEPS[op.index()] {
+                Step::LocalGet => {
                     let local = reader.u32();
                     self.push_local(local);
                 }
-                Class::LocalSet => {
+                Step::LocalSet => {
                     let local = reader.u32();
                     self.set_local(local, false);
                 }
-                Class::LocalTee => {
+                Step::LocalTee => {
                     let local = reader.u32();
                     self.set_local(local, true);
                 }
-                Class::Integer => {
+                Step::Integer => {
                     let n = reader.i64();
-                    self.push_constant(n, V::new(if op == 0x41 { Ty::I32 } else { Ty::I64 }));
+                    self.push_constant(n, V::new(if op == Op::I32Const { Ty::I32 } else { Ty::I64 }));
                 }
-                Class::Access => self.access(op, reader)?,
-                Class::Numeric => self.operator(op, 0, &mut NO_VALUES.clone())?,
-                Class::Comparison => {
+                Step::Access => self.access(op, reader)?,
+                Step::Numeric => self.operator(op, 0, &mut NO_VALUES.clone())?,
+                Step::Comparison => {
                     if !self.branch_follows(op, 0, reader)? {
                         self.operator(op, 0, &mut NO_VALUES.clone())?;
                     }
                 }
-                Class::Control => self.control(op, at, reader)?,
-                Class::Drop => {
+                Step::Control => self.control(op, at, reader)?,
+                Step::Drop => {
                     self.pop();
                 }
-                Class::F32 => {
+                Step::F32 => {
                     let bits = u32::from_le_bytes(reader.array());
                     self.push_constant(bits.into(), V::new(Ty::F32));
                 }
-                Class::F64 => {
+                Step::F64 => {
                     let bits = i64::from_le_bytes(reader.array());
                     self.push_constant(bits, V::new(Ty::F64));
                 }
-                Class::Module => self.of_module(op, reader)?,
-                Class::Vector => self.vector(op, reader)?,
-                Class::Atomic => self.atomic(op, reader)?,
+                Step::Module => self.of_module(op, reader)?,
+                Step::Vector => self.vector(op, reader)?,
+                Step::Atomic => self.atomic(op, reader)?,
+                Step::Refuse => return Err(Error::NoStencil(op.into(), 0)),
             }
         }
         Ok(())
     }
 
     /// Emits a comparison together with the `br_if` or `if` that follows it.
-    fn branch_follows(&mut self, op: u16, variant: u8, reader: &mut Reader<'_>) -> Result<bool, Error> {
-        let negated = reader.peek(0) == 0x45 && matches!(reader.peek(1), 0x04 | 0x0d);
+    fn branch_follows(&mut self, op: Op, variant: u8, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        let negated = reader.peek(0) == EQZ && matches!(reader.peek(1), IF | BR_IF);
         let next = reader.peek(usize::from(negated));
-        if !matches!(next, 0x04 | 0x0d) {
+        if !matches!(next, IF | BR_IF) {
             return Ok(false);
         }
         reader.at += 1 + usize::from(negated);
         if self.facts.tunables.fuel {
-            let taken = u64::from(self.lib.fuel(next.into())) + u64::from(self.lib.fuel(0x45)) * u64::from(negated);
-            self.fuel += taken;
+            let next = if next == IF { Op::If } else { Op::BrIf };
+            self.fuel += u64::from(next.fuel()) + u64::from(Op::I32Eqz.fuel()) * u64::from(negated);
         }
-        if next == 0x04 {
+        if next == IF {
             let sig = reader.block_type();
             let branch = if negated { stencil::IF_TRUE } else { stencil::IF_FALSE };
             self.open_if(sig, op, variant, branch)?;
@@ -139,49 +168,49 @@ impl Func<'_> {
         Ok(true)
     }
 
-    fn control(&mut self, op: u16, at: usize, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn control(&mut self, op: Op, at: usize, reader: &mut Reader<'_>) -> Result<(), Error> {
         match op {
-            0x00 => {
+            Op::Unreachable => {
                 self.flush_fuel();
                 self.trap(TrapCode::Unreachable);
                 self.unreachable(reader);
             }
-            0x01 => {}
-            0x02 => {
+            Op::Nop => {}
+            Op::Block => {
                 let sig = reader.block_type();
                 self.open_block(sig);
             }
-            0x03 => {
+            Op::Loop => {
                 let sig = reader.block_type();
                 self.open_loop(sig)?;
             }
-            0x04 => {
+            Op::If => {
                 let sig = reader.block_type();
-                self.open_if(sig, 0x45, 0, stencil::IF_TRUE)?;
+                self.open_if(sig, Op::I32Eqz, 0, stencil::IF_TRUE)?;
             }
-            0x05 => self.otherwise(),
-            0x06 => self.open_try(reader, at),
-            0x07 => {
+            Op::Else => self.otherwise(),
+            Op::Try => self.open_try(reader, at),
+            Op::Catch => {
                 let tag = TagIndex(reader.u32());
                 self.open_catch(Some(tag))?;
             }
-            0x19 => self.open_catch(None)?,
-            0x08 => {
+            Op::CatchAll => self.open_catch(None)?,
+            Op::Throw => {
                 let tag = TagIndex(reader.u32());
                 self.throw(tag);
                 self.unreachable(reader);
             }
-            0x09 => {
+            Op::Rethrow => {
                 let depth = reader.u32();
                 self.rethrow(depth);
                 self.unreachable(reader);
             }
-            0x0a => {
+            Op::ThrowRef => {
                 self.throw_ref()?;
                 self.unreachable(reader);
             }
-            0x0b | 0x18 => {
-                if op == 0x18 {
+            Op::End | Op::Delegate => {
+                if op == Op::Delegate {
                     reader.u32();
                 }
                 self.end()?;
@@ -189,38 +218,40 @@ impl Func<'_> {
                     self.unreachable(reader);
                 }
             }
-            0x0c => {
+            Op::Br => {
                 let frame = self.frame_at(reader.u32());
                 self.br(frame);
                 self.unreachable(reader);
             }
-            0x0d => {
+            Op::BrIf => {
                 let frame = self.frame_at(reader.u32());
-                self.br_if(frame, 0x45, 0, stencil::IF_FALSE)?;
+                self.br_if(frame, Op::I32Eqz, 0, stencil::IF_FALSE)?;
             }
-            0x0e => {
+            Op::BrTable => {
                 self.br_table(reader);
                 self.unreachable(reader);
             }
-            0x0f => {
+            Op::Return => {
                 self.return_();
                 self.unreachable(reader);
             }
-            0x1b | 0x1c => self.select(op, reader)?,
-            0x1f => self.open_try_table(reader),
-            0xd5 | 0xd6 => self.branch_on_reference(op, reader)?,
-            _ => self.call_operator(op, reader)?,
+            Op::Select | Op::TypedSelect => self.select(op, reader)?,
+            Op::TryTable => self.open_try_table(reader),
+            Op::BrOnNull | Op::BrOnNonNull => self.branch_on_reference(op, reader)?,
+            Op::Call | Op::CallIndirect | Op::CallRef => self.call_operator(op, reader)?,
+            Op::ReturnCall | Op::ReturnCallIndirect | Op::ReturnCallRef => self.call_operator(op, reader)?,
+            _ => return Err(Error::NoStencil(op.into(), 0)),
         }
         Ok(())
     }
 
-    fn select(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
-        if op == 0x1c {
+    fn select(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
+        if op == Op::TypedSelect {
             reader.skip(op);
         }
         let v = self.stack[self.stack.len() - 2].v();
-        let variant = self.variant(0x1b, v.ty as u8)?;
-        self.operator_of(0x1b, variant, &mut NO_VALUES.clone(), Some(v))?;
+        let variant = self.variant(Op::Select, v.ty as u8)?;
+        self.operator_of(Op::Select.into(), variant, &mut NO_VALUES.clone(), Some(v))?;
         self.keep_reference(v);
         Ok(())
     }
@@ -232,86 +263,87 @@ impl Func<'_> {
         }
     }
 
-    fn branch_on_reference(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn branch_on_reference(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let frame = self.frame_at(reader.u32());
         self.flush_all();
         let reference = self.stack[self.stack.len() - 1];
         // The comparison takes a copy: the reference stays, or goes along with the branch.
         let v = reference.v();
         self.asm.load(INT_TEMP, slot(reference.slot(), 0));
-        if op == 0xd5 {
+        if op == Op::BrOnNull {
             // Without it if it is null.
             self.pop();
             self.push_temp(v);
-            self.br_if(frame, 0xd1, u8::from(v.gc), stencil::IF_TRUE)?;
+            self.br_if(frame, Op::RefIsNull, u8::from(v.gc), stencil::IF_TRUE)?;
             self.push_slot(v);
             return Ok(());
         }
         self.push_temp(v);
-        self.br_if(frame, 0xd1, u8::from(v.gc), stencil::IF_FALSE)?;
+        self.br_if(frame, Op::RefIsNull, u8::from(v.gc), stencil::IF_FALSE)?;
         self.pop();
         Ok(())
     }
 
     /// Operators on globals, tables, memories as a whole, and references.
-    fn of_module(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn of_module(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let mut values = NO_VALUES;
         match op {
-            0x23 | 0x24 => {
+            Op::GlobalGet | Op::GlobalSet => {
                 let global = GlobalIndex(reader.u32());
                 let (at, indirect) = split(self.facts.layout.global(global));
                 values[value::PLACE] = at;
                 let v = V::from(self.facts.module.globals[global].content);
                 let number = place_variant(indirect) + 2 * v.ty as u8;
                 let variant = self.variant(op, number)?;
-                self.operator_of(op, variant, &mut values, (op == 0x23).then_some(v))?;
-                if op == 0x23 {
+                self.operator_of(op.into(), variant, &mut values, (op == Op::GlobalGet).then_some(v))?;
+                if op == Op::GlobalGet {
                     self.keep_reference(v);
                 }
                 Ok(())
             }
-            0x25 | 0x26 | 0x10f..=0x111 => self.table(op, reader),
-            0x3f | 0x40 | 0x10b => self.memory(op, reader),
-            0xd0 => {
+            Op::TableGet | Op::TableSet | Op::TableGrow | Op::TableSize | Op::TableFill => self.table(op, reader),
+            Op::MemorySize | Op::MemoryGrow | Op::MemoryFill => self.memory(op, reader),
+            Op::RefNull => {
                 let v = reader.heap();
                 self.push_constant(0, v);
                 Ok(())
             }
-            0xd1 => {
+            Op::RefIsNull => {
                 let v = self.stack[self.stack.len() - 1].v();
                 if self.branch_follows(op, u8::from(v.gc), reader)? {
                     return Ok(());
                 }
                 self.operator(op, v.gc.into(), &mut values)
             }
-            0xd4 => {
+            Op::RefAsNonNull => {
                 let v = self.stack[self.stack.len() - 1].v();
                 let variant = self.variant(op, v.gc.into())?;
-                self.operator_of(op, variant, &mut values, Some(v))?;
+                self.operator_of(op.into(), variant, &mut values, Some(v))?;
                 self.keep_reference(v);
                 Ok(())
             }
-            0xd2 | 0x109 | 0x10d => {
+            Op::RefFunc | Op::DataDrop | Op::ElemDrop => {
                 values[value::INDEX] = reader.u32().into();
                 self.operator(op, 0, &mut values)
             }
-            0x108 | 0x10c => {
+            Op::MemoryInit | Op::TableInit => {
                 values[value::INDEX2] = reader.u32().into();
                 let index = reader.u32();
                 values[value::INDEX] = index.into();
-                let is_64 = if op == 0x108 { self.memory_is_64(index) } else { self.table_is_64(index) };
+                let is_64 = if op == Op::MemoryInit { self.memory_is_64(index) } else { self.table_is_64(index) };
                 self.operator(op, is_64.into(), &mut values)
             }
-            0x10a | 0x10e => {
+            Op::MemoryCopy | Op::TableCopy => {
                 let (to, from) = (reader.u32(), reader.u32());
                 (values[value::INDEX], values[value::INDEX2]) = (to.into(), from.into());
-                if op == 0x10a && to == 0 && self.base_for_bulk(from) {
+                if op == Op::MemoryCopy && to == 0 && self.base_for_bulk(from) {
                     return self.operator(op, stencil::COPY_BASE, &mut values);
                 }
-                let [a, b] = [to, from].map(|i| if op == 0x10a { self.memory_is_64(i) } else { self.table_is_64(i) });
+                let [a, b] =
+                    [to, from].map(|i| if op == Op::MemoryCopy { self.memory_is_64(i) } else { self.table_is_64(i) });
                 self.operator(op, u8::from(a) | u8::from(b) << 1, &mut values)
             }
-            _ => Err(Error::NoStencil(op, 0)),
+            _ => Err(Error::NoStencil(op.into(), 0)),
         }
     }
 
@@ -323,7 +355,7 @@ impl Func<'_> {
         self.facts.module.tables[TableIndex(index)].limits.is_64
     }
 
-    fn table(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn table(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let index = reader.u32();
         let mut values = NO_VALUES;
         let (at, indirect) = split(self.facts.layout.table(TableIndex(index)));
@@ -334,25 +366,25 @@ impl Func<'_> {
         let number = place_variant(indirect) | u8::from(gc) << 1 | u8::from(ty.limits.is_64) << 2;
         let variant = self.variant(op, number)?;
         let result = match variant.result() {
-            Some(_) if op == 0x25 && gc => Some(V::GC),
+            Some(_) if op == Op::TableGet && gc => Some(V::GC),
             other => other.map(V::new),
         };
-        self.operator_of(op, variant, &mut values, result)?;
+        self.operator_of(op.into(), variant, &mut values, result)?;
         if let Some(v) = result {
             self.keep_reference(v);
         }
         Ok(())
     }
 
-    fn memory(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn memory(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let index = reader.u32();
         let mut values = NO_VALUES;
         values[value::INDEX] = index.into();
         let mut number = u8::from(self.memory_is_64(index));
-        if op == 0x10b && self.base_for_bulk(index) {
+        if op == Op::MemoryFill && self.base_for_bulk(index) {
             number = stencil::FILL_BASE;
         }
-        if op == 0x3f {
+        if op == Op::MemorySize {
             let (at, indirect) = self.memory_place(index);
             values[value::PLACE] = at;
             values[value::PAGE] = self.facts.module.memories[MemoryIndex(index)].page_size_log2.into();
@@ -386,7 +418,7 @@ impl Func<'_> {
     }
 
     /// Loads and stores.
-    fn access(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn access(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let (memory, offset) = reader.memarg();
         let mut values = NO_VALUES;
         let form = self.form(memory, offset, &mut values);
@@ -412,25 +444,25 @@ impl Func<'_> {
         checked_form(indirect, ty.limits.is_64)
     }
 
-    fn vector(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn vector(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let mut values = NO_VALUES;
-        match op - FD {
-            0..=11 | 92 | 93 => self.access(op, reader),
-            84..=91 => {
+        match op.immediates() {
+            Immediates::MemArg(_) => self.access(op, reader),
+            Immediates::MemArgLane(_) => {
                 let (memory, offset) = reader.memarg();
                 let lane = reader.byte();
                 let form = self.form(memory, offset, &mut values);
                 self.operator(op, form + lane * LANE, &mut values)
             }
-            12 => {
+            Immediates::V128 => {
                 self.free_temp(false);
                 let bytes = reader.array();
                 self.vector_constant(bytes);
                 self.push_temp(V::new(Ty::V128));
                 Ok(())
             }
-            13 => self.shuffle(reader),
-            21..=34 => {
+            Immediates::Lanes => self.shuffle(reader),
+            Immediates::Lane(_) => {
                 let lane = reader.byte();
                 self.operator(op, lane, &mut values)
             }
@@ -467,20 +499,20 @@ impl Func<'_> {
         let mut values = NO_VALUES;
         values[value::FORM] = number.into();
         values[value::LANES..value::LANES + 4].copy_from_slice(&shuffle::masks(&lanes));
-        if self.variant(FD + 13, form)?.count() == 1 {
+        if self.variant(Op::I8x16Shuffle, form)?.count() == 1 {
             self.pop();
         }
-        self.operator(FD + 13, form, &mut values)
+        self.operator(Op::I8x16Shuffle, form, &mut values)
     }
 
-    fn atomic(&mut self, op: u16, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn atomic(&mut self, op: Op, reader: &mut Reader<'_>) -> Result<(), Error> {
         let mut values = NO_VALUES;
-        if op == FE + 3 {
+        if op.class() == Class::Fence {
             reader.byte();
             return self.operator(op, 0, &mut values);
         }
         let (memory, offset) = reader.memarg();
-        if op < FE + 3 {
+        if op.class() == Class::Wait {
             values[value::INDEX] = memory.into();
             values[value::OFFSET] = offset as i64;
             let is_64 = self.memory_is_64(memory);

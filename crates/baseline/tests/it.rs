@@ -2,7 +2,8 @@
 
 use kiln_baseline::{Baseline, Body, Error, Facts};
 use kiln_compiler::{Compiler, CompilerConfig};
-use kiln_env::{DefinedFuncIndex, MachineFunc, TrapCode, Tunables, limits};
+use kiln_env::opcode::{Class, sample};
+use kiln_env::{DefinedFuncIndex, MachineFunc, Op, TrapCode, Tunables, limits};
 
 fn compile(wat: &str) -> Result<MachineFunc, Error> {
     compile_bytes(&wat::parse_str(wat).unwrap())
@@ -42,6 +43,31 @@ fn targets_without_stencils() {
     });
     let level = Baseline::new(&v2.unwrap().fingerprint().flags, &Tunables::default()).map(|b| b.level());
     assert_eq!(level, Some("x86-64-v2"));
+}
+
+/// A function for each operator that some tier compiles.
+fn samples() -> impl Iterator<Item = (Op, String)> {
+    let compiled = Op::ALL.into_iter().filter(|op| !matches!(op.class(), Class::Wide | Class::Aggregate));
+    compiled.map(|op| (op, sample(op).unwrap_or_else(|| panic!("{op:?} has no sample"))))
+}
+
+#[test]
+fn every_operator_has_its_code() {
+    for (op, module) in samples() {
+        compile(&module).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+    }
+}
+
+#[test]
+fn every_operator_is_skipped_where_nothing_reaches_it() {
+    let nothing = compile("(module (func unreachable))").unwrap();
+    for (op, module) in samples() {
+        let (declarations, body) = module.split_once("(local $exn exnref)").unwrap();
+        let module = format!("{declarations}(local $exn exnref) unreachable {body}");
+        let code = compile(&module).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+        assert_eq!(code.tables.traps.len(), nothing.tables.traps.len(), "{op:?}");
+        assert_eq!(code.relocs.len(), nothing.relocs.len(), "{op:?}");
+    }
 }
 
 #[test]

@@ -52,6 +52,9 @@ pub enum Immediates {
     Cast,
 }
 
+/// Added to an access' alignment if the index of a memory follows it.
+pub const MEMORY_FOLLOWS: u8 = 0x40;
+
 /// What an operator is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {

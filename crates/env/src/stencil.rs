@@ -1,121 +1,84 @@
-//! What the generator of stencils and the baseline compiler agree on: numbers of operators, kinds of operands, and the
+//! What the generator of stencils and the baseline compiler agree on: what there are stencils of, kinds of operands, and the
 //! flat form of a library of stencils.
 //!
 //! A stencil is the machine code of one operator for one combination of operand kinds. Between stencils the state of a
 //! function is in fixed places: its context, the base of its first memory, one integer and one float or vector
 //! temporary, and pinned locals in registers, everything else in slots above the stack pointer.
 
-/// Number of operators with the prefix `0xfc`: this and their own number.
-pub const FC: u16 = 0x100;
-/// Number of the first piece of code that is no operator.
-pub const GLUE: u16 = 0x120;
-/// Number of operators with the prefix `0xfd`: this and their own number.
-pub const FD: u16 = 0x140;
-/// Number of operators with the prefix `0xfe`: this and their own number.
-pub const FE: u16 = 0x260;
-/// All numbers are below this.
-pub const OPS: u16 = 0x2c0;
+use std::fmt;
 
-/// Code and context of an imported function.
-pub const CALLEE_IMPORT: u16 = GLUE;
-/// Code and context of an element of a table. Variant: [`place_variant`] of the table, plus 2 if its indices have 64 bits.
-pub const CALLEE_ELEMENT: u16 = GLUE + 1;
-/// Code and context of a function reference.
-pub const CALLEE_REF: u16 = GLUE + 2;
-/// Adds units to the fuel counter.
-pub const FUEL: u16 = GLUE + 3;
-/// Checks fuel (variant bit 0) and the epoch (bit 1).
-pub const INTERRUPTS: u16 = GLUE + 4;
+use crate::Op;
 
-/// Immediates of an operator in the binary format.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Immediates {
-    /// None.
-    None,
-    /// A block type.
-    Block,
-    /// An index or label.
-    Index,
-    /// Two indices.
-    TwoIndices,
-    /// A `br_table`'s labels.
-    Labels,
-    /// Alignment, memory and offset.
-    MemArg,
-    /// The same, then a lane.
-    MemArgLane,
-    /// A byte: a lane or memory ordering.
-    Lane,
-    /// A signed 32-bit number.
-    I32,
-    /// A signed 64-bit number.
-    I64,
-    /// Four bytes.
-    F32,
-    /// Eight bytes.
-    F64,
-    /// Sixteen bytes.
-    V128,
-    /// A heap type.
-    HeapType,
-    /// A list of value types.
-    Types,
-    /// A block type and handlers.
-    TryTable,
+/// Pieces of code that are no operators.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Glue {
+    /// Code and context of an imported function.
+    CalleeImport,
+    /// Code and context of an element of a table. Variant: [`place_variant`] of the table, plus 2 if its indices have 64
+    /// bits.
+    CalleeElement,
+    /// Code and context of a function reference.
+    CalleeRef,
+    /// Adds units to the fuel counter.
+    Fuel,
+    /// Checks fuel (variant bit 0) and the epoch (bit 1).
+    Interrupts,
 }
 
-/// The immediates of the operator with this number; `None` if Kiln knows no such operator.
-pub fn immediates(op: u16) -> Option<Immediates> {
-    use Immediates::*;
-    Some(match op {
-        0x00 | 0x01 | 0x05 | 0x0a | 0x0b | 0x0f | 0x19..=0x1b | 0x45..=0xc4 | 0xd1 | 0xd4 => None,
-        0x02..=0x04 | 0x06 => Block,
-        0x07..=0x09 | 0x0c | 0x0d | 0x10 | 0x12 | 0x14 | 0x15 | 0x18 | 0x20..=0x26 => Index,
-        0x3f | 0x40 | 0xd2 | 0xd5 | 0xd6 => Index,
-        0x0e => Labels,
-        0x11 | 0x13 => TwoIndices,
-        0x1c => Types,
-        0x1f => TryTable,
-        0x28..=0x3e => MemArg,
-        0x41 => I32,
-        0x42 => I64,
-        0x43 => F32,
-        0x44 => F64,
-        0xd0 => HeapType,
-        0x100..=0x107 => None,
-        0x108 | 0x10a | 0x10c | 0x10e => TwoIndices,
-        0x109 | 0x10b | 0x10d | 0x10f..=0x111 => Index,
-        FD..FE => match op - FD {
-            0..=11 | 92 | 93 => MemArg,
-            12 | 13 => V128,
-            21..=34 => Lane,
-            84..=91 => MemArgLane,
-            0x9a
-            | 0xa2
-            | 0xa5
-            | 0xa6
-            | 0xaf
-            | 0xb0
-            | 0xb2..=0xb4
-            | 0xbb
-            | 0xc2
-            | 0xc5
-            | 0xc6
-            | 0xcf
-            | 0xd0
-            | 0xd2..=0xd4 => {
-                return Option::None;
-            }
-            0xe2 | 0xee | 0x114.. => return Option::None,
-            _ => None,
-        },
-        FE..OPS => match op - FE {
-            3 => Lane,
-            0..=2 | 0x10..=0x4e => MemArg,
-            _ => return Option::None,
-        },
-        _ => return Option::None,
-    })
+impl Glue {
+    /// All of them, by number.
+    pub const ALL: [Glue; 5] = [Glue::CalleeImport, Glue::CalleeElement, Glue::CalleeRef, Glue::Fuel, Glue::Interrupts];
+}
+
+/// What there can be stencils of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Piece {
+    /// An operator.
+    Op(Op),
+    /// What is around operators.
+    Glue(Glue),
+}
+
+impl Piece {
+    /// How many there are.
+    pub const COUNT: usize = Op::COUNT + Glue::ALL.len();
+
+    /// All of them, by number.
+    pub fn all() -> impl Iterator<Item = Piece> {
+        Op::ALL.into_iter().map(Piece::Op).chain(Glue::ALL.into_iter().map(Piece::Glue))
+    }
+
+    /// Its number among all, from 0 on.
+    #[inline(always)]
+    pub const fn number(self) -> usize {
+        match self {
+            Piece::Op(op) => op.index(),
+            Piece::Glue(glue) => Op::COUNT + glue as usize,
+        }
+    }
+}
+
+impl From<Op> for Piece {
+    #[inline(always)]
+    fn from(op: Op) -> Piece {
+        Piece::Op(op)
+    }
+}
+
+impl From<Glue> for Piece {
+    #[inline(always)]
+    fn from(glue: Glue) -> Piece {
+        Piece::Glue(glue)
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Piece::Op(op) => f.write_str(op.name()),
+            Piece::Glue(glue) => write!(f, "{glue:?}"),
+        }
+    }
 }
 
 /// Variant of an access: the memory's base is in its register, nothing is checked.
@@ -220,18 +183,14 @@ pub mod value {
 /// Bits of the count that a shift or rotation by an integer uses, less one; `None` for all other operators, and for
 /// `i64x2.shr_s`, whose code depends on a constant count: processors have no such instruction.
 #[inline]
-pub fn shift_mask(op: u16) -> Option<u8> {
-    const VECTORS: u16 = FD + 0x6b;
+pub fn shift_mask(op: Op) -> Option<u8> {
     Some(match op {
-        0x74..=0x78 => 31,
-        0x86..=0x8a => 63,
-        VECTORS.. => match op - FD {
-            0x6b..=0x6d => 7,
-            0x8b..=0x8d => 15,
-            0xab..=0xad => 31,
-            0xcb | 0xcd => 63,
-            _ => return None,
-        },
+        Op::I32Shl | Op::I32ShrS | Op::I32ShrU | Op::I32Rotl | Op::I32Rotr => 31,
+        Op::I64Shl | Op::I64ShrS | Op::I64ShrU | Op::I64Rotl | Op::I64Rotr => 63,
+        Op::I8x16Shl | Op::I8x16ShrS | Op::I8x16ShrU => 7,
+        Op::I16x8Shl | Op::I16x8ShrS | Op::I16x8ShrU => 15,
+        Op::I32x4Shl | Op::I32x4ShrS | Op::I32x4ShrU => 31,
+        Op::I64x2Shl | Op::I64x2ShrU => 63,
         _ => return None,
     })
 }
@@ -446,7 +405,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"kstl");
 /// Header: magic, then for each section its offset (u32), in this order: operators, variants, cells, stencils; then the bytes
 /// of the area for spills. The last section ends with [`record::PADDING`] bytes, so that code can be read in pieces of a fixed size.
 ///
-/// * Operator: first variant (u16, [`ABSENT`] for none), number of variants (u8), units of fuel (u8).
+/// * Operator: first variant (u16, [`ABSENT`] for none), number of variants (u8), u8 free.
 /// * Variant: first cell (u32, `u32::MAX` for none), shape (u8), flags (u8), number of operands (u8), result (u8), operands (3 × u8, u8 free).
 /// * Cell: offset of the stencil in units of [`record::UNIT`] bytes (u16, [`ABSENT`] for none).
 /// * Stencil: length of the code (u16), position of the branch's displacement (u16, [`ABSENT`] for none), number of holes, traps and

@@ -7,6 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::TypeIndex;
 
+/// The bytes that types are in the binary format.
+pub mod binary {
+    /// `i32`.
+    pub const I32: u8 = 0x7f;
+    /// `i64`.
+    pub const I64: u8 = 0x7e;
+    /// `f32`.
+    pub const F32: u8 = 0x7d;
+    /// `f64`.
+    pub const F64: u8 = 0x7c;
+    /// `v128`.
+    pub const V128: u8 = 0x7b;
+    /// `funcref`.
+    pub const FUNCREF: u8 = 0x70;
+    /// `externref`.
+    pub const EXTERNREF: u8 = 0x6f;
+    /// `exnref`.
+    pub const EXNREF: u8 = 0x69;
+    /// `ref null`: a heap type follows.
+    pub const REF_NULL: u8 = 0x63;
+    /// `ref`: a heap type follows.
+    pub const REF: u8 = 0x64;
+    /// A block without parameters and with no result.
+    pub const EMPTY_BLOCK: u8 = 0x40;
+
+    /// Abstract heap types, which are negative numbers among the indices of types.
+    pub mod heap {
+        /// `extern`.
+        pub const EXTERN: i64 = -0x11;
+        /// `noextern`.
+        pub const NO_EXTERN: i64 = -0x0e;
+        /// `exn`.
+        pub const EXN: i64 = -0x17;
+        /// `noexn`.
+        pub const NO_EXN: i64 = -0x0c;
+    }
+}
+
 /// A value type.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ValType {

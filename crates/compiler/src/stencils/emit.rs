@@ -11,13 +11,13 @@ use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_env::module::FuncDecl;
-use kiln_env::stencil::{self, Choice, FORM_BASE, LANE, Ty, value};
+use kiln_env::opcode::{Class, Immediates};
+use kiln_env::stencil::{self, Choice, FORM_BASE, Glue, LANE, Piece, Ty, value};
 use kiln_env::types::*;
-use kiln_env::{ContextLayout, FuncIndex, FuncKey, Module, TableIndex, Tunables, TypeIndex};
+use kiln_env::{ContextLayout, FuncIndex, FuncKey, Module, Op, TableIndex, Tunables, TypeIndex};
 
 use super::cut::Raw;
 use super::signatures::{Values, decode, encode};
-use super::subjects;
 use crate::codegen::{check_entry, from_trap_code};
 use crate::info::FuncInfos;
 use crate::module_env::ModuleEnv;
@@ -28,7 +28,7 @@ use crate::translate::ops::call::Source;
 /// An operator in one of its variants.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
-    pub(super) op: u16,
+    pub(super) piece: Piece,
     pub(super) variant: u8,
     pub(super) params: Vec<Ty>,
     /// Base-2 logarithm of the bytes accessed, for memory operators.
@@ -41,7 +41,7 @@ pub(super) struct Subject {
 impl Subject {
     /// Whether it must be aligned.
     pub(super) fn is_atomic_access(&self) -> bool {
-        self.op > stencil::FE + 3
+        matches!(self.piece, Piece::Op(op) if op.class() == Class::Atomic)
     }
 }
 
@@ -291,18 +291,18 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
 
     fn body(&mut self, v: &[i64; value::COUNT]) -> Result<(), String> {
         let mut args: Vec<Value> = (0..self.s.params.len()).map(|i| self.operand(i, v)).collect();
-        if self.s.op == subjects::SHUFFLE && args.len() == 1 {
+        if self.s.piece == Op::I8x16Shuffle.into() && args.len() == 1 {
             args.push(args[0]);
         }
         // Cranelift would compute the address of a slot in a register of its own to make the load part of the operator.
         self.e.b.ins().sequence_point();
         let e = &mut self.e;
         let mut context = self.params[0];
-        let results: Vec<Value> = match self.s.op {
-            stencil::CALLEE_IMPORT | stencil::CALLEE_ELEMENT | stencil::CALLEE_REF => {
-                let callee = match self.s.op {
-                    stencil::CALLEE_IMPORT => ops::call::direct(e, FuncIndex(v[value::INDEX] as u32)),
-                    stencil::CALLEE_ELEMENT => {
+        let results: Vec<Value> = match self.s.piece {
+            Piece::Glue(glue @ (Glue::CalleeImport | Glue::CalleeElement | Glue::CalleeRef)) => {
+                let callee = match glue {
+                    Glue::CalleeImport => ops::call::direct(e, FuncIndex(v[value::INDEX] as u32)),
+                    Glue::CalleeElement => {
                         let source = Source::element(e, TableIndex(v[value::INDEX] as u32), args[0]);
                         source.callee(e, TypeIndex(0))
                     }
@@ -312,23 +312,23 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
                 context = callee.context;
                 vec![code]
             }
-            stencil::FUEL => {
+            Piece::Glue(Glue::Fuel) => {
                 e.count_fuel(v[0] as u64);
                 e.flush_fuel();
                 Vec::new()
             }
-            stencil::INTERRUPTS => {
+            Piece::Glue(Glue::Interrupts) => {
                 e.check_interrupts();
                 Vec::new()
             }
-            op => {
+            Piece::Op(op) => {
                 let lane = if self.s.align == u8::MAX { self.s.variant } else { self.s.variant / LANE };
                 let is_access = self.s.align != u8::MAX;
                 let values = Values {
                     number: if is_access { v[value::OFFSET] } else { v[0] },
                     index: if self.s.module.based { FORM_BASE.into() } else { v[value::INDEX] as u32 },
                     index2: if self.s.module.based { FORM_BASE.into() } else { v[value::INDEX2] as u32 },
-                    lane: if matches!(stencil::immediates(op), Some(stencil::Immediates::Index)) { 0 } else { lane },
+                    lane: if op.immediates() == Immediates::Index { 0 } else { lane },
                     align: if is_access { self.s.align } else { 0 },
                     lanes: stencil::shuffle::lanes(lane, v[value::FORM] as u8).unwrap_or_else(|| lanes(v)),
                 };
@@ -345,7 +345,8 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
     fn exit(&mut self, context: Value, results: &[Value]) {
         let is_float = |this: &Self, v: Value| !this.e.b.func.dfg.value_type(v).is_int();
         let args = if self.s.framed {
-            let is_callee = matches!(self.s.op, stencil::CALLEE_IMPORT..=stencil::CALLEE_REF);
+            let is_callee =
+                matches!(self.s.piece, Piece::Glue(Glue::CalleeImport | Glue::CalleeElement | Glue::CalleeRef));
             is_callee.then_some(context).into_iter().chain(results.iter().copied()).collect()
         } else {
             let mut args = self.params.clone();

@@ -15,7 +15,8 @@ mod pack;
 mod signatures;
 mod subjects;
 
-use kiln_env::stencil::{self, Choice, Shape, Ty, fill, value};
+use kiln_env::Op;
+use kiln_env::stencil::{self, Choice, Glue, Piece, Shape, Ty, fill, value};
 
 use crate::error::{CompileError, Result};
 use cut::{Cut, cut};
@@ -101,7 +102,7 @@ fn pack_entry(
     mut entry: subjects::Entry,
     rejected: &mut Vec<String>,
 ) -> std::result::Result<(), String> {
-    let name = |e: &subjects::Entry| format!("operator {:#x} variant {}", e.subject.op, e.subject.variant);
+    let name = |e: &subjects::Entry| format!("{} variant {}", e.subject.piece, e.subject.variant);
     let plain = Choice::default();
     let base = |maker: &mut Maker, entry: &subjects::Entry| -> std::result::Result<(Stencil, Vec<usize>), String> {
         let facts = used(maker, &entry.subject)?;
@@ -240,23 +241,30 @@ fn role(s: &Subject, c: Choice, i: usize) -> Role {
         value::LANES..value::FORM => Role::Lanes,
         value::FORM if s.variant == stencil::shuffle::FROM => Role::FirstLane,
         value::FORM => Role::Form,
-        _ if s.op == 0x44 => Role::Bits64,
+        _ if s.piece == Op::F64Const.into() => Role::Bits64,
         _ if s.params.is_empty() => {
-            if s.op == stencil::FUEL {
+            if s.piece == Glue::Fuel.into() {
                 Role::Offset
             } else {
                 Role::Imm32
             }
         }
         _ if [c.a, c.b, stencil::SLOT][i] == stencil::IMM => match s.params[i] {
-            _ if i == 1 && stencil::shift_mask(s.op).is_some_and(|m| m < 31) => Role::LaneShift,
-            _ if i == 1 && stencil::shift_mask(s.op).is_some() => Role::Shift,
+            _ if i == 1 && shift_mask(s).is_some_and(|m| m < 31) => Role::LaneShift,
+            _ if i == 1 && shift_mask(s).is_some() => Role::Shift,
             // A stored constant of 64 bits, too, is 32 bits that are sign-extended.
             Ty::I64 => Role::Imm64,
             _ => Role::Imm32,
         },
         _ if c.near => Role::Near,
         _ => Role::Far,
+    }
+}
+
+fn shift_mask(s: &Subject) -> Option<u8> {
+    match s.piece {
+        Piece::Op(op) => stencil::shift_mask(op),
+        Piece::Glue(_) => None,
     }
 }
 
@@ -274,7 +282,7 @@ fn used(maker: &mut Maker, s: &Subject) -> std::result::Result<Vec<usize>, Strin
     let code = maker.make(s, c, &base)?.code;
     let mut used = Vec::new();
     let facts = if s.params.is_empty() { 0..value::SPILL } else { value::OFFSET..value::SPILL };
-    let lanes = if s.op == subjects::SHUFFLE { value::LANES..value::COUNT } else { 0..0 };
+    let lanes = if s.piece == Op::I8x16Shuffle.into() { value::LANES..value::COUNT } else { 0..0 };
     for i in facts.chain([value::PAGE]).chain(lanes) {
         let mut v = base;
         v[i] = other[i];
@@ -299,7 +307,8 @@ fn make(
     facts: &[usize],
 ) -> std::result::Result<Stencil, String> {
     let s = &entry.subject;
-    let one_jump = !matches!(s.op, 0x5b..=0x66);
+    // A comparison of floats may branch twice.
+    let one_jump = !(entry.shape.branch && s.params.first().is_some_and(|ty| !ty.is_int()));
     let base = values(s, c, 0);
     let cut_base = cut(&maker.make(s, c, &base)?, one_jump)?;
     let mut vary: Vec<usize> = facts.to_vec();

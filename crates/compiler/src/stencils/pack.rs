@@ -1,9 +1,9 @@
 //! A library's flat form.
 
-use kiln_env::stencil::{self, Choice, Shape, record};
+use kiln_env::stencil::{self, Choice, Piece, Shape, record};
 
 use super::Stencil;
-use super::subjects::{self, Entry};
+use super::subjects::Entry;
 
 /// A library under construction.
 pub(super) struct Pack {
@@ -18,7 +18,7 @@ pub(super) struct Pack {
 impl Pack {
     pub(super) fn new() -> Pack {
         Pack {
-            ops: vec![[stencil::ABSENT, 0]; stencil::OPS.into()],
+            ops: vec![[stencil::ABSENT, 0]; Piece::COUNT],
             variants: Vec::new(),
             cells: Vec::new(),
             stencils: Vec::new(),
@@ -30,7 +30,7 @@ impl Pack {
     /// Adds a variant; variants of an operator come one after the other. Gives the position of its first cell.
     pub(super) fn variant(&mut self, entry: &Entry) -> usize {
         let s = &entry.subject;
-        let op = &mut self.ops[usize::from(s.op)];
+        let op = &mut self.ops[s.piece.number()];
         if op[0] == stencil::ABSENT {
             op[0] = (self.variants.len() / record::VARIANT) as u16;
         }
@@ -40,7 +40,7 @@ impl Pack {
             self.variants.extend([0; 8]);
             op[1] += 1;
         }
-        assert_eq!(op[1], s.variant.into(), "operator {:#x}", s.op);
+        assert_eq!(op[1], s.variant.into(), "{}", s.piece);
         op[1] += 1;
         let first = self.cells.len();
         self.cells.extend(std::iter::repeat_n(stencil::ABSENT, entry.shape.cells()));
@@ -93,9 +93,9 @@ impl Pack {
     /// The library and the number of its stencils.
     pub(super) fn finish(mut self) -> (Vec<u8>, usize) {
         self.stencils.extend([0; record::PADDING]);
-        let ops = self.ops.iter().enumerate().flat_map(|(op, [first, count])| {
+        let ops = self.ops.iter().flat_map(|[first, count]| {
             let [low, high] = first.to_le_bytes();
-            [low, high, *count as u8, subjects::fuel(op as u16)]
+            [low, high, *count as u8, 0]
         });
         let ops: Vec<u8> = ops.collect();
         let cells: Vec<u8> = self.cells.iter().flat_map(|n| n.to_le_bytes()).collect();

@@ -1,20 +1,9 @@
-//! Operators with their types, found out by asking the validator.
+//! Operators with their immediates and types.
 
-use kiln_env::stencil::{FC, FD, FE, Immediates, Ty, immediates};
-use wasmparser::{BinaryReader, Operator, Validator, WasmFeatures};
-
-/// Bytes of an operator's opcode.
-pub(super) fn opcode(op: u16) -> Vec<u8> {
-    let (prefix, number) = match op {
-        FE.. => (0xfe, op - FE),
-        FD.. => (0xfd, op - FD),
-        FC.. => (0xfc, op - FC),
-        _ => return vec![op as u8],
-    };
-    let mut bytes = vec![prefix];
-    leb(&mut bytes, number.into());
-    bytes
-}
+use kiln_env::Op;
+use kiln_env::opcode::{Immediates, MEMORY_FOLLOWS, OperandType, Signature};
+use kiln_env::stencil::Ty;
+use wasmparser::{BinaryReader, Operator, WasmFeatures};
 
 /// Appends an unsigned number.
 pub(super) fn leb(bytes: &mut Vec<u8>, mut n: u64) {
@@ -53,32 +42,35 @@ pub(super) struct Values {
     pub(super) lanes: [u8; 16],
 }
 
-/// The binary form of an operator.
-pub(super) fn encode(op: u16, v: &Values) -> Vec<u8> {
-    let mut bytes = opcode(op);
-    match immediates(op).unwrap_or(Immediates::None) {
+/// The binary form of an operator. Those that there is no stencil of have no immediates here.
+pub(super) fn encode(op: Op, v: &Values) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    op.encode(&mut bytes);
+    match op.immediates() {
         Immediates::Index => leb(&mut bytes, v.index.into()),
         Immediates::TwoIndices => {
             // The format has the segment before the memory or table.
-            let (first, second) = if matches!(op, 0x108 | 0x10c) { (v.index2, v.index) } else { (v.index, v.index2) };
+            let segment_first = matches!(op, Op::MemoryInit | Op::TableInit);
+            let (first, second) = if segment_first { (v.index2, v.index) } else { (v.index, v.index2) };
             leb(&mut bytes, first.into());
             leb(&mut bytes, second.into());
         }
-        Immediates::MemArg | Immediates::MemArgLane => {
-            bytes.push(v.align | 0x40);
+        Immediates::MemArg(_) | Immediates::MemArgLane(_) => {
+            bytes.push(v.align | MEMORY_FOLLOWS);
             leb(&mut bytes, v.index.into());
             leb(&mut bytes, v.number as u64);
-            if immediates(op) == Some(Immediates::MemArgLane) {
+            if matches!(op.immediates(), Immediates::MemArgLane(_)) {
                 bytes.push(v.lane);
             }
         }
-        Immediates::Lane => bytes.push(v.lane),
+        Immediates::Lane(_) | Immediates::Ordering => bytes.push(v.lane),
         Immediates::I32 => signed_leb(&mut bytes, (v.number as i32).into()),
         Immediates::I64 => signed_leb(&mut bytes, v.number),
         Immediates::F32 => bytes.extend(&v.number.to_le_bytes()[..4]),
         Immediates::F64 => bytes.extend(v.number.to_le_bytes()),
-        Immediates::V128 => bytes.extend(v.lanes),
-        _ => {}
+        Immediates::Lanes | Immediates::V128 => bytes.extend(v.lanes),
+        Immediates::None | Immediates::Block | Immediates::Labels | Immediates::HeapType => {}
+        Immediates::Types | Immediates::TryTable | Immediates::Cast => {}
     }
     bytes
 }
@@ -89,66 +81,24 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Operator<'_>> {
     reader.read().ok()
 }
 
-fn val_type(ty: Ty) -> u8 {
-    0x7f - ty as u8
-}
-
-fn section(out: &mut Vec<u8>, id: u8, body: &[u8]) {
-    out.push(id);
-    leb(out, body.len() as u64);
-    out.extend(body);
-}
-
-/// Whether an operator takes these operands and leaves this.
-fn accepts(code: &[u8], params: &[Ty], result: Option<Ty>) -> bool {
-    let mut body = vec![5];
-    for ty in Ty::ALL {
-        body.extend([1, val_type(ty)]);
+fn stencil_type(ty: OperandType) -> Ty {
+    match ty {
+        OperandType::I32 | OperandType::Index => Ty::I32,
+        OperandType::I64 => Ty::I64,
+        OperandType::F32 => Ty::F32,
+        OperandType::F64 => Ty::F64,
+        OperandType::V128 => Ty::V128,
     }
-    for ty in params {
-        body.extend([0x20, *ty as u8]);
-    }
-    body.extend(code);
-    if let Some(ty) = result {
-        body.extend([0x21, ty as u8]);
-    }
-    body.push(0x0b);
-    let mut functions = vec![1];
-    leb(&mut functions, body.len() as u64);
-    functions.extend(body);
-    let mut module = b"\0asm\x01\0\0\0".to_vec();
-    section(&mut module, 1, &[1, 0x60, 0, 0]);
-    section(&mut module, 3, &[1, 0]);
-    section(&mut module, 5, &[1, 0, 1]);
-    section(&mut module, 10, &functions);
-    Validator::new_with_features(WasmFeatures::all()).validate_all(&module).is_ok()
 }
 
 /// Operand types and result type of an operator that depends on no declaration but that of a memory with 32-bit indices.
-pub(super) fn signature(op: u16, count: usize, align: u8) -> Option<(Vec<Ty>, Option<Ty>)> {
-    let code = encode(op, &Values { align, ..Values::default() });
-    let results = || Ty::ALL.into_iter().map(Some).chain([None]);
-    // Most operators take operands of one type.
-    let uniform = Ty::ALL.into_iter().map(|ty| vec![ty; count]);
-    let all =
-        (0..5usize.pow(count as u32)).map(|n| (0..count).map(|i| Ty::ALL[n / 5usize.pow(i as u32) % 5]).collect());
-    uniform
-        .chain(all)
-        .flat_map(|params: Vec<Ty>| results().map(move |result| (params.clone(), result)))
-        .find(|(params, result)| accepts(&code, params, *result))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_validator_tells_types() {
-        assert_eq!(signature(0x6a, 2, 0), Some((vec![Ty::I32; 2], Some(Ty::I32))));
-        assert_eq!(signature(0x37, 2, 0), Some((vec![Ty::I32, Ty::I64], None)));
-        assert_eq!(signature(0x8c, 1, 0), Some((vec![Ty::F32], Some(Ty::F32))));
-        assert_eq!(signature(FD + 0x1f, 1, 0), Some((vec![Ty::V128], Some(Ty::F32))));
-        assert_eq!(signature(FE + 0x49, 3, 3), Some((vec![Ty::I32, Ty::I64, Ty::I64], Some(Ty::I64))));
-        assert_eq!(signature(FE + 0x49, 3, 2), None);
-    }
+/// `None` for others, and where there are several results.
+pub(super) fn signature(op: Op) -> Option<(Vec<Ty>, Option<Ty>)> {
+    let Signature { params, results } = op.signature()?;
+    let result = match results {
+        [] => None,
+        [result] => Some(stencil_type(*result)),
+        _ => return None,
+    };
+    Some((params.iter().map(|ty| stencil_type(*ty)).collect(), result))
 }

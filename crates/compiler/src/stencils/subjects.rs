@@ -1,12 +1,12 @@
 //! Every operator in every variant that there are stencils of.
 
-use kiln_env::stencil::{self, Choice, FC, FD, FE, Immediates, LANE, Shape, Ty, checked_form, immediates};
+use kiln_env::Op;
+use kiln_env::opcode::{Class, Immediates, OperandType};
+use kiln_env::stencil::{self, Choice, Glue, LANE, Piece, Shape, Ty, checked_form};
 use kiln_env::types::ValType;
-use wasmparser::{BlockType, Operator, TryTable};
 
 use super::emit::{Facts, Subject};
-use super::signatures::{Values, decode, encode, signature};
-use crate::translate::ops::{fuel_cost, operand_count};
+use super::signatures::signature;
 
 /// An operator in one variant, and which choices of operand kinds are tried.
 pub(super) struct Entry {
@@ -16,23 +16,31 @@ pub(super) struct Entry {
 }
 
 /// Comparisons: they can be branches.
-fn is_comparison(op: u16) -> bool {
-    matches!(op, 0x45..=0x66 | 0xd1)
+fn is_comparison(op: Op) -> bool {
+    op.class() == Class::Comparison || op == Op::RefIsNull
 }
 
-/// `i8x16.shuffle`.
-pub(super) const SHUFFLE: u16 = FD + 13;
-
 /// Whether an operand may be a constant.
-fn takes_constant(op: u16, i: usize) -> bool {
+fn takes_constant(op: Op, i: usize) -> bool {
+    use OperandType::{I32, I64};
+    let params = op.signature().map_or(&[][..], |types| types.params);
     match op {
-        // Comparisons.
-        0x46..=0x4f | 0x51..=0x5a => true,
-        // add, sub, mul, and, or, xor
-        0x6a..=0x6c | 0x71..=0x73 | 0x7c..=0x7e | 0x83..=0x85 => true,
+        Op::I32Add | Op::I32Sub | Op::I32Mul | Op::I32And | Op::I32Or | Op::I32Xor => true,
+        Op::I64Add | Op::I64Sub | Op::I64Mul | Op::I64And | Op::I64Or | Op::I64Xor => true,
         _ if stencil::shift_mask(op).is_some() => i == 1,
-        // Stores of integers.
-        0x36 | 0x37 | 0x3a..=0x3e => i == 1,
+        _ => match op.class() {
+            Class::Comparison => matches!(params, [I32 | I64, _]),
+            Class::Store => i == 1 && matches!(params, [_, I32 | I64]),
+            _ => false,
+        },
+    }
+}
+
+/// Whether operands may be in pinned registers.
+fn takes_pins(op: Op) -> bool {
+    match op.class() {
+        Class::Load | Class::Store | Class::Comparison | Class::Numeric | Class::Partial => true,
+        Class::Vector | Class::VectorAccess => true,
         _ => false,
     }
 }
@@ -44,11 +52,14 @@ impl Entry {
         let on = [self.shape.a, self.shape.b];
         let (Some(ty), Some(true)) = (s.params.get(i), on.get(i)) else { return vec![SLOT] };
         let mut kinds = vec![SLOT, TEMP];
-        let many = (0x28..=0xc4).contains(&s.op) || (FC..FC + 8).contains(&s.op) || (FD..FE).contains(&s.op);
-        if many && *ty != Ty::V128 && (s.align == u8::MAX || s.module.based) {
+        if let Piece::Op(op) = s.piece
+            && takes_pins(op)
+            && *ty != Ty::V128
+            && (s.align == u8::MAX || s.module.based)
+        {
             let pins = if ty.is_int() { INT_PINS } else { FLOAT_PINS };
             kinds.extend((0..pins).map(|p| PIN + p as u8));
-            if takes_constant(s.op, i) {
+            if takes_constant(op, i) {
                 kinds.push(IMM);
             }
         }
@@ -83,72 +94,56 @@ impl Entry {
 
 const NO_ACCESS: u8 = u8::MAX;
 
-fn entry(op: u16, variant: u8, params: &[Ty], result: Option<Ty>, align: u8, module: Facts) -> Entry {
-    let framed = matches!(op, stencil::CALLEE_IMPORT..=stencil::CALLEE_REF);
-    let shape =
-        Shape { a: !params.is_empty(), b: params.len() > 1, short: module.based && op < FE, branch: is_comparison(op) };
-    let subject = Subject { op, variant, params: params.to_vec(), align, framed, module };
+fn entry(piece: impl Into<Piece>, variant: u8, params: &[Ty], result: Option<Ty>, align: u8, module: Facts) -> Entry {
+    let piece = piece.into();
+    let framed = matches!(piece, Piece::Glue(Glue::CalleeImport | Glue::CalleeElement | Glue::CalleeRef));
+    let (short, branch) = match piece {
+        Piece::Op(op) => (module.based && op.class() != Class::Atomic, is_comparison(op)),
+        Piece::Glue(_) => (false, false),
+    };
+    let shape = Shape { a: !params.is_empty(), b: params.len() > 1, short, branch };
+    let subject = Subject { piece, variant, params: params.to_vec(), align, framed, module };
     Entry { subject, result, shape }
 }
 
-/// All of them, in order of operator and variant.
+/// All of them, in order of their numbers and variants.
 pub(super) fn all() -> Vec<Entry> {
     let mut all = Vec::new();
-    for op in 0..stencil::OPS {
-        let by_glue = (stencil::GLUE..FD).contains(&op);
-        match immediates(op) {
-            _ if by_glue => glue(op, &mut all),
-            Some(Immediates::MemArg | Immediates::MemArgLane) if !(FE..FE + 3).contains(&op) => access(op, &mut all),
-            Some(_) if !module_dependent(op, &mut all) => plain(op, &mut all),
-            _ => {}
+    for piece in Piece::all() {
+        match piece {
+            Piece::Op(op) => operator(op, &mut all),
+            Piece::Glue(piece) => glue(piece, &mut all),
         }
     }
     all
 }
 
-/// Units of fuel that an operator costs.
-pub(super) fn fuel(op: u16) -> u8 {
-    let (blockty, tag_index) = (BlockType::Empty, 0);
-    // What opens, divides and closes blocks cannot be read by itself.
-    let shape = match op {
-        0x02 => Operator::Block { blockty },
-        0x03 => Operator::Loop { blockty },
-        0x04 => Operator::If { blockty },
-        0x05 => Operator::Else,
-        0x06 => Operator::Try { blockty },
-        0x07 => Operator::Catch { tag_index },
-        0x0b => Operator::End,
-        0x18 => Operator::Delegate { relative_depth: 0 },
-        0x19 => Operator::CatchAll,
-        0x1f => Operator::TryTable { try_table: TryTable { ty: blockty, catches: Vec::new() } },
-        _ => {
-            let bytes = encode(op, &Values::default());
-            // Those with immediates of their own kind are no exceptions.
-            return decode(&bytes).map_or(1, |op| fuel_cost(&op) as u8);
-        }
-    };
-    fuel_cost(&shape) as u8
+fn operator(op: Op, all: &mut Vec<Entry>) {
+    match op.class() {
+        Class::Comparison | Class::Numeric | Class::Partial | Class::Vector | Class::Fence => plain(op, all),
+        Class::Load | Class::Store | Class::VectorAccess | Class::Atomic => access(op, all),
+        Class::Global | Class::Table | Class::Memory | Class::Reference | Class::Wait => module_dependent(op, all),
+        Class::Parametric => module_dependent(op, all),
+        // Integers are constants until something takes them.
+        Class::Constant if matches!(op, Op::F32Const | Op::F64Const) => plain(op, all),
+        Class::Constant => {}
+        // The baseline compiler assembles these of other pieces.
+        Class::Control | Class::Exception | Class::Call | Class::Local => {}
+        // No tier compiles these yet.
+        Class::Wide | Class::Aggregate => {}
+    }
 }
 
 /// Operators that depend on nothing but their immediates.
-fn plain(op: u16, all: &mut Vec<Entry>) {
-    let lanes = match op {
-        0x43..=0x44 | 0x45..=0xc4 | 0x100..=0x107 => 1,
-        FD.. if op < FE => match op - FD {
-            12 => return,
-            13 => return shuffles(all),
-            21..=23 => 16,
-            24..=26 => 8,
-            27 | 28 | 31 | 32 => 4,
-            29 | 30 | 33 | 34 => 2,
-            _ => 1,
-        },
-        0x263 => 1,
-        _ => return,
+fn plain(op: Op, all: &mut Vec<Entry>) {
+    let lanes = match op.immediates() {
+        Immediates::Lanes => return shuffles(all),
+        // The baseline compiler has its own way with constants.
+        Immediates::V128 => return,
+        Immediates::Lane(lanes) => lanes,
+        _ => 1,
     };
-    let bytes = encode(op, &Values::default());
-    let Some(count) = decode(&bytes).and_then(|o| operand_count(&o)) else { return };
-    let Some((params, result)) = signature(op, count, 0) else { return };
+    let Some((params, result)) = signature(op) else { return };
     for lane in 0..lanes {
         all.push(entry(op, lane, &params, result, NO_ACCESS, Facts::default()));
     }
@@ -160,23 +155,21 @@ fn shuffles(all: &mut Vec<Entry>) {
     for form in 0..FORMS {
         let only_one = matches!(form, ONE | DWORDS | LOW_WORDS | HIGH_WORDS);
         let params = if only_one { &[Ty::V128][..] } else { &[Ty::V128; 2] };
-        all.push(entry(SHUFFLE, form, params, Some(Ty::V128), NO_ACCESS, Facts::default()));
+        all.push(entry(Op::I8x16Shuffle, form, params, Some(Ty::V128), NO_ACCESS, Facts::default()));
     }
 }
 
 /// Accesses to memory: by the base in its register, and checked.
-fn access(op: u16, all: &mut Vec<Entry>) {
-    let bytes = encode(op, &Values::default());
-    let Some(count) = decode(&bytes).and_then(|o| operand_count(&o)) else { return };
-    // Atomic accesses have the alignment of their size.
-    let found = (0..=3).find_map(|align| Some((align, signature(op, count, align)?)));
-    let Some((align, (params, result))) = found else { return };
-    let lanes = match op.wrapping_sub(FD) {
-        84 | 88 => 16,
-        85 | 89 => 8,
-        86 | 90 => 4,
-        87 | 91 => 2,
+fn access(op: Op, all: &mut Vec<Entry>) {
+    let Some((params, result)) = signature(op) else { return };
+    let lanes = match op.immediates() {
+        Immediates::MemArgLane(align) => 16 >> align,
         _ => 1,
+    };
+    let align = match op.immediates() {
+        // Atomic accesses have the alignment of their size.
+        Immediates::MemArg(align) if op.class() == Class::Atomic => align,
+        _ => 0,
     };
     for lane in 0..lanes {
         all.push(entry(op, lane * LANE, &params, result, align, Facts { based: true, ..Facts::default() }));
@@ -191,7 +184,7 @@ fn access(op: u16, all: &mut Vec<Entry>) {
         }
     }
     // Variants are looked up by number.
-    let first = all.iter().position(|e| e.subject.op == op).unwrap_or(all.len());
+    let first = all.iter().position(|e| e.subject.piece == op.into()).unwrap_or(all.len());
     all[first..].sort_by_key(|e| e.subject.variant);
 }
 
@@ -206,95 +199,99 @@ const CONTENTS: [ValType; 5] = [ValType::I32, ValType::I64, ValType::F32, ValTyp
 const BULK: Facts = Facts { based: true, fuel: true, ..Facts::NONE };
 
 /// Operators on globals, tables and memories as a whole; references.
-fn module_dependent(op: u16, all: &mut Vec<Entry>) -> bool {
+fn module_dependent(op: Op, all: &mut Vec<Entry>) {
     let mut add = |variant: u8, params: &[Ty], result: Option<Ty>, facts: Facts| {
-        let align = match op {
-            0x260 | 0x261 => 2,
-            0x262 => 3,
+        let align = match op.immediates() {
+            Immediates::MemArg(align) => align,
             _ => NO_ACCESS,
         };
         all.push(entry(op, variant, params, result, align, facts));
     };
     let of = |bits: u8| Facts { indirect: bits & 1 != 0, ..Facts::default() };
     match op {
-        0x1b => Ty::ALL.into_iter().for_each(|ty| add(ty as u8, &[ty, ty, Ty::I32], Some(ty), Facts::default())),
-        0x23 | 0x24 => {
+        Op::Select => Ty::ALL.into_iter().for_each(|ty| add(ty as u8, &[ty, ty, Ty::I32], Some(ty), Facts::default())),
+        Op::GlobalGet | Op::GlobalSet => {
             for (variant, ty) in (0..10).map(|v| (v, Ty::ALL[usize::from(v / 2)])) {
                 let facts = Facts { content: Some(CONTENTS[usize::from(variant / 2)]), ..of(variant) };
-                if op == 0x23 { add(variant, &[], Some(ty), facts) } else { add(variant, &[ty], None, facts) }
+                if op == Op::GlobalGet { add(variant, &[], Some(ty), facts) } else { add(variant, &[ty], None, facts) }
             }
         }
-        0x25 | 0x26 | 0x10f..=0x111 => {
+        Op::TableGet | Op::TableSet | Op::TableGrow | Op::TableSize | Op::TableFill => {
             for variant in 0..8 {
                 let (gc, is_64) = (variant & 2 != 0, variant & 4 != 0);
                 let content = Some(if gc { ValType::EXTERNREF } else { ValType::FUNCREF });
                 let facts = Facts { content, is_64, ..of(variant) };
                 let (i, r) = (index(is_64), index(!gc));
                 match op {
-                    0x25 => add(variant, &[i], Some(r), facts),
-                    0x26 => add(variant, &[i, r], None, facts),
-                    0x10f => add(variant, &[r, i], Some(i), facts),
-                    0x110 => add(variant, &[], Some(i), facts),
+                    Op::TableGet => add(variant, &[i], Some(r), facts),
+                    Op::TableSet => add(variant, &[i, r], None, facts),
+                    Op::TableGrow => add(variant, &[r, i], Some(i), facts),
+                    Op::TableSize => add(variant, &[], Some(i), facts),
                     _ => add(variant, &[i, r, i], None, facts),
                 }
             }
         }
-        0x3f => (0..4).for_each(|v| {
+        Op::MemorySize => (0..4).for_each(|v| {
             let is_64 = v & 2 != 0;
             add(v, &[], Some(index(is_64)), Facts { is_64, ..of(v) });
         }),
-        0x40 | 0x260..=0x262 | 0x108 | 0x10b | 0x10c => {
-            for (variant, is_64) in [(0, false), (1, true)] {
-                let i = index(is_64);
-                let facts = Facts { is_64, fuel: op == 0x10b, ..Facts::default() };
-                match op {
-                    0x40 => add(variant, &[i], Some(i), facts),
-                    0x260 => add(variant, &[i, Ty::I32], Some(Ty::I32), facts),
-                    0x261 => add(variant, &[i, Ty::I32, Ty::I64], Some(Ty::I32), facts),
-                    0x262 => add(variant, &[i, Ty::I64, Ty::I64], Some(Ty::I32), facts),
-                    0x10b => add(variant, &[i, Ty::I32, i], None, facts),
-                    _ => add(variant, &[i, Ty::I32, Ty::I32], None, facts),
-                }
-            }
-            if op == 0x10b {
-                add(stencil::FILL_BASE, &[Ty::I32; 3], None, BULK);
-            }
+        Op::MemoryGrow | Op::MemoryInit | Op::TableInit => sized(op, &mut add),
+        Op::MemoryAtomicNotify | Op::MemoryAtomicWait32 | Op::MemoryAtomicWait64 => sized(op, &mut add),
+        Op::MemoryFill => {
+            sized(op, &mut add);
+            add(stencil::FILL_BASE, &[Ty::I32; 3], None, BULK);
         }
-        0x10a | 0x10e => {
+        Op::MemoryCopy | Op::TableCopy => {
             for v in 0..4 {
                 let (is_64, is_64_too) = (v & 1 != 0, v & 2 != 0);
                 let params = [index(is_64), index(is_64_too), index(is_64 && is_64_too)];
-                add(v, &params, None, Facts { is_64, is_64_too, fuel: op == 0x10a, ..Facts::default() });
+                let fuel = op == Op::MemoryCopy;
+                add(v, &params, None, Facts { is_64, is_64_too, fuel, ..Facts::default() });
             }
-            if op == 0x10a {
+            if op == Op::MemoryCopy {
                 add(stencil::COPY_BASE, &[Ty::I32; 3], None, BULK);
             }
         }
-        0x109 | 0x10d => add(0, &[], None, Facts::default()),
-        0xd1 | 0xd4 => (0..2).for_each(|v| {
+        Op::DataDrop | Op::ElemDrop => add(0, &[], None, Facts::default()),
+        Op::RefIsNull | Op::RefAsNonNull => (0..2).for_each(|v| {
             let ty = index(v == 0);
-            add(v, &[ty], Some(if op == 0xd1 { Ty::I32 } else { ty }), Facts::default());
+            add(v, &[ty], Some(if op == Op::RefIsNull { Ty::I32 } else { ty }), Facts::default());
         }),
-        0xd2 => add(0, &[], Some(Ty::I64), Facts::default()),
-        _ => return false,
+        Op::RefFunc => add(0, &[], Some(Ty::I64), Facts::default()),
+        // The baseline compiler has its own way with these.
+        _ => {}
     }
-    true
+}
+
+/// Adds the variants of an operator of which one operand is an index of 32 or 64 bits.
+fn sized(op: Op, add: &mut impl FnMut(u8, &[Ty], Option<Ty>, Facts)) {
+    for (variant, is_64) in [(0, false), (1, true)] {
+        let i = index(is_64);
+        let facts = Facts { is_64, fuel: op == Op::MemoryFill, ..Facts::default() };
+        match op {
+            Op::MemoryGrow => add(variant, &[i], Some(i), facts),
+            Op::MemoryAtomicNotify => add(variant, &[i, Ty::I32], Some(Ty::I32), facts),
+            Op::MemoryAtomicWait32 => add(variant, &[i, Ty::I32, Ty::I64], Some(Ty::I32), facts),
+            Op::MemoryAtomicWait64 => add(variant, &[i, Ty::I64, Ty::I64], Some(Ty::I32), facts),
+            Op::MemoryFill => add(variant, &[i, Ty::I32, i], None, facts),
+            _ => add(variant, &[i, Ty::I32, Ty::I32], None, facts),
+        }
+    }
 }
 
 /// Pieces that are no operators.
-fn glue(op: u16, all: &mut Vec<Entry>) {
-    let mut add = |variant: u8, params: &[Ty], facts| all.push(entry(op, variant, params, None, NO_ACCESS, facts));
-    match op {
-        stencil::CALLEE_IMPORT => add(0, &[], Facts::default()),
-        stencil::CALLEE_ELEMENT => (0..4).for_each(|v| {
+fn glue(piece: Glue, all: &mut Vec<Entry>) {
+    let mut add = |variant: u8, params: &[Ty], facts| all.push(entry(piece, variant, params, None, NO_ACCESS, facts));
+    match piece {
+        Glue::CalleeImport => add(0, &[], Facts::default()),
+        Glue::CalleeElement => (0..4).for_each(|v| {
             let is_64 = v & 2 != 0;
             add(v, &[index(is_64)], Facts { indirect: v & 1 != 0, is_64, ..Facts::default() });
         }),
-        stencil::CALLEE_REF => add(0, &[Ty::I64], Facts::default()),
-        stencil::FUEL => add(0, &[], Facts { fuel: true, ..Facts::default() }),
-        stencil::INTERRUPTS => (0..4).for_each(|v| {
+        Glue::CalleeRef => add(0, &[Ty::I64], Facts::default()),
+        Glue::Fuel => add(0, &[], Facts { fuel: true, ..Facts::default() }),
+        Glue::Interrupts => (0..4).for_each(|v| {
             add(v, &[], Facts { fuel: v & 1 != 0, epochs: v & 2 != 0, ..Facts::default() });
         }),
-        _ => {}
     }
 }

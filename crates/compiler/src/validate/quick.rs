@@ -11,7 +11,7 @@
 //! Builds with debug assertions, those for tests and for fuzzing, let `wasmparser` confirm all that it accepts.
 
 use kiln_env::opcode::{Class, Immediates, Lead, OperandType, Prefix, Signature};
-use kiln_env::types::{RefType, ValType};
+use kiln_env::types::{RefType, ValType, binary};
 use kiln_env::{Module, Op, limits};
 
 use super::Facts;
@@ -78,14 +78,14 @@ fn code_of(ty: ValType) -> Option<u8> {
 /// The code of a type as it is encoded.
 fn decode_type(byte: u8) -> Option<u8> {
     Some(match byte {
-        0x7f => I32,
-        0x7e => I64,
-        0x7d => F32,
-        0x7c => F64,
-        0x7b => V128,
-        0x70 => FUNC,
-        0x6f => EXTERN,
-        0x69 => EXN,
+        binary::I32 => I32,
+        binary::I64 => I64,
+        binary::F32 => F32,
+        binary::F64 => F64,
+        binary::V128 => V128,
+        binary::FUNCREF => FUNC,
+        binary::EXTERNREF => EXTERN,
+        binary::EXNREF => EXN,
         _ => return None,
     })
 }
@@ -395,7 +395,7 @@ impl Walk<'_> {
                     self.stack.push(ty);
                 }
                 Step::I32Const => {
-                    self.code.skip_signed(5, |b| b & 0xf8 == 0 || b & 0xf8 == 0x78)?;
+                    self.code.skip_signed(5, |b| matches!(b, 0..=7 | 120..=127))?;
                     self.stack.push(I32);
                 }
                 Step::Simple => self.simple(known)?,
@@ -519,7 +519,7 @@ impl Walk<'_> {
 
     fn block_type(&mut self) -> Option<(Span, Span)> {
         let first = self.code.byte()?;
-        if first == 0x40 {
+        if first == binary::EMPTY_BLOCK {
             return Some((Span::default(), Span::default()));
         }
         if let Some(ty) = decode_type(first) {
@@ -750,7 +750,7 @@ impl Walk<'_> {
             }
             // The last byte holds one bit, and the sign.
             Op::I64Const => {
-                self.code.skip_signed(10, |b| b == 0 || b == 0x7f)?;
+                self.code.skip_signed(10, |b| matches!(b, 0 | 127))?;
                 self.stack.push(I64);
             }
             Op::F32Const => {

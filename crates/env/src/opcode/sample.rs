@@ -52,7 +52,8 @@ fn plain(op: Op) -> Option<String> {
         Immediates::Block | Immediates::Labels | Immediates::HeapType => return None,
         Immediates::Types | Immediates::TryTable | Immediates::Cast => return None,
     };
-    Some(format!("{operands} {} {immediates} {}", op.name(), "drop ".repeat(types.results.len())))
+    let results: String = types.results.iter().rev().map(|ty| operand(*ty).replace("get", "set")).collect();
+    Some(format!("{operands} {} {immediates} {results}", op.name()))
 }
 
 /// An operator whose types depend on what is around it.
