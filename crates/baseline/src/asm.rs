@@ -183,7 +183,7 @@ impl Assembler {
     }
 
     #[inline(always)]
-    pub(crate) fn bytes<const N: usize>(&mut self, bytes: [u8; N]) {
+    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) {
         self.put(bytes, N);
     }
 
@@ -410,6 +410,24 @@ impl Assembler {
     /// Makes such a jump lead here.
     pub(crate) fn bind_near(&mut self, field: u32) {
         self.buffer[field as usize] = (self.position() - field - 1) as u8;
+    }
+
+    /// Jumps to the entry numbered `r10` of the table that follows: distances from the table's begin, 32 bits each.
+    pub(crate) fn jump_by_table(&mut self) {
+        // lea r11, [rip + table]; movsxd r10, dword [r11 + 4 * r10]; add r11, r10
+        self.bytes([0x4c, 0x8d, 0x1d, 10, 0, 0, 0, 0x4f, 0x63, 0x14, 0x93, 0x4d, 0x01, 0xd3]);
+        self.jump_to_register(R11);
+    }
+
+    /// Sets up the frame pointer and begins to compute the end of the frame in `r11`: four bytes, its negative size, are
+    /// to follow.
+    pub(crate) fn begin_frame(&mut self) {
+        // push rbp; mov rbp, rsp; lea r11, [rbp - …]
+        self.bytes([0x55, 0x48, 0x89, 0xe5, 0x4c, 0x8d, 0x9d]);
+    }
+
+    pub(crate) fn nop(&mut self) {
+        self.byte(0x90);
     }
 
     pub(crate) fn jump_to_register(&mut self, to: u8) {

@@ -308,9 +308,7 @@ impl Func<'_> {
         self.asm.constant(R11, count.into());
         self.asm.compare32(R10, R11);
         self.asm.move_if_not_below32(R10, R11);
-        // lea r11, [rip + table]; movsxd r10, dword [r11 + 4 * r10]; add r11, r10; jmp r11
-        self.asm.bytes([0x4c, 0x8d, 0x1d, 10, 0, 0, 0, 0x4f, 0x63, 0x14, 0x93, 0x4d, 0x01, 0xd3]);
-        self.asm.jump_to_register(R11);
+        self.asm.jump_by_table();
         let table = self.asm.position();
         labels.iter().for_each(|_| self.asm.u32(0));
         let mut made: Vec<(usize, u32)> = Vec::new();

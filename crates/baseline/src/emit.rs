@@ -57,7 +57,7 @@ impl Func<'_> {
         }
         if s.has(stencil::ALIGNED) {
             while self.asm.position() as usize % 16 != stencil::ALIGN_PHASE {
-                self.asm.bytes([0x90]);
+                self.asm.nop();
             }
         }
         if !s.sites.is_empty() {

@@ -76,8 +76,7 @@ impl Func<'_> {
 
     /// Sets up the frame; the position of its size, as a negative number.
     fn prologue(&mut self, params: usize) -> u32 {
-        // push rbp; mov rbp, rsp; lea r11, [rbp - …]
-        self.asm.bytes([0x55, 0x48, 0x89, 0xe5, 0x4c, 0x8d, 0x9d]);
+        self.asm.begin_frame();
         let size = self.asm.position();
         self.asm.u32(0);
         let vmctx = self.signature.context();

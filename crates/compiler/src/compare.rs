@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::mem::discriminant;
 
+use kiln_env::opcode::Prefix;
 use kiln_env::types::MemoryType;
 use kiln_env::{
     CacheKey, DefinedFuncIndex, FuncIndex, FuncKey, GlobalIndex, MemoryIndex, TableIndex, TagIndex, TypeIndex,
@@ -312,8 +313,8 @@ fn outline(side: &Side<'_>) -> Result<Vec<u8>> {
         let (op, offset) = reader.read_with_offset()?;
         let (from, to) = ((offset - start) as usize, (reader.original_position() - start) as usize);
         // What an operator is, is in its first byte, or in two.
-        let to = if names_nothing(&op) { to } else { from + if bytes[from] >= 0xfb { 2 } else { 1 } };
-        hasher.update(&bytes[from..to]).update(&[0xff]);
+        let to = if names_nothing(&op) { to } else { from + if Prefix::of(bytes[from]).is_some() { 2 } else { 1 } };
+        hasher.update(&bytes[from..to]).update(&[u8::MAX]);
     }
     Ok(hasher.finalize().as_bytes().to_vec())
 }

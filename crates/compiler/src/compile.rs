@@ -24,7 +24,7 @@ use crate::func_ir::FuncIr;
 use crate::heat;
 use crate::info::FuncInfos;
 use crate::isa::{self, CompilerConfig};
-use crate::link::{LinkOptions, link};
+use crate::link::{LinkOptions, filler, link};
 use crate::midend::{Midend, PassTimes, Plan};
 use crate::module_env::ModuleEnv;
 use crate::parse::{ParsedModule, parse};
@@ -247,10 +247,8 @@ impl Compiler {
         stats.compile_wall = start.elapsed();
         self.workers.trim();
         let start = Instant::now();
-        // What is between functions is never executed; if it is after all, it traps.
-        let filler = if self.isa.name() == "x64" { 0xcc } else { 0 };
         let order = profile.map(|profile| heat::order(&funcs, profile));
-        let image = link(funcs, order, self.link, filler)?;
+        let image = link(funcs, order, self.link, filler(self.isa.name()))?;
         stats.link = start.elapsed();
         Ok((image, stats))
     }

@@ -261,7 +261,7 @@ pub mod shuffle {
         let half = |second: bool, high: bool| {
             let bytes: [u8; 8] = std::array::from_fn(|i| {
                 let lane = lanes[i + 8 * usize::from(high)];
-                if (lane >= 16) == second { lane & 15 } else { 0x80 }
+                if (lane >= 16) == second { lane & 15 } else { 1 << 7 }
             });
             i64::from_le_bytes(bytes)
         };
@@ -379,7 +379,7 @@ pub const ALIGN_PHASE: usize = 11;
 /// No stencil, no operator, no result.
 pub const ABSENT: u16 = u16::MAX;
 /// Result of operators that have none.
-pub const NO_RESULT: u8 = 0xff;
+pub const NO_RESULT: u8 = u8::MAX;
 
 /// How a hole is filled.
 pub mod fill {
@@ -392,9 +392,9 @@ pub mod fill {
     /// One byte: the value's [`LOW_BITS`] only.
     pub const LOW: u8 = 2;
     /// One byte: the addend less the value.
-    pub const NEGATED: u8 = 0x81;
+    pub const NEGATED: u8 = 1 << 7 | BYTE;
     /// What alignment can depend on, and a displacement of a byte can hold.
-    pub const LOW_BITS: u64 = 0x7f;
+    pub const LOW_BITS: u64 = (1 << 7) - 1;
 }
 
 /// First bytes of a library.

@@ -217,7 +217,7 @@ mod tests {
         };
         let entry = |offset, wasm| AddressEntry { offset, wasm };
         MachineFunc {
-            code: vec![0x90; 40],
+            code: vec![1; 40],
             align: 16,
             relocs: vec![reloc(3, callees[0]), reloc(9, callees[1]), reloc(20, callees[0])],
             tables: FuncTables {

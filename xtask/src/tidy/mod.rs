@@ -2,6 +2,7 @@
 
 mod edges;
 mod lexer;
+mod opcodes;
 mod ratchet;
 mod source;
 mod supply;
@@ -39,6 +40,7 @@ enum Rule {
     EmptyTests,
     Foreign,
     Supply,
+    Opcode,
 }
 
 impl fmt::Display for Rule {
@@ -54,6 +56,7 @@ impl fmt::Display for Rule {
             Rule::EmptyTests => "empty-tests",
             Rule::Foreign => "foreign",
             Rule::Supply => "supply",
+            Rule::Opcode => "opcode",
         })
     }
 }
@@ -110,6 +113,7 @@ fn check(workspace: &Path) -> Result<(Vec<Finding>, ratchet::Ratchet)> {
         if path.ends_with(".rs") {
             let tokens = lexer::tokens(&text);
             findings.extend(source::words(path, &tokens));
+            findings.extend(opcodes::findings(path, &tokens));
             measured.extend(source::lengths(&text, &tokens).into_iter().map(|l| (path.clone(), l)));
         }
     }

@@ -41,7 +41,9 @@ fn takes_pins(op: Op) -> bool {
     match op.class() {
         Class::Load | Class::Store | Class::Comparison | Class::Numeric | Class::Partial => true,
         Class::Vector | Class::VectorAccess => true,
-        _ => false,
+        Class::Control | Class::Exception | Class::Call | Class::Parametric | Class::Local => false,
+        Class::Global | Class::Table | Class::Memory | Class::Constant | Class::Reference => false,
+        Class::Wide | Class::Aggregate | Class::Atomic | Class::Wait | Class::Fence => false,
     }
 }
 

@@ -31,7 +31,7 @@ const EXN: u8 = 8;
 const ANY: u8 = 0;
 
 /// Added to the type of a global that may be changed.
-const MUTABLE: u8 = 0x80;
+const MUTABLE: u8 = 1 << 7;
 
 /// Most targets of a `br_table` that are looked at here.
 const MAX_TARGETS: u32 = 10_000;
