@@ -112,9 +112,9 @@ mod tests {
                 [$((arm!(@$proposal $op), arity!($($ann)*))),*]
             };
         }
-        let all: Vec<(Option<Op>, Option<(usize, usize)>)> = wasmparser::for_each_operator!(list).into();
+        let all = wasmparser::for_each_operator!(list);
         for (op, arity) in all {
-            let Some((op, arity)) = op.zip(arity) else { continue };
+            let Some((op, arity)): Option<(Op, (usize, usize))> = op.zip(arity) else { continue };
             if let Some(types) = op.signature() {
                 assert_eq!((types.params.len(), types.results.len()), arity, "{op:?}");
             }
