@@ -4,7 +4,7 @@ use iced_x86::ConditionCode;
 
 use crate::check::Checker;
 use crate::state::{Flags, State};
-use crate::value::{Base, Fact, Length, Value};
+use crate::value::{Base, Fact, Length, MAX_U32, Value};
 
 impl Checker<'_> {
     /// Adds to a state what follows from a condition. Bounds that are to be masked come from masks only: `masked` says
@@ -164,6 +164,12 @@ impl Checker<'_> {
         if old.base != Base::Number || new.base != Base::Number {
             return s.unknown();
         }
+        for (impossible, other) in [(condition, old), (not, new)] {
+            if is_impossible(s, impossible) {
+                let (low, high) = s.range(other);
+                return s.ranged(low, high);
+            }
+        }
         let (low, high) = self.under(s, not, |s| s.range(old));
         let (other_low, other_high) = self.under(s, condition, |s| s.range(new));
         s.ranged(low.min(other_low), high.max(other_high))
@@ -197,6 +203,27 @@ impl Checker<'_> {
         }
         (s.room, s.checked) = (room, checked);
         found
+    }
+}
+
+/// Whether a condition cannot hold, by the ranges of the numbers that were compared.
+fn is_impossible(s: &State, condition: ConditionCode) -> bool {
+    use ConditionCode as C;
+    let Flags::Compare(left, right, wide) = s.flags else { return false };
+    if left.base != Base::Number || right.base != Base::Number {
+        return false;
+    }
+    let ((low, high), (least, most)) = (s.range(left), s.range(right));
+    let end = if wide { i64::MAX } else { MAX_U32 };
+    if low < 0 || least < 0 || high > end || most > end {
+        return false;
+    }
+    match condition {
+        C::b => low >= most,
+        C::be => low > most,
+        C::a => high <= least,
+        C::ae => high < least,
+        _ => false,
     }
 }
 

@@ -88,6 +88,8 @@ const BULK: &str = "(module (import \"\" \"m\" (memory $i 1 10)) (memory $d 1 10
     (func (param i32 i32 i32) (memory.copy $d $i (local.get 0) (local.get 1) (local.get 2)))
     (func (param i32 i64 i32) (memory.copy $d $w (local.get 0) (local.get 1) (local.get 2)))
     (func (param i32 i32 i32) (memory.fill $d (local.get 0) (local.get 1) (local.get 2)))
+    (func (param i32 i32 i32)
+      (memory.copy $d $i (local.get 0) (local.get 1) (i32.add (i32.and (local.get 2) (i32.const 7)) (i32.const 16))))
     (func (param i64 i32 i64) (memory.fill $w (local.get 0) (local.get 1) (local.get 2))))";
 
 #[test]
