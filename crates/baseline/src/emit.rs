@@ -295,6 +295,15 @@ impl Func<'_> {
         Ok(())
     }
 
+    /// An operator whose operands are in slots that follow each other, from the one that is the first value on. They are no longer
+    /// on the stack. Its last result is in the temporary.
+    pub(crate) fn in_a_row(&mut self, piece: Piece, v: Variant, values: &Values) -> Result<(), Error> {
+        let found = self.lib.find(v, Choice::default()).ok_or(Error::NoStencil(piece, 0))?;
+        self.free_temp(true);
+        self.copy_stencil(found, values);
+        Ok(())
+    }
+
     /// The same for one that calls the runtime: nothing is in registers behind it but its result.
     #[inline(never)]
     fn framed_operator(

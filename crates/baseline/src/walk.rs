@@ -29,6 +29,7 @@ enum Step {
     Access,
     Comparison,
     Numeric,
+    Wide,
     Module,
     Vector,
     Atomic,
@@ -60,8 +61,9 @@ const fn step(op: Op) -> Step {
         Class::Global | Class::Table | Class::Memory | Class::Reference => Step::Module,
         Class::Vector | Class::VectorAccess => Step::Vector,
         Class::Atomic | Class::Wait | Class::Fence => Step::Atomic,
+        Class::Wide => Step::Wide,
         // No tier compiles these yet.
-        Class::Wide | Class::Aggregate => Step::Refuse,
+        Class::Aggregate => Step::Refuse,
     }
 }
 
@@ -118,6 +120,7 @@ impl Func<'_> {
                 }
                 Step::Access => self.access(op, reader)?,
                 Step::Numeric => self.operator(op, 0, &mut NO_VALUES.clone())?,
+                Step::Wide => self.wide(op)?,
                 Step::Comparison => {
                     if !self.branch_follows(op, 0, reader)? {
                         self.operator(op, 0, &mut NO_VALUES.clone())?;
@@ -141,6 +144,21 @@ impl Func<'_> {
                 Step::Refuse => return Err(Error::NoStencil(op.into(), 0)),
             }
         }
+        Ok(())
+    }
+
+    /// An operator with two results: its operands go to their slots, and the first result to the first of these.
+    fn wide(&mut self, op: Op) -> Result<(), Error> {
+        let variant = self.variant(op, 0)?;
+        let base = self.stack.len() - variant.count();
+        self.flush_from(base);
+        self.truncate(base);
+        let v = V::new(Ty::I64);
+        self.push_slot(v);
+        let mut values = NO_VALUES;
+        values[0] = self.stack[base].slot().into();
+        self.in_a_row(op.into(), variant, &values)?;
+        self.push_temp(v);
         Ok(())
     }
 

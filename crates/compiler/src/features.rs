@@ -89,6 +89,8 @@ features! {
     gc: GC = false;
     /// Memory pages of one byte.
     custom_page_sizes: CUSTOM_PAGE_SIZES = false;
+    /// Sums, differences and products of 128 bits.
+    wide_arithmetic: WIDE_ARITHMETIC = false;
 }
 
 #[cfg(test)]

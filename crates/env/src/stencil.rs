@@ -406,7 +406,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"kstl");
 /// of the area for spills. The last section ends with [`record::PADDING`] bytes, so that code can be read in pieces of a fixed size.
 ///
 /// * Operator: first variant (u16, [`ABSENT`] for none), number of variants (u8), u8 free.
-/// * Variant: first cell (u32, `u32::MAX` for none), shape (u8), flags (u8), number of operands (u8), result (u8), operands (3 × u8, u8 free).
+/// * Variant: first cell (u32, `u32::MAX` for none), shape (u8), flags (u8), number of operands (u8), result (u8), operands (4 × u8).
 /// * Cell: offset of the stencil in units of [`record::UNIT`] bytes (u16, [`ABSENT`] for none).
 /// * Stencil: length of the code (u16), position of the branch's displacement (u16, [`ABSENT`] for none), number of holes, traps and
 ///   calls, flags (u8 each); then its holes, its sites (traps, then calls), and its code.

@@ -239,6 +239,8 @@ impl Config {
         wasm_extended_const: "extended_const";
         /// Whether memories may have pages of one byte. Off by default.
         wasm_custom_page_sizes: "custom_page_sizes";
+        /// Whether modules may use sums, differences and products of 128 bits. Off by default.
+        wasm_wide_arithmetic: "wide_arithmetic";
     }
 
     /// Switches a proposal by its name, for instance `"tail-call"`. An unknown name is an error of

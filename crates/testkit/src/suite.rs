@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_names_are_those_of_proposals() {
-        for name in AFTER_1.iter().chain(&AFTER_2).chain(&["gc", "threads", "custom_page_sizes"]) {
+        for name in AFTER_1.iter().chain(&AFTER_2).chain(&["gc", "threads", "custom_page_sizes", "wide_arithmetic"]) {
             Features::default().set(name, false).unwrap();
         }
     }

@@ -199,6 +199,14 @@ fn custom_page_sizes() {
 }
 
 #[test]
+fn wide_arithmetic() {
+    let mut scripts = proposals(&[Proposal::WideArithmetic]);
+    assert!(!scripts.is_empty(), "the suite has scripts of the proposal");
+    scripts.extend(folder(&workspace().join("tests/wast/wide-arithmetic"), "tests/wast/wide-arithmetic"));
+    check(scripts, features("wide-arithmetic"));
+}
+
+#[test]
 fn calls_and_constants() {
     use Proposal::*;
     check(proposals(&[TailCall, ExtendedConst, Annotations]), features("wasm-latest"));
@@ -245,7 +253,9 @@ fn random_changes_of_tier() {
 /// Scripts of our own.
 #[test]
 fn own_scripts() {
-    let scripts = folder(&workspace().join("tests/wast"), "tests/wast");
+    let mut scripts = folder(&workspace().join("tests/wast"), "tests/wast");
+    // Those of proposals that are off by default are in folders, and in the proposals' tests.
+    scripts.retain(|s| !s.name.starts_with("tests/wast/wide-arithmetic/"));
     assert!(!scripts.is_empty(), "tests/wast holds no script");
     check(scripts, Features::default());
 }

@@ -39,6 +39,17 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// Whether its operands are in slots that follow each other: the first one's place is a value, the others' are not. Results
+    /// but the last take the first of these slots.
+    pub(super) fn is_row(&self) -> bool {
+        matches!(self.piece, Piece::Op(op) if op.class() == Class::Wide)
+    }
+
+    /// How many operands have a value of their own.
+    pub(super) fn placed(&self) -> usize {
+        if self.is_row() { 1 } else { self.params.len() }
+    }
+
     /// Whether it must be aligned.
     pub(super) fn is_atomic_access(&self) -> bool {
         matches!(self.piece, Piece::Op(op) if op.class() == Class::Atomic)
@@ -273,6 +284,10 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
     /// An operand.
     fn operand(&mut self, i: usize, v: &[i64; value::COUNT]) -> Value {
         let ty = self.s.params[i];
+        if self.s.is_row() {
+            let address = self.in_row(i, v);
+            return self.e.b.ins().load(clif(ty), MemFlagsData::new().with_notrap(), address, 0);
+        }
         let kind = [self.c.a, self.c.b, stencil::SLOT][i];
         let b = &mut self.e.b;
         match kind {
@@ -289,6 +304,12 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
         }
     }
 
+    /// The address of a slot in a row.
+    fn in_row(&mut self, i: usize, v: &[i64; value::COUNT]) -> Value {
+        let offset = v[0] as i32 + (i * size_of::<u64>()) as i32;
+        self.e.b.ins().stack_addr(I64, self.slot, Offset32::new(offset))
+    }
+
     fn body(&mut self, v: &[i64; value::COUNT]) -> Result<(), String> {
         let mut args: Vec<Value> = (0..self.s.params.len()).map(|i| self.operand(i, v)).collect();
         if self.s.piece == Op::I8x16Shuffle.into() && args.len() == 1 {
@@ -298,7 +319,7 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
         self.e.b.ins().sequence_point();
         let e = &mut self.e;
         let mut context = self.params[0];
-        let results: Vec<Value> = match self.s.piece {
+        let mut results: Vec<Value> = match self.s.piece {
             Piece::Glue(glue @ (Glue::CalleeImport | Glue::CalleeElement | Glue::CalleeRef)) => {
                 let callee = match glue {
                     Glue::CalleeImport => ops::call::direct(e, FuncIndex(v[value::INDEX] as u32)),
@@ -337,6 +358,15 @@ impl<'a, 'f, 'm> Stencil<'a, 'f, 'm> {
                 ops::emit(e, &op, &args).map_err(|e| e.to_string())?.to_vec()
             }
         };
+        if self.s.is_row()
+            && let Some(last) = results.pop()
+        {
+            for (i, result) in results.iter().enumerate() {
+                let address = self.in_row(i, v);
+                self.e.b.ins().store(MemFlagsData::new().with_notrap(), *result, address, 0);
+            }
+            results = vec![last];
+        }
         self.exit(context, &results);
         Ok(())
     }

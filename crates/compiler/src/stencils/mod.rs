@@ -312,7 +312,7 @@ fn make(
     let base = values(s, c, 0);
     let cut_base = cut(&maker.make(s, c, &base)?, one_jump)?;
     let mut vary: Vec<usize> = facts.to_vec();
-    for i in 0..s.params.len() {
+    for i in 0..s.placed() {
         if matches!([c.a, c.b, stencil::SLOT][i], stencil::SLOT | stencil::IMM) {
             vary.push(i);
         }

@@ -131,8 +131,9 @@ fn operator(op: Op, all: &mut Vec<Entry>) {
         Class::Constant => {}
         // The baseline compiler assembles these of other pieces.
         Class::Control | Class::Exception | Class::Call | Class::Local => {}
+        Class::Wide => row(op, all),
         // No tier compiles these yet.
-        Class::Wide | Class::Aggregate => {}
+        Class::Aggregate => {}
     }
 }
 
@@ -149,6 +150,13 @@ fn plain(op: Op, all: &mut Vec<Entry>) {
     for lane in 0..lanes {
         all.push(entry(op, lane, &params, result, NO_ACCESS, Facts::default()));
     }
+}
+
+/// Operators with more results than there are temporaries: all but the last one are in slots, as all operands are.
+fn row(op: Op, all: &mut Vec<Entry>) {
+    let params = vec![Ty::I64; op.signature().map_or(0, |types| types.params.len())];
+    let entry = entry(op, 0, &params, Some(Ty::I64), NO_ACCESS, Facts::default());
+    all.push(Entry { shape: Shape::default(), ..entry });
 }
 
 /// Shuffles in all their forms.

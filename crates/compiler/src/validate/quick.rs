@@ -55,6 +55,8 @@ pub(super) struct QuickModule {
     globals: Vec<u8>,
     /// Whether the first memory has 32-bit indices.
     memory32: bool,
+    /// Whether functions may use operators with results of 128 bits.
+    wide_arithmetic: bool,
     /// Parameters of each tag; `None` where a type has no code.
     tags: Vec<Option<Span>>,
     /// For each table, whether it is one of functions with 32-bit indices.
@@ -128,6 +130,7 @@ impl QuickModule {
             tags,
             funcs: module.funcs.values().map(|f| f.ty.0).collect(),
             globals: module.globals.values().map(|g| global(g.content, g.mutable)).collect(),
+            wide_arithmetic: features.wide_arithmetic,
             memory32: module.memories.values().next().is_some_and(|m| !m.limits.is_64),
             tables: module.tables.values().map(|t| t.element == RefType::FUNCREF && !t.limits.is_64).collect(),
         })
@@ -766,7 +769,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// Saturating conversions, `memory.copy`, `memory.fill`.
+    /// Saturating conversions, `memory.copy`, `memory.fill`, arithmetic with results of 128 bits.
     fn prefixed(&mut self) -> Option<()> {
         let op = Op::prefixed(Prefix::Misc, self.code.byte()?.into())?;
         self.facts.cost += u32::from(op.cost());
@@ -783,10 +786,10 @@ impl Walk<'_> {
                 }
                 (0..3).try_for_each(|_| self.pop(I32))?;
             }
-            _ if op.class() == Class::Numeric => {
-                let Some(Signature { params: [from], results: [to] }) = op.signature() else { return None };
-                self.pop(type_code(*from))?;
-                self.stack.push(type_code(*to));
+            _ if op.class() == Class::Numeric || (op.class() == Class::Wide && self.module.wide_arithmetic) => {
+                let Signature { params, results } = op.signature()?;
+                params.iter().rev().try_for_each(|ty| self.pop(type_code(*ty)))?;
+                self.stack.extend(results.iter().map(|ty| type_code(*ty)));
             }
             _ => return None,
         }

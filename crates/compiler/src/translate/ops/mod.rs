@@ -67,6 +67,12 @@ impl Results for Value {
     }
 }
 
+impl Results for [Value; 2] {
+    fn into_values(self) -> Values {
+        Values::from(self)
+    }
+}
+
 /// One arm of the match: proposals and operators that are not the core's first, the rest calls the operator's function.
 macro_rules! arm {
     (@gc $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
@@ -74,7 +80,6 @@ macro_rules! arm {
     (@memory_control $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
     (@shared_everything_threads $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
     (@stack_switching $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
-    (@wide_arithmetic $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
     (@acquire_release_atomics $op:ident $($rest:tt)*) => { Err(EmitError::Unsupported(stringify!($op))) };
     (@exceptions $op:ident $($rest:tt)*) => { Err(EmitError::Structural(stringify!($op))) };
     (@legacy_exceptions $op:ident $($rest:tt)*) => { Err(EmitError::Structural(stringify!($op))) };

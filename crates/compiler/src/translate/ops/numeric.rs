@@ -217,6 +217,36 @@ simple! {
     visit_i64_trunc_sat_f64_u: convert fcvt_to_uint_sat I64;
 }
 
+/// Operators on numbers of 128 bits, which wasm has as two of 64: the low half first.
+macro_rules! wide {
+    ($($visit:ident: $shape:ident $inst:ident;)*) => {$(
+        wide!(@ $visit $shape $inst);
+    )*};
+    (@ $visit:ident binary $inst:ident) => {
+        pub(super) fn $visit(e: &mut Emitter, [x, x_high, y, y_high]: [Value; 4]) -> [Value; 2] {
+            let x = e.b.ins().iconcat(x, x_high);
+            let y = e.b.ins().iconcat(y, y_high);
+            let result = e.b.ins().$inst(x, y);
+            e.b.ins().isplit(result).into()
+        }
+    };
+    // In the form that processors have as one instruction, or as one for each half.
+    (@ $visit:ident product $extend:ident) => {
+        pub(super) fn $visit(e: &mut Emitter, factors: [Value; 2]) -> [Value; 2] {
+            let [x, y] = factors.map(|factor| e.b.ins().$extend(I128, factor));
+            let result = e.b.ins().imul(x, y);
+            e.b.ins().isplit(result).into()
+        }
+    };
+}
+
+wide! {
+    visit_i64_add128: binary iadd;
+    visit_i64_sub128: binary isub;
+    visit_i64_mul_wide_s: product sextend;
+    visit_i64_mul_wide_u: product uextend;
+}
+
 pub(super) fn visit_i32_const(e: &mut Emitter, []: [Value; 0], value: i32) -> Value {
     e.b.ins().iconst(I32, i64::from(value as u32))
 }
