@@ -55,7 +55,7 @@ const STEPS: [Step; 10] = [
     Step {
         name: "suite",
         program: "cargo",
-        args: "test --release --package kiln-testkit --test wast",
+        args: "test --profile quick --package kiln-testkit --test wast",
         env: &[("RUST_LIB_BACKTRACE", "0")],
     },
     cargo("clippy", "clippy --workspace --all-targets -- --deny warnings"),
